@@ -1,0 +1,1 @@
+//! broker: not written yet.

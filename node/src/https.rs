@@ -1,0 +1,1 @@
+//! https: not written yet.

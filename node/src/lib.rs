@@ -1,0 +1,17 @@
+//! The Cargomail node: performs what `cargomail_protocol` decides.
+//!
+//! Folders are roles ([`mailbox`], [`broker`], [`app`]) and edges ([`smtp`], [`https`], [`peers`], [`dns`], [`store`]).
+#![doc = include_str!("../README.md")]
+
+pub mod app;
+pub mod broker;
+pub mod clock;
+pub mod config;
+pub mod dns;
+pub mod https;
+pub mod identity;
+pub mod mailbox;
+pub mod network;
+pub mod peers;
+pub mod smtp;
+pub mod store;

@@ -1,0 +1,59 @@
+//! The peer port: authenticated byte streams between nodes, in reality libp2p over QUIC or TCP with TLS.
+//!
+//! A peer is a key and nothing else: what the key may do is the GRIP verification's business.
+
+use async_trait::async_trait;
+use cargomail_protocol::fault::{Fault, Faulty};
+
+use crate::network::ByteStream;
+
+/// A stream to or from a peer whose key the channel proved.
+pub struct PeerStream {
+    /// The peer's Ed25519 public key.
+    pub key: [u8; 32],
+    /// Number of the connection, for the log.
+    pub connection: u64,
+    /// The bytes.
+    pub io: Box<dyn ByteStream>,
+}
+
+/// Where a peer is: the values of `dnsaddr=` at `_dnsaddr.<locator>`, each ending in `/p2p/<peer id>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress(pub String);
+
+/// Why no stream came about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// No address could be read, or the policy allows none of them.
+    #[error("no usable address among {0:?}")]
+    NoAddress(Vec<String>),
+    /// Nobody answered.
+    #[error("the peer could not be reached: {0}")]
+    Unreachable(String),
+    /// The peer does not speak the exchange protocol.
+    #[error("the peer does not speak the protocol")]
+    Unsupported,
+    /// This node is stopping.
+    #[error("this node is stopping")]
+    Closed,
+}
+
+impl Faulty for PeerError {
+    fn fault(&self) -> Fault {
+        match self {
+            PeerError::NoAddress(_) => Fault::Refused,
+            _ => Fault::TryLater(std::time::Duration::from_secs(5)),
+        }
+    }
+}
+
+/// Opens and accepts exchange streams.
+#[async_trait]
+pub trait Peers: Send + Sync + 'static {
+    /// Opens a stream to the peer at one of these addresses; all name the same peer.
+    async fn open(&self, at: &[PeerAddress]) -> Result<PeerStream, PeerError>;
+    /// The next stream that a peer opened; none when the node stops.
+    async fn accept(&self) -> Option<PeerStream>;
+    /// Where this node listens, each ending in `/p2p/<peer id>`.
+    fn addresses(&self) -> Vec<PeerAddress>;
+}

@@ -1,0 +1,149 @@
+//! The two storage ports (DESIGN §16): blocks and records. Everything is a value in, a value out, durable on return.
+//!
+//! The order between them: blocks are durable before the record that refers to them.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cargomail_protocol::dag::VerifiedBlock;
+use cargomail_protocol::fault::{Fault, Faulty};
+use cid::Cid;
+
+/// The key of a record: segments joined by `/`, such as `share/0192…`. At most 1,024 octets.
+pub type Key = String;
+
+/// The version of a record: the sequence number of the commit that wrote it.
+pub type Version = u64;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or the operating system failed; after a failed sync the store takes no more writes.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was being read or written.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Bytes that were once written do not check any more.
+    #[error("{what} is damaged: {why}")]
+    Damaged {
+        /// Which file and place, or which block.
+        what: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// A bound was passed.
+    #[error("{what} is larger than the store takes ({limit} octets)")]
+    TooLarge {
+        /// Key, value or batch.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// Another process has the data directory open.
+    #[error("{0} is in use by another process; stop it first")]
+    Locked(String),
+    /// The data directory is of another layout.
+    #[error("{path} has layout {found}, this program reads layout {expected}")]
+    Layout {
+        /// The FORMAT file.
+        path: String,
+        /// What it says.
+        found: String,
+        /// What this program reads.
+        expected: &'static str,
+    },
+    /// The store stopped taking writes after a failure.
+    #[error("the store is read-only since a write failed: {0}; restart the node once the cause is mended")]
+    ReadOnly(String),
+}
+
+impl Faulty for StoreError {
+    fn fault(&self) -> Fault {
+        match self {
+            StoreError::TooLarge { .. } => Fault::TooLarge,
+            _ => Fault::Local,
+        }
+    }
+}
+
+/// A condition of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cond {
+    /// There is no record of this key.
+    Absent(Key),
+    /// The record of this key has this version.
+    Is(Key, Version),
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a record.
+    Put(Key, Bytes),
+    /// Removes a record; no error if it is absent.
+    Delete(Key),
+}
+
+/// Why a commit was not made. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A condition does not hold; the key names it.
+    #[error("{0} was changed by somebody else")]
+    Conflict(Key),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One change that a commit made, in the order of the commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The commit.
+    pub version: Version,
+    /// The record.
+    pub key: Key,
+    /// Its new value; none when it was removed.
+    pub value: Option<Bytes>,
+}
+
+/// A record as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its key.
+    pub key: Key,
+    /// The commit that wrote it.
+    pub version: Version,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// Content-addressed blocks. Only verified blocks go in, only checked blocks come out.
+#[async_trait]
+pub trait BlockStore: Send + Sync + 'static {
+    /// Returns when every block is durable. Each block is atomic, the batch is not. A block already here costs nothing.
+    async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError>;
+    /// The octets of a block, checked.
+    async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
+    /// Which of the blocks are here.
+    async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;
+    /// Removes blocks.
+    async fn sweep(&self, cids: &[Cid]) -> Result<(), StoreError>;
+    /// Digests and sizes in ascending order, for scrub and collection. Blocks are keyed by digest: one of raw and
+    /// dag-pb content that were equal octet by octet would be one block.
+    async fn list(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], u32)>, StoreError>;
+}
+
+/// Small named records with versions, atomic conditional commits, scans and a feed of changes.
+#[async_trait]
+pub trait RecordStore: Send + Sync + 'static {
+    /// Records by key, in the order asked.
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
+    /// Records whose key starts with `prefix`, ascending, after `after`, at most `limit`.
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreError>;
+    /// Makes all changes or none, if all conditions hold; durable on return.
+    async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError>;
+    /// Changes of commits after `after`, at most `limit`, whole commits only (so possibly more than `limit` within one).
+    async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError>;
+}

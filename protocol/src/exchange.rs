@@ -1,0 +1,1 @@
+//! exchange: not written yet.

@@ -1,0 +1,179 @@
+//! Whose fault a failure is, and what each edge says of it: the three tables of DESIGN §18 and no others.
+//!
+//! Every module's error enum implements [`Faulty`]; the edges (SMTP, HTTPS, exchange streams) turn the [`Fault`]
+//! into a reply here. A stranger learns less than the log: the named error goes to the log only.
+
+use std::time::Duration;
+
+/// Who has to act before the same request can succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Culprit {
+    /// The peer sent something that no retry will mend.
+    Peer,
+    /// Our rules or our user's wishes say no.
+    Policy,
+    /// Our own machine failed; the peer may try again.
+    Local,
+    /// Nobody: it can succeed later.
+    NotYet,
+}
+
+/// A failure as an edge sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Bytes that break the grammar.
+    Malformed,
+    /// More than a bound allows.
+    TooLarge,
+    /// Who the peer is was not proved.
+    Unauthenticated,
+    /// Proved, and not allowed.
+    Refused,
+    /// There is no such user here.
+    NoSuchUser,
+    /// There is no such thing, or it is not this peer's: the two are not told apart.
+    NotFound,
+    /// The user's quota does not allow it.
+    OverQuota,
+    /// Cannot be decided or done now; the peer should wait at least so long.
+    TryLater(Duration),
+    /// Our own disk, memory or configuration failed.
+    Local,
+}
+
+/// An SMTP reply: code, enhanced code (RFC 3463) and text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SmtpReply {
+    /// Three digits of RFC 5321.
+    pub code: u16,
+    /// Class, subject and detail of RFC 3463.
+    pub enhanced: (u8, u16, u16),
+    /// What a person reads.
+    pub text: &'static str,
+}
+
+/// What a refused exchange stream says: the `refused` frame of DESIGN §10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamRefusal {
+    /// Whole seconds to wait before trying again; none means never.
+    pub retry_after: Option<u64>,
+}
+
+impl Fault {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn culprit(self) -> Culprit {
+        match self {
+            Fault::Malformed | Fault::TooLarge | Fault::Unauthenticated => Culprit::Peer,
+            Fault::Refused | Fault::NoSuchUser | Fault::NotFound | Fault::OverQuota => Culprit::Policy,
+            Fault::TryLater(_) => Culprit::NotYet,
+            Fault::Local => Culprit::Local,
+        }
+    }
+
+    /// Whether the same request can succeed later.
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        matches!(self.culprit(), Culprit::NotYet | Culprit::Local)
+    }
+
+    /// How long the peer should wait; none when waiting does not help.
+    #[must_use]
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Fault::TryLater(wait) => Some(wait),
+            Fault::Local => Some(Duration::from_secs(60)),
+            _ => None,
+        }
+    }
+
+    /// The SMTP table (RFC 5321 §4.2.3, RFC 3463 §3).
+    #[must_use]
+    pub fn smtp(self) -> SmtpReply {
+        let (code, enhanced, text) = match self {
+            Fault::Malformed => (554, (5, 6, 0), "the message is malformed"),
+            Fault::TooLarge => (552, (5, 3, 4), "the message is too large"),
+            Fault::Unauthenticated => (530, (5, 7, 0), "authentication required"),
+            Fault::Refused => (550, (5, 7, 1), "refused"),
+            Fault::NoSuchUser => (550, (5, 1, 1), "no such user here"),
+            Fault::NotFound => (550, (5, 1, 0), "not found"),
+            Fault::OverQuota => (552, (5, 2, 2), "the mailbox is full"),
+            Fault::TryLater(_) => (451, (4, 7, 1), "try again later"),
+            Fault::Local => (451, (4, 3, 0), "a local failure, try again later"),
+        };
+        SmtpReply { code, enhanced, text }
+    }
+
+    /// The HTTP table (RFC 9110 §15).
+    #[must_use]
+    pub fn http(self) -> u16 {
+        match self {
+            Fault::Malformed => 422,
+            Fault::TooLarge => 413,
+            Fault::Unauthenticated => 401,
+            Fault::Refused | Fault::NoSuchUser => 403,
+            Fault::NotFound => 404,
+            Fault::OverQuota => 507,
+            Fault::TryLater(_) => 429,
+            Fault::Local => 503,
+        }
+    }
+
+    /// The stream table (DESIGN §10): a peer learns only whether to come back.
+    #[must_use]
+    pub fn stream(self) -> StreamRefusal {
+        StreamRefusal {
+            retry_after: self.retry_after().map(|wait| wait.as_secs().max(1)),
+        }
+    }
+}
+
+/// An error that knows whose fault it is.
+pub trait Faulty: std::error::Error {
+    /// The failure as an edge sees it.
+    fn fault(&self) -> Fault;
+}
+
+impl Faulty for crate::address::NameError {
+    fn fault(&self) -> Fault {
+        Fault::Malformed
+    }
+}
+
+impl Faulty for crate::timestamp::BadDate {
+    fn fault(&self) -> Fault {
+        Fault::Malformed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_tables_agree_on_what_is_temporary() {
+        let wait = Duration::from_secs(3);
+        let all = [
+            Fault::Malformed,
+            Fault::TooLarge,
+            Fault::Unauthenticated,
+            Fault::Refused,
+            Fault::NoSuchUser,
+            Fault::NotFound,
+            Fault::OverQuota,
+            Fault::TryLater(wait),
+            Fault::Local,
+        ];
+        for fault in all {
+            let temporary = fault.is_temporary();
+            assert_eq!(fault.smtp().code < 500, temporary, "{fault:?}");
+            assert_eq!(
+                u16::from(fault.smtp().enhanced.0),
+                fault.smtp().code / 100,
+                "{fault:?}"
+            );
+            assert_eq!(matches!(fault.http(), 429 | 503), temporary, "{fault:?}");
+            assert_eq!(fault.stream().retry_after.is_some(), temporary, "{fault:?}");
+        }
+    }
+}

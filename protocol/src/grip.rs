@@ -1,0 +1,1 @@
+//! grip: not written yet.

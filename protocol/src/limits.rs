@@ -1,0 +1,89 @@
+//! Every bound on size, count and time, each with its reason (DESIGN §17). Octets unless the name says otherwise.
+
+use std::time::Duration;
+
+/// A domain name in text form (RFC 1035 §2.3.4).
+pub const NAME: usize = 253;
+/// A domain name before conversion to A-labels: a U-label is at most four times as long in UTF-8.
+pub const NAME_INPUT: usize = 1024;
+/// The local part of an address (RFC 5321 §4.5.3.1.1).
+pub const LOCAL_PART: usize = 64;
+
+/// A leaf of a resource, by the profile `unixfs-v1-2025` (IPIP-499).
+pub const LEAF: usize = 1024 * 1024;
+/// Links of an interior node, by the same profile.
+pub const LINKS: usize = 1024;
+/// A block that is read: what libp2p implementations carry in one message.
+pub const BLOCK: usize = 2 * 1024 * 1024;
+/// Levels of a DAG: 1024 links a node and 1 MiB leaves reach 2^80 octets at eight.
+pub const DAG_DEPTH: usize = 8;
+/// A whole resource: 1 TiB, above which a mail is not the right carrier.
+pub const RESOURCE: u64 = 1 << 40;
+
+/// One token in compact form (DESIGN §6).
+pub const TOKEN: usize = 8 * 1024;
+/// A token with the tokens nested in it (DESIGN §6).
+pub const TOKEN_CHAIN: usize = 16 * 1024;
+/// How many tokens deep a chain is: token 2 around token 1.
+pub const TOKEN_DEPTH: usize = 2;
+/// Clock skew between two nodes.
+pub const SKEW: Duration = Duration::from_secs(60);
+/// Longest life of a fetch token and of a channel token.
+pub const SHORT_TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
+/// Longest life of a notification token: the retrieval window.
+pub const NOTIFY_TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// TXT records looked at for one name: more is somebody else's use of the name, or an attack.
+pub const TXT_RECORDS: usize = 32;
+/// One TXT record's text: a grip1 record needs 86 octets, room is left for tags to come.
+pub const TXT_RECORD: usize = 1024;
+/// A positive DNS answer is kept this long at most (DESIGN §5).
+pub const DNS_POSITIVE: Duration = Duration::from_secs(5 * 60);
+/// A negative DNS answer is kept this long at most (DESIGN §5).
+pub const DNS_NEGATIVE: Duration = Duration::from_secs(30);
+/// One DNS question, with all its retries, takes this long at most.
+pub const DNS_QUERY: Duration = Duration::from_secs(5);
+
+/// A notification's JSON (DESIGN §9).
+pub const NOTIFICATION: usize = 1024 * 1024;
+/// Resources of one message: what fits into a notification.
+pub const RESOURCES: usize = 8192;
+
+/// A placeholder message: text, headers and some 300 octets a resource.
+pub const PLACEHOLDER: usize = 4 * 1024 * 1024;
+/// A message that passes through or is submitted, the SIZE that the SMTP server announces by default.
+pub const MESSAGE: usize = 64 * 1024 * 1024;
+/// All header fields of a message.
+pub const HEADERS: usize = 256 * 1024;
+/// MIME parts of a message that is split.
+pub const PARTS: usize = 1000;
+/// How deep multiparts nest in a message that is split.
+pub const PART_DEPTH: usize = 32;
+/// Recipients of one SMTP transaction or web channel token: RFC 5321 §4.5.3.1.8 asks for at least 100.
+pub const RECIPIENTS: usize = 100;
+/// Received fields before a message counts as looping (RFC 5321 §6.3).
+pub const HOPS: usize = 50;
+
+/// A control frame of the exchange, other than the fetch.
+pub const CONTROL_FRAME: usize = 64 * 1024;
+/// A fetch frame: the notification, a token chain, and a want for each resource.
+pub const FETCH_FRAME: usize = NOTIFICATION + TOKEN_CHAIN + RESOURCES * 64;
+/// Exchange streams that one peer may hold open at an origin.
+pub const STREAMS_PER_PEER: usize = 16;
+/// Exchange streams in all.
+pub const STREAMS: usize = 256;
+/// Fetches that one issuer may start a minute.
+pub const FETCHES_PER_MINUTE: u32 = 600;
+/// A peer that neither reads nor writes for this long is cut off.
+pub const STALLED: Duration = Duration::from_secs(30);
+
+/// Messages of one web channel request.
+pub const BATCH: usize = 100;
+/// How long sending is tried before a delivery status notification (RFC 5321 §4.5.4.1).
+pub const SENDING: Duration = Duration::from_secs(5 * 24 * 3600);
+/// The first pause between two tries.
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(5);
+/// The longest pause between two tries.
+pub const BACKOFF_LONGEST: Duration = Duration::from_secs(3600);
+/// How long a share lasts when its author names no expiry.
+pub const SHARE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -1,0 +1,1 @@
+//! notification: not written yet.
