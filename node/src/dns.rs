@@ -1,11 +1,20 @@
 //! The DNS port and its real implementation. A name that does not exist and a resolver that does not answer are two
 //! different things: the first is a refusal, the second is temporary (DESIGN §5).
+//!
+//! [`Resolver`] asks real servers; [`Zone`] is a small authoritative server in this process, for the demonstration,
+//! the simulator and tests.
+
+mod resolver;
+pub mod zone;
 
 use std::net::IpAddr;
 
 use async_trait::async_trait;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::timestamp::Timestamp;
+
+pub use resolver::{Dnssec, Resolver, ResolverOptions};
+pub use zone::{Record, Zone};
 
 /// Records of one name and type, with what is known about them.
 #[derive(Debug, Clone, PartialEq, Eq)]

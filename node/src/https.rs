@@ -1,1 +1,15 @@
-//! https: not written yet.
+//! HTTPS, both sides, over the byte-stream port.
+//!
+//! [`serve`] answers HTTP/1.1 and HTTP/2 with every phase of a connection bounded in time and size. [`Client`] sends
+//! requests to servers that it authenticates by their DNS pin, a configured fingerprint, or the web PKI. Not here:
+//! what a request means, and who a caller is: a client certificate proves a key and claims a name, and GRIP judges them.
+
+mod client;
+mod discover;
+mod server;
+mod tls;
+
+pub use client::{Client, HttpsError, Proof, Server, read};
+pub use discover::{Found, discover, pins};
+pub use server::{PeerCertificate, RemoteAddress, Serving, ServingLimits, serve};
+pub use tls::{BadCertificate, TlsError, grip_server, user_server};

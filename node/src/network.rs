@@ -1,4 +1,8 @@
-//! The port for byte streams (DESIGN §15): listen and connect, in reality TCP.
+//! The port for byte streams (DESIGN §15): listen and connect, in reality TCP; and the policy that says to which
+//! addresses a stranger may make this node connect.
+
+mod policy;
+mod reach;
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,6 +10,9 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+
+pub use policy::{AddressPolicy, BadNetwork, Cidr, Forbidden, Kind};
+pub use reach::{ConnectError, reach};
 
 /// A stream in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -2,10 +2,14 @@
 //!
 //! A peer is a key and nothing else: what the key may do is the GRIP verification's business.
 
+mod host;
+
 use async_trait::async_trait;
 use cargomail_protocol::fault::{Fault, Faulty};
 
+use crate::dns::{Dns, DnsError};
 use crate::network::ByteStream;
+pub use host::{Host, HostOptions};
 
 /// A stream to or from a peer whose key the channel proved.
 pub struct PeerStream {
@@ -33,6 +37,14 @@ pub enum PeerError {
     /// The peer does not speak the exchange protocol.
     #[error("the peer does not speak the protocol")]
     Unsupported,
+    /// This node cannot listen where it should.
+    #[error("cannot listen at {at}: {why}")]
+    Listen {
+        /// The address.
+        at: String,
+        /// What the system said.
+        why: String,
+    },
     /// This node is stopping.
     #[error("this node is stopping")]
     Closed,
@@ -42,6 +54,7 @@ impl Faulty for PeerError {
     fn fault(&self) -> Fault {
         match self {
             PeerError::NoAddress(_) => Fault::Refused,
+            PeerError::Listen { .. } => Fault::Local,
             _ => Fault::TryLater(std::time::Duration::from_secs(5)),
         }
     }
@@ -56,4 +69,17 @@ pub trait Peers: Send + Sync + 'static {
     async fn accept(&self) -> Option<PeerStream>;
     /// Where this node listens, each ending in `/p2p/<peer id>`.
     fn addresses(&self) -> Vec<PeerAddress>;
+}
+
+/// Where the peer of a Resource Mailbox is: the `dnsaddr=` values of TXT at `_dnsaddr.<locator>`, for [`Peers::open`].
+///
+/// # Errors
+/// [`DnsError`].
+pub async fn lookup(dns: &dyn Dns, locator: &str) -> Result<Vec<PeerAddress>, DnsError> {
+    let answer = dns.txt(&format!("_dnsaddr.{locator}")).await?;
+    let values = answer
+        .records
+        .iter()
+        .filter_map(|text| text.trim().strip_prefix("dnsaddr="));
+    Ok(values.map(|value| PeerAddress(value.trim().to_owned())).collect())
 }
