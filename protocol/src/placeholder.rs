@@ -1,1 +1,58 @@
-//! placeholder: not written yet.
+//! The placeholder message: what travels to an address while the resources travel between Resource Mailboxes.
+//!
+//! Follows RFC 5322 for the header, RFC 2046 §5.2.3 for the `message/external-body` parts, RFC 2047 and RFC 2231
+//! for text that is not ASCII, and section IV of the paper for what the fields mean; `spec/placeholder.md` is the
+//! specification. Not here: the octets of a resource (see [`crate::dag`]), who may have them (see [`crate::share`]),
+//! and any decision about where they go (see [`crate::routing`]).
+//!
+//! The walk of a message through this module:
+//!
+//! 1. [`split`] takes an ordinary message apart, or [`Draft`] composes one from parts that are stored already;
+//! 2. [`Placeholder::encode`] writes it strictly, [`Placeholder::parse`] reads it leniently;
+//! 3. [`surgery`] lets the broker change header fields of the raw message and nothing else;
+//! 4. [`Placeholder::reconstruct`] gives the author's message back, as pieces that can be streamed.
+//!
+//! What always holds: a [`Placeholder`] has exactly one author, a Message-ID, and a [`Structure`] that names each of
+//! its parts exactly once; a [`Header`] cannot break out of its field.
+
+#![expect(clippy::todo, reason = "bodies follow")]
+
+mod compose;
+mod encode;
+mod explain;
+mod header;
+mod legacy;
+mod mailbox;
+mod model;
+mod multipart;
+mod parameter;
+mod parse;
+mod part;
+mod reconstruct;
+mod split;
+mod structure;
+pub mod surgery;
+mod transfer;
+mod words;
+
+pub use compose::Draft;
+pub use header::{Header, HeaderError, Headers};
+pub use mailbox::{Mailbox, MailboxError, mailboxes};
+pub use model::{Category, CategoryError, Invalid, Origin, Placeholder};
+pub use parse::{Broken, is_placeholder};
+pub use part::{ContentId, Description, Disposition, Part, ResourceRef, download_name};
+pub use reconstruct::Piece;
+pub use split::{Body, Split, SplitError, Template, split};
+pub use structure::{Multipart, Node, Structure, StructureError};
+pub use transfer::{TransferEncoder, TransferEncoding};
+
+/// Names the origin Resource Mailbox and when its share expires.
+pub const ORIGIN: &str = "X-Origin-Resource-Mailbox-URL";
+/// Names the destination Resource Mailbox; only the recipient's broker writes it.
+pub const DESTINATION: &str = "X-Destination-Resource-Mailbox-URL";
+/// Names the category of the correspondence.
+pub const CATEGORY: &str = "X-Correspondence-Category";
+/// The tree of the original message over the numbers of the external-body parts.
+pub const STRUCTURE: &str = "X-Cargomail-Structure";
+/// In a phantom header: the Content-ID that the author's part had, or `none`.
+pub const CONTENT_ID: &str = "X-Cargomail-Content-ID";
