@@ -4,6 +4,8 @@
 //! [`Resolver`] asks real servers; [`Zone`] is a small authoritative server in this process, for the demonstration,
 //! the simulator and tests.
 
+mod cache;
+mod order;
 mod resolver;
 pub mod zone;
 
@@ -25,6 +27,17 @@ pub struct Answer<T> {
     pub authenticated: bool,
     /// Until when they may be used.
     pub valid_until: Timestamp,
+}
+
+impl<T> Answer<T> {
+    /// The same answer with each record read as something else, without those that cannot be.
+    pub fn filter_map<U>(self, read: impl FnMut(T) -> Option<U>) -> Answer<U> {
+        Answer {
+            records: self.records.into_iter().filter_map(read).collect(),
+            authenticated: self.authenticated,
+            valid_until: self.valid_until,
+        }
+    }
 }
 
 /// A service record (RFC 2782).
@@ -70,12 +83,20 @@ pub enum DnsError {
         /// What the resolver said.
         why: String,
     },
+    /// DNSSEC did not validate the answer, and this node requires it to.
+    #[error("{name}: the {kind} answer is not validated by DNSSEC, as this node requires")]
+    Unauthenticated {
+        /// The name asked for.
+        name: String,
+        /// The type asked for.
+        kind: &'static str,
+    },
 }
 
 impl Faulty for DnsError {
     fn fault(&self) -> Fault {
         match self {
-            DnsError::NoRecord { .. } => Fault::Refused,
+            DnsError::NoRecord { .. } | DnsError::Unauthenticated { .. } => Fault::Refused,
             DnsError::Unavailable { .. } => Fault::TryLater(std::time::Duration::from_secs(60)),
         }
     }

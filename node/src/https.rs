@@ -8,8 +8,9 @@ mod client;
 mod discover;
 mod server;
 mod tls;
+mod watch;
 
 pub use client::{Client, HttpsError, Proof, Server, read};
 pub use discover::{Found, discover, pins};
 pub use server::{PeerCertificate, RemoteAddress, Serving, ServingLimits, serve};
-pub use tls::{BadCertificate, TlsError, grip_server, user_server};
+pub use tls::{BadCertificate, TlsError, grip_server, inspect, user_server};

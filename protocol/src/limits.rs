@@ -20,6 +20,9 @@ pub const DAG_DEPTH: usize = 8;
 /// A whole resource: 1 TiB, above which a mail is not the right carrier.
 pub const RESOURCE: u64 = 1 << 40;
 
+/// A certificate of another node: an Ed25519 one with one name needs some 300 octets.
+pub const CERTIFICATE: usize = 4 * 1024;
+
 /// One token in compact form (DESIGN §6).
 pub const TOKEN: usize = 8 * 1024;
 /// A token with the tokens nested in it (DESIGN §6).

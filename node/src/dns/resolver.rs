@@ -1,13 +1,32 @@
-//! The real resolver.
-#![allow(clippy::todo, unused_variables, dead_code)]
+//! The real resolver: DNS over UDP with TCP behind it, every answer kept by the rules of DESIGN §5.
+//!
+//! What always holds: a question takes five seconds at most, with all its retries; what failed is never kept; only
+//! records at the name asked for, or at the end of its chain of aliases, are believed (rows D02, D03).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use cargomail_protocol::limits;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as Negative, NetError};
+use hickory_resolver::proto::dnssec::Proof;
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, Record as Resource, RecordType};
 
-use super::{Answer, Dns, DnsError, Mx, Srv};
+use super::cache::{Cache, Kept};
+use super::{Answer, Dns, DnsError, Mx, Srv, order};
 use crate::clock::Clock;
+
+/// One try of one server.
+const TRY: Duration = Duration::from_millis(1500);
+/// Aliases followed for one question (row D03).
+const ALIASES: usize = 8;
 
 /// What DNSSEC is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,9 +49,22 @@ pub struct ResolverOptions {
     pub dnssec: Dnssec,
 }
 
-/// Asks real DNS servers over UDP and TCP, and keeps answers by the rules of DESIGN §5. Cheap to clone.
+/// Asks real DNS servers and keeps their answers. Cheap to clone; clones share what is kept.
 #[derive(Clone)]
-pub struct Resolver {}
+pub struct Resolver {
+    asks: TokioResolver,
+    dnssec: Dnssec,
+    clock: Arc<dyn Clock>,
+    cache: Arc<Cache>,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver")
+            .field("dnssec", &self.dnssec)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Resolver {
     /// A resolver; nothing is asked yet.
@@ -40,22 +72,232 @@ impl Resolver {
     /// # Errors
     /// [`DnsError::Unavailable`] when the system's configuration cannot be read.
     pub fn new(options: &ResolverOptions, clock: Arc<dyn Clock>) -> Result<Self, DnsError> {
-        todo!()
+        let unusable = |error: NetError| DnsError::Unavailable {
+            name: "the resolver's configuration".to_owned(),
+            kind: "any",
+            why: error.to_string(),
+        };
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = if options.servers.is_empty() {
+            TokioResolver::builder(provider).map_err(unusable)?
+        } else {
+            let servers = options.servers.iter().map(|at| server(*at)).collect();
+            TokioResolver::builder_with_config(ResolverConfig::from_name_servers(servers), provider)
+        };
+        let wanted = builder.options_mut();
+        wanted.timeout = TRY;
+        wanted.attempts = 2;
+        wanted.cache_size = 0; // kept here instead, by the node's own clock
+        wanted.use_hosts_file = ResolveHosts::Never;
+        wanted.preserve_intermediates = true;
+        wanted.try_tcp_on_error = true;
+        wanted.case_randomization = true;
+        wanted.validate = options.dnssec != Dnssec::Off;
+        let asks = builder.build().map_err(unusable)?;
+        Ok(Self {
+            asks,
+            dnssec: options.dnssec,
+            clock,
+            cache: Arc::new(Cache::default()),
+        })
     }
+
+    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Answer<RData>, DnsError> {
+        let key = (name.trim_end_matches('.').to_ascii_lowercase(), kind);
+        if let Some(kept) = self.cache.find(&key, self.clock.now()) {
+            return kept.into_answer(name, text_of(kind));
+        }
+        let (kept, life) = self.ask(&key.0, kind).await?;
+        let now = self.clock.now();
+        let kept = Kept {
+            valid_until: now.plus(life),
+            ..kept
+        };
+        if life > Duration::ZERO {
+            self.cache.keep(key, kept.clone(), now);
+        }
+        kept.into_answer(name, text_of(kind))
+    }
+
+    /// Asks the servers, and tells how long the answer may be kept.
+    async fn ask(&self, name: &str, kind: RecordType) -> Result<(Kept, Duration), DnsError> {
+        let no_record = || DnsError::NoRecord {
+            name: name.to_owned(),
+            kind: text_of(kind),
+        };
+        let unavailable = |why: String| DnsError::Unavailable {
+            name: name.to_owned(),
+            kind: text_of(kind),
+            why,
+        };
+        // What is no name in the DNS has no records there.
+        let mut absolute = Name::from_ascii(name).map_err(|_| no_record())?;
+        absolute.set_fqdn(true);
+        let asked = tokio::time::timeout(limits::DNS_QUERY, self.asks.lookup(absolute.clone(), kind)).await;
+        let (records, authenticated, life) = match asked {
+            Err(_) => return Err(unavailable("no answer in time".to_owned())),
+            Ok(Ok(lookup)) => {
+                let (records, proved, ttl) = follow(lookup.answers(), &absolute, kind);
+                let longest = if records.is_empty() {
+                    Duration::ZERO
+                } else {
+                    limits::DNS_POSITIVE
+                };
+                (records, proved, Duration::from_secs(ttl.into()).min(longest))
+            }
+            Ok(Err(error)) => match negative(&error) {
+                Some((proved, ttl)) => (
+                    Vec::new(),
+                    proved,
+                    Duration::from_secs(ttl.into()).min(limits::DNS_NEGATIVE),
+                ),
+                None => return Err(unavailable(error.to_string())),
+            },
+        };
+        let authenticated = authenticated && self.dnssec != Dnssec::Off;
+        if self.dnssec == Dnssec::Require && !authenticated {
+            return Err(DnsError::Unauthenticated {
+                name: name.to_owned(),
+                kind: text_of(kind),
+            });
+        }
+        let kept = Kept {
+            records: records.into(),
+            authenticated,
+            valid_until: self.clock.now(),
+        };
+        Ok((kept, life))
+    }
+}
+
+fn server(at: SocketAddr) -> NameServerConfig {
+    let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| {
+        let mut connection = ConnectionConfig::new(protocol);
+        connection.port = at.port();
+        connection
+    });
+    NameServerConfig::new(at.ip(), true, connections.into())
+}
+
+fn text_of(kind: RecordType) -> &'static str {
+    match kind {
+        RecordType::TXT => "TXT",
+        RecordType::SRV => "SRV",
+        RecordType::MX => "MX",
+        _ => "address",
+    }
+}
+
+/// The records at the end of the name's chain of aliases, whether DNSSEC proved all of the chain, and the shortest TTL.
+fn follow(answers: &[Resource], name: &Name, kind: RecordType) -> (Vec<RData>, bool, u32) {
+    let mut owner = name.clone();
+    let mut proved = true;
+    let mut ttl = u32::MAX;
+    for _ in 0..=ALIASES {
+        let mut found = Vec::new();
+        let mut alias = None;
+        for record in answers.iter().filter(|record| record.name == owner) {
+            match &record.data {
+                RData::CNAME(target) => alias = Some(target.0.clone()),
+                data if data.record_type() == kind => found.push(data.clone()),
+                _ => continue,
+            }
+            proved &= record.proof == Proof::Secure;
+            ttl = ttl.min(record.ttl);
+        }
+        match alias {
+            Some(target) if found.is_empty() => owner = target,
+            _ => return (found, proved, ttl),
+        }
+    }
+    (Vec::new(), false, 0)
+}
+
+/// Whether DNSSEC proved that there is nothing, and the TTL of that; none when nothing is known.
+fn negative(error: &NetError) -> Option<(bool, u32)> {
+    let NetError::Dns(error) = error else { return None };
+    match error {
+        Negative::NoRecordsFound(nothing) => {
+            let referred = nothing.soa.is_none() && nothing.ns.as_ref().is_some_and(|ns| !ns.is_empty());
+            let known = matches!(
+                nothing.response_code,
+                ResponseCode::NXDomain | ResponseCode::NoError
+            );
+            (known && !referred).then(|| (false, nothing.negative_ttl.unwrap_or(0)))
+        }
+        Negative::Nsec { response, proof, .. } => match proof {
+            Proof::Secure | Proof::Insecure => {
+                Some((*proof == Proof::Secure, response.negative_ttl().unwrap_or(0)))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A host name as the node writes names.
+fn host(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    text.trim_end_matches('.').to_owned()
 }
 
 #[async_trait]
 impl Dns for Resolver {
     async fn txt(&self, name: &str) -> Result<Answer<String>, DnsError> {
-        todo!()
+        let answer = self.lookup(name, RecordType::TXT).await?;
+        Ok(answer.filter_map(|data| match data {
+            RData::TXT(text) => String::from_utf8(text.txt_data.concat()).ok(),
+            _ => None,
+        }))
     }
+
     async fn srv(&self, name: &str) -> Result<Answer<Srv>, DnsError> {
-        todo!()
+        let answer = self.lookup(name, RecordType::SRV).await?;
+        let mut answer = answer.filter_map(|data| match data {
+            RData::SRV(srv) => Some(Srv {
+                priority: srv.priority,
+                weight: srv.weight,
+                host: host(&srv.target),
+                port: srv.port,
+            }),
+            _ => None,
+        });
+        order::services(&mut answer.records);
+        Ok(answer)
     }
+
     async fn mx(&self, name: &str) -> Result<Answer<Mx>, DnsError> {
-        todo!()
+        let answer = self.lookup(name, RecordType::MX).await?;
+        let mut answer = answer.filter_map(|data| match data {
+            RData::MX(mx) => Some(Mx {
+                preference: mx.preference,
+                host: host(&mx.exchange),
+            }),
+            _ => None,
+        });
+        order::exchangers(&mut answer.records);
+        Ok(answer)
     }
+
     async fn addresses(&self, name: &str) -> Result<Answer<IpAddr>, DnsError> {
-        todo!()
+        let (v4, v6) = tokio::join!(
+            self.lookup(name, RecordType::A),
+            self.lookup(name, RecordType::AAAA)
+        );
+        let answer = match (v4, v6) {
+            (Ok(mut v4), Ok(v6)) => {
+                v4.records.extend(v6.records);
+                v4.authenticated &= v6.authenticated;
+                v4.valid_until = v4.valid_until.min(v6.valid_until);
+                v4
+            }
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => one,
+            (Err(DnsError::NoRecord { .. }), Err(error)) | (Err(error), Err(_)) => return Err(error),
+        };
+        Ok(answer.filter_map(|data| match data {
+            RData::A(a) => Some(IpAddr::V4(a.0)),
+            RData::AAAA(a) => Some(IpAddr::V6(a.0)),
+            _ => None,
+        }))
     }
 }

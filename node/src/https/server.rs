@@ -1,15 +1,38 @@
-//! The server.
-#![allow(clippy::todo, unused_variables, dead_code)]
+//! The server: accepts, shakes hands, and hands requests to a router, with a bound on every phase (rows H01 to H03).
+//!
+//! What always holds: one connection can neither delay another's handshake nor outlive its limits; what is over a cap
+//! is closed at once and costs no task.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
-use crate::network::Listener;
+use super::tls::inspect;
+use super::watch::{Paced, Progress, Watched};
+use crate::network::{ByteStream, Listener};
+
+/// The header of one request.
+const HEADER: u32 = 32 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS: u32 = 64;
+/// What one HTTP/2 stream, and all of a connection's together, may have on its way before it is read.
+const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
+/// Streams that a peer may open and reset before they were looked at (row H02).
+const RESETS: usize = 20;
 
 /// The key that a caller proved by mutual TLS and the name that its certificate claims; in the extensions of every
 /// request to a [`super::grip_server`] face. The name is a claim until GRIP has compared it.
@@ -88,5 +111,176 @@ pub fn serve(
     limits: ServingLimits,
     shutdown: CancellationToken,
 ) -> io::Result<Serving> {
-    todo!()
+    let local = listener.local_addr()?;
+    let face = Face {
+        acceptor: TlsAcceptor::from(tls),
+        router,
+        places: Arc::new(Semaphore::new(limits.connections)),
+        callers: Callers::default(),
+        limits,
+        shutdown,
+    };
+    let task = tokio::spawn(accept(listener, Arc::new(face)));
+    Ok(Serving { local, task })
+}
+
+struct Face {
+    acceptor: TlsAcceptor,
+    router: Router,
+    places: Arc<Semaphore>,
+    callers: Callers,
+    limits: ServingLimits,
+    shutdown: CancellationToken,
+}
+
+async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
+    let tasks = TaskTracker::new();
+    loop {
+        let (stream, from) = tokio::select! {
+            () = face.shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or a connection that was gone already: neither may spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let place = face.places.clone().try_acquire_owned().ok();
+        let caller = face.callers.enter(from.ip(), face.limits.per_address);
+        let (Some(place), Some(caller)) = (place, caller) else {
+            tracing::debug!(%from, "a connection over the cap was closed");
+            continue;
+        };
+        tasks.spawn(connection(face.clone(), stream, from, place, caller));
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn connection(
+    face: Arc<Face>,
+    stream: Box<dyn ByteStream>,
+    from: SocketAddr,
+    _place: OwnedSemaphorePermit,
+    _caller: Caller,
+) {
+    let progress = Progress::default();
+    let stream = Watched::new(stream, progress.clone());
+    let handshake = tokio::time::timeout(face.limits.handshake, face.acceptor.accept(stream));
+    let stream = tokio::select! {
+        () = face.shutdown.cancelled() => return,
+        done = handshake => match done {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%from, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(%from, "TLS handshake took too long"),
+        },
+    };
+    let (_, session) = stream.get_ref();
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let peer = match session.peer_certificates() {
+        None => None,
+        Some(chain) => match chain.first().map(|der| inspect(der, valid_time(der))) {
+            Some(Ok(peer)) => Some(peer),
+            _ => return tracing::warn!(%from, "a certificate that passed the handshake could not be read"),
+        },
+    };
+    let router = face.router.clone();
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Paced::wrap);
+        request.extensions_mut().insert(RemoteAddress(from));
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        router.clone().oneshot(request)
+    });
+    let builder = builder(&face.limits, if http2 { Version::Two } else { Version::One });
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stalled = progress.stalled(face.limits.stalled);
+    tokio::select! {
+        ended = serving.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%from, %error, "connection ended");
+            }
+        }
+        () = stalled => tracing::debug!(%from, "connection stalled"),
+        () = face.shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(face.limits.shutdown, serving).await;
+        }
+    }
+}
+
+/// A moment at which the certificate is valid: the handshake has judged its dates, by the node's clock.
+fn valid_time(der: &[u8]) -> u64 {
+    let begin = x509_parser::parse_x509_certificate(der).map(|(_, parsed)| parsed.validity().not_before.timestamp());
+    begin.ok().and_then(|begin| u64::try_from(begin).ok()).unwrap_or(0)
+}
+
+enum Version {
+    One,
+    Two,
+}
+
+fn builder(limits: &ServingLimits, version: Version) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(HEADER as usize)
+        .max_headers(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_send_buf_size(WINDOWS.0 as usize);
+    // TLS has settled the version, so there is no guessing by the first octets, which could be sent slowly.
+    match version {
+        Version::One => builder.http1_only(),
+        Version::Two => builder.http2_only(),
+    }
+}
+
+/// Open connections by where they come from: an IPv4 address, or an IPv6 /64, which one customer has to itself.
+#[derive(Clone, Default)]
+struct Callers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One connection's entry; dropped with it.
+struct Caller(Callers, IpAddr);
+
+impl Callers {
+    fn enter(&self, from: IpAddr, most: usize) -> Option<Caller> {
+        let from = match from.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+            v4 => v4,
+        };
+        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = callers.entry(from).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Caller(self.clone(), from))
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let mut callers = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = callers.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                callers.remove(&self.1);
+            }
+        }
+    }
 }
