@@ -6,6 +6,7 @@
 
 mod client;
 mod discover;
+mod pool;
 mod server;
 mod tls;
 mod watch;

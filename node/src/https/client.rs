@@ -1,7 +1,10 @@
-//! The client.
-#![allow(clippy::todo, unused_variables, dead_code)]
+//! The client: finds the server's addresses, checks them, proves the server's key, sends one request at a time or many.
+//!
+//! What always holds: only addresses that the policy allows are connected to, except one that this node's own
+//! configuration names together with its key; no octet of a request leaves before the server has proved itself; nothing is
+//! redirected, proxied, resumed or sent twice.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +12,39 @@ use axum::body::Body;
 use bytes::Bytes;
 use cargomail_protocol::address::Domain;
 use cargomail_protocol::fault::{Fault, Faulty};
-use http::{Request, Response};
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 
+use super::pool::{Connection, Pool, Returning, Sender};
+use super::tls::{self, Trust};
+use super::watch::{Guarded, Progress, Watched};
+use super::{TlsError, pins};
 use crate::clock::Clock;
 use crate::dns::{Dns, DnsError};
-use crate::identity::Certificate;
-use crate::network::{AddressPolicy, ConnectError, Network};
+use crate::identity::{self, Certificate};
+use crate::network::{AddressPolicy, ByteStream, ConnectError, Network, reach};
+
+/// A connection to one address, and the TLS handshake on it.
+const CONNECT: Duration = Duration::from_secs(10);
+/// From the end of the request to the header of the response.
+const ANSWER: Duration = Duration::from_secs(60);
+/// A connection on which nothing moves for this long is closed.
+const STALLED: Duration = Duration::from_secs(60);
+/// A response that is read into memory comes at least at this speed after a minute: octets a second.
+const SLOWEST: u64 = 16 * 1024;
+/// The header of one response.
+const HEADER: usize = 32 * 1024;
+/// What one HTTP/2 stream may have on its way before it is read.
+const WINDOW: u32 = 1024 * 1024;
 
 /// How a server proves that it is the one that was meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,7 +155,27 @@ impl Faulty for HttpsError {
 /// Sends requests over the network port; keeps a few connections for reuse, per server and identity. Follows no
 /// redirect, uses no proxy. Cheap to clone.
 #[derive(Clone)]
-pub struct Client {}
+pub struct Client {
+    world: Arc<World>,
+    identity: Option<Certificate>,
+    pool: Pool,
+}
+
+/// What every client of this node has in common.
+struct World {
+    network: Arc<dyn Network>,
+    dns: Arc<dyn Dns>,
+    clock: Arc<dyn Clock>,
+    policy: AddressPolicy,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Client {
     /// A client without a certificate.
@@ -136,15 +186,35 @@ impl Client {
         clock: Arc<dyn Clock>,
         policy: AddressPolicy,
     ) -> Self {
-        todo!()
+        let world = Arc::new(World {
+            network,
+            dns,
+            clock,
+            policy,
+        });
+        Self {
+            world,
+            identity: None,
+            pool: Pool::default(),
+        }
     }
 
     /// The same client with this certificate, for mutual TLS; it shares no connection with others.
     ///
     /// # Errors
-    /// [`super::TlsError`] when the certificate and its key do not fit.
-    pub fn with_identity(&self, certificate: &Certificate) -> Result<Self, super::TlsError> {
-        todo!()
+    /// [`TlsError`] when the certificate and its key do not fit.
+    pub fn with_identity(&self, certificate: &Certificate) -> Result<Self, TlsError> {
+        tls::client(
+            Trust::Pinned(Vec::new()),
+            Some(certificate),
+            self.world.clock.clone(),
+        )?;
+        let identity = Some(certificate.clone());
+        Ok(Self {
+            world: self.world.clone(),
+            identity,
+            pool: Pool::default(),
+        })
     }
 
     /// Sends a request and gives the response as soon as its header is there; both bodies stream. The request's URI
@@ -154,14 +224,304 @@ impl Client {
     /// # Errors
     /// [`HttpsError`].
     pub async fn send(&self, server: &Server, request: Request<Body>) -> Result<Response<Body>, HttpsError> {
-        todo!()
+        let trust = self.trust(server).await?;
+        let (mut request, sent) = tell_when_sent(request);
+        if let Some(kept) = self.pool.take(server, &trust) {
+            match self.exchange(server, kept, request, &sent).await {
+                Err(Unsent::No(unsent)) => request = *unsent,
+                Err(Unsent::Yes(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+            }
+        }
+        let fresh = Box::pin(self.connect(server, trust)).await?;
+        match self.exchange(server, fresh, request, &sent).await {
+            Ok(response) => Ok(response),
+            Err(Unsent::Yes(error)) => Err(error),
+            Err(Unsent::No(_)) => Err(broken(
+                server,
+                std::io::Error::from(std::io::ErrorKind::ConnectionReset),
+            )),
+        }
     }
+
+    async fn trust(&self, server: &Server) -> Result<Trust, HttpsError> {
+        Ok(match &server.proof {
+            Proof::Fingerprints(fingerprints) => Trust::Pinned(fingerprints.clone()),
+            Proof::WebPki => Trust::WebPki,
+            Proof::Dns => match pins(&*self.world.dns, &server.name).await? {
+                pins if pins.is_empty() => Trust::WebPki,
+                pins => Trust::Pinned(pins),
+            },
+        })
+    }
+
+    async fn exchange(
+        &self,
+        server: &Server,
+        mut connection: Connection,
+        request: Request<Body>,
+        sent: &CancellationToken,
+    ) -> Result<Response<Body>, Unsent> {
+        let request = self
+            .addressed(server, &connection.sender, request)
+            .map_err(Unsent::Yes)?;
+        let late = async {
+            sent.cancelled().await;
+            tokio::time::sleep(ANSWER).await;
+        };
+        let trying = async {
+            match &mut connection.sender {
+                Sender::One(sender) => sender.try_send_request(request).await,
+                Sender::Two(sender) => sender.try_send_request(request).await,
+            }
+        };
+        let answered = tokio::select! {
+            answered = trying => answered,
+            () = late => return Err(Unsent::Yes(HttpsError::Timeout { name: server.name.clone() })),
+        };
+        match answered {
+            Ok(response) => Ok(response.map(|body| self.body(server, connection, body))),
+            Err(mut failed) => Err(match failed.take_message() {
+                Some(request) => Unsent::No(Box::new(request)),
+                None => Unsent::Yes(broken(server, failed.into_error())),
+            }),
+        }
+    }
+
+    /// The response's body; an HTTP/1.1 connection can be used again once it has been read.
+    fn body(&self, server: &Server, connection: Connection, body: Incoming) -> Body {
+        match connection.sender {
+            Sender::One(_) => Returning::wrap(body, self.pool.clone(), server.clone(), connection),
+            Sender::Two(_) => Body::new(body),
+        }
+    }
+
+    /// The request in the form that the protocol's version wants.
+    fn addressed(
+        &self,
+        server: &Server,
+        sender: &Sender,
+        request: Request<Body>,
+    ) -> Result<Request<Body>, HttpsError> {
+        let unfit = |error: http::Error| broken(server, error);
+        let host = match server.name.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+            _ => server.name.clone(),
+        };
+        let authority = if server.port == 443 {
+            host
+        } else {
+            format!("{host}:{}", server.port)
+        };
+        let (mut parts, body) = request.into_parts();
+        let path = parts
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or(PathAndQuery::from_static("/"));
+        let mut uri = Uri::builder().path_and_query(path);
+        match sender {
+            Sender::One(_) => {
+                parts.version = Version::HTTP_11;
+                let host = HeaderValue::try_from(&authority).map_err(|error| unfit(error.into()))?;
+                parts.headers.insert(header::HOST, host);
+            }
+            Sender::Two(_) => {
+                parts.version = Version::HTTP_2;
+                parts.headers.remove(header::HOST);
+                let authority = Authority::try_from(authority).map_err(|error| unfit(error.into()))?;
+                uri = uri.scheme(Scheme::HTTPS).authority(authority);
+            }
+        }
+        parts.uri = uri.build().map_err(unfit)?;
+        Ok(Request::from_parts(parts, body))
+    }
+
+    async fn connect(&self, server: &Server, trust: Trust) -> Result<Connection, HttpsError> {
+        let stream = self.reach(server).await?;
+        let progress = Progress::default();
+        let pinned = matches!(trust, Trust::Pinned(_));
+        let config = tls::client(trust, self.identity.as_ref(), self.world.clock.clone())
+            .map_err(|error| self.tls_failure(server, pinned, &error))?;
+        let name = ServerName::try_from(server.name.clone()).map_err(|error| HttpsError::Tls {
+            name: server.name.clone(),
+            why: error.to_string(),
+        })?;
+        let handshake = TlsConnector::from(config).connect(name, Watched::new(stream, progress.clone()));
+        let stream = match tokio::time::timeout(CONNECT, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let cause = error
+                    .get_ref()
+                    .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+                return Err(match cause {
+                    Some(cause) => self.tls_failure(server, pinned, cause),
+                    None => HttpsError::Tls {
+                        name: server.name.clone(),
+                        why: error.to_string(),
+                    },
+                });
+            }
+            Err(_) => {
+                return Err(HttpsError::Timeout {
+                    name: server.name.clone(),
+                });
+            }
+        };
+        self.shake_hands(server, stream, progress).await
+    }
+
+    async fn reach(&self, server: &Server) -> Result<Box<dyn ByteStream>, HttpsError> {
+        let world = &self.world;
+        let Ok(address) = server.host.parse::<IpAddr>() else {
+            let (dns, network) = (&*world.dns, &*world.network);
+            let reached = reach(dns, network, &world.policy, &server.host, server.port, CONNECT).await?;
+            return Ok(reached.0);
+        };
+        // An address with a fingerprint comes from this node's own configuration, not from a stranger.
+        let address = match server.proof {
+            Proof::Fingerprints(_) => address,
+            Proof::Dns | Proof::WebPki => {
+                world
+                    .policy
+                    .check(address)
+                    .map_err(|forbidden| ConnectError::Forbidden {
+                        host: server.host.clone(),
+                        forbidden,
+                    })?
+            }
+        };
+        let unreachable = |why| ConnectError::Unreachable {
+            host: server.host.clone(),
+            port: server.port,
+            why,
+        };
+        let connecting = world.network.connect(SocketAddr::new(address, server.port));
+        match tokio::time::timeout(CONNECT, connecting).await {
+            Ok(connected) => Ok(connected.map_err(unreachable)?),
+            Err(_) => Err(unreachable(std::io::ErrorKind::TimedOut.into()).into()),
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        server: &Server,
+        stream: TlsStream<Watched<Box<dyn ByteStream>>>,
+        progress: Progress,
+    ) -> Result<Connection, HttpsError> {
+        let (_, session) = stream.get_ref();
+        let der = session.peer_certificates().and_then(|chain| chain.first());
+        let key = der
+            .and_then(|der| identity::spki_sha256(der).ok())
+            .ok_or_else(|| HttpsError::Tls {
+                name: server.name.clone(),
+                why: "no certificate".to_owned(),
+            })?;
+        let two = session.alpn_protocol() == Some(b"h2");
+        let io = TokioIo::new(stream);
+        if two {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(2 * WINDOW)
+                .max_header_list_size(HEADER as u32)
+                .max_send_buf_size(WINDOW as usize / 4);
+            let (sender, driver) = Box::pin(builder.handshake(io))
+                .await
+                .map_err(|error| broken(server, error))?;
+            drive(driver, progress);
+            let shared = Connection {
+                sender: Sender::Two(sender.clone()),
+                key,
+            };
+            self.pool.keep(server, shared);
+            return Ok(Connection {
+                sender: Sender::Two(sender),
+                key,
+            });
+        }
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(HEADER)
+            .handshake(io)
+            .await
+            .map_err(|error| broken(server, error))?;
+        drive(driver, progress);
+        Ok(Connection {
+            sender: Sender::One(sender),
+            key,
+        })
+    }
+
+    fn tls_failure(&self, server: &Server, pinned: bool, error: &rustls::Error) -> HttpsError {
+        let name = server.name.clone();
+        let refused = rustls::CertificateError::ApplicationVerificationFailure;
+        if pinned && *error == rustls::Error::InvalidCertificate(refused) {
+            HttpsError::WrongPin { name }
+        } else {
+            HttpsError::Tls {
+                name,
+                why: error.to_string(),
+            }
+        }
+    }
+}
+
+/// Whether a request that failed had gone out.
+enum Unsent {
+    No(Box<Request<Body>>),
+    Yes(HttpsError),
+}
+
+fn broken(server: &Server, why: impl std::error::Error) -> HttpsError {
+    // The cause says what happened; hyper's own text only where.
+    let mut text = why.to_string();
+    let mut cause = why.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    HttpsError::Http {
+        name: server.name.clone(),
+        why: text,
+    }
+}
+
+/// Moves a connection's octets until it ends or stalls.
+fn drive(driver: impl Future<Output = Result<(), hyper::Error>> + Send + 'static, progress: Progress) {
+    tokio::spawn(async move {
+        tokio::select! {
+            ended = driver => if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended");
+            },
+            () = progress.stalled(STALLED) => tracing::debug!("connection stalled"),
+        }
+    });
+}
+
+/// The request, and a token that is cancelled when its body has gone out.
+fn tell_when_sent(request: Request<Body>) -> (Request<Body>, CancellationToken) {
+    let sent = CancellationToken::new();
+    (
+        request.map(|body| Guarded::wrap(body, sent.clone().drop_guard())),
+        sent,
+    )
 }
 
 /// Collects a body of at most `limit` octets.
 ///
 /// # Errors
-/// [`HttpsError::TooLarge`], or [`HttpsError::Http`] when it breaks off.
+/// [`HttpsError::TooLarge`], or [`HttpsError::Http`] when it breaks off, or [`HttpsError::Timeout`] when it crawls.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes, HttpsError> {
-    todo!()
+    let name = || "response".to_owned();
+    let longest = Duration::from_secs(60 + limit as u64 / SLOWEST);
+    match tokio::time::timeout(longest, Limited::new(body, limit).collect()).await {
+        Err(_) => Err(HttpsError::Timeout { name: name() }),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HttpsError::TooLarge { limit }),
+        Ok(Err(error)) => Err(HttpsError::Http {
+            name: name(),
+            why: error.to_string(),
+        }),
+    }
 }

@@ -216,8 +216,12 @@ async fn connection(
 
 /// A moment at which the certificate is valid: the handshake has judged its dates, by the node's clock.
 fn valid_time(der: &[u8]) -> u64 {
-    let begin = x509_parser::parse_x509_certificate(der).map(|(_, parsed)| parsed.validity().not_before.timestamp());
-    begin.ok().and_then(|begin| u64::try_from(begin).ok()).unwrap_or(0)
+    let begin =
+        x509_parser::parse_x509_certificate(der).map(|(_, parsed)| parsed.validity().not_before.timestamp());
+    begin
+        .ok()
+        .and_then(|begin| u64::try_from(begin).ok())
+        .unwrap_or(0)
 }
 
 enum Version {

@@ -76,7 +76,9 @@ impl Faulty for TlsError {
 /// [`TlsError`] when the certificate and its key do not fit.
 pub fn grip_server(certificate: &Certificate, clock: Arc<dyn Clock>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
-    let verifier = Arc::new(AnySaneClient { provider: provider.clone() });
+    let verifier = Arc::new(AnySaneClient {
+        provider: provider.clone(),
+    });
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(Now(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
@@ -122,7 +124,10 @@ pub(super) fn client(
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = provider();
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Pinned(pins) => Arc::new(PinnedServer { pins, provider: provider.clone() }),
+        Trust::Pinned(pins) => Arc::new(PinnedServer {
+            pins,
+            provider: provider.clone(),
+        }),
         Trust::WebPki => Arc::new(rustls_platform_verifier::Verifier::new(provider.clone())?),
     };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(Now(clock)))
@@ -153,7 +158,9 @@ impl std::fmt::Debug for Now {
 
 impl TimeProvider for Now {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.now().millis())))
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(
+            self.0.now().millis(),
+        )))
     }
 }
 
@@ -181,29 +188,50 @@ pub fn inspect(der: &[u8], seconds: u64) -> Result<PeerCertificate, BadCertifica
     let cn = common_name(&certificate)?;
     let spki = certificate.public_key().raw.to_vec();
     let spki_sha256 = Sha256::digest(&spki).into();
-    Ok(PeerCertificate { spki, spki_sha256, cn })
+    Ok(PeerCertificate {
+        spki,
+        spki_sha256,
+        cn,
+    })
 }
 
 fn check_purpose(certificate: &X509Certificate<'_>) -> Result<(), BadCertificate> {
-    let constraints = certificate.basic_constraints().map_err(|_| BadCertificate::Malformed)?;
+    let constraints = certificate
+        .basic_constraints()
+        .map_err(|_| BadCertificate::Malformed)?;
     let usage = certificate.key_usage().map_err(|_| BadCertificate::Malformed)?;
     let signs = usage.as_ref().is_some_and(|usage| usage.value.key_cert_sign());
     if signs || constraints.is_some_and(|constraints| constraints.value.ca) {
         return Err(BadCertificate::Authority);
     }
-    let extended = certificate.extended_key_usage().map_err(|_| BadCertificate::Malformed)?;
+    let extended = certificate
+        .extended_key_usage()
+        .map_err(|_| BadCertificate::Malformed)?;
     let for_clients = extended.is_none_or(|extended| extended.value.client_auth || extended.value.any);
     let signing = usage.is_none_or(|usage| usage.value.digital_signature());
-    if for_clients && signing { Ok(()) } else { Err(BadCertificate::Purpose) }
+    if for_clients && signing {
+        Ok(())
+    } else {
+        Err(BadCertificate::Purpose)
+    }
 }
 
 fn check_key(certificate: &X509Certificate<'_>) -> Result<(), BadCertificate> {
     use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ED25519};
     let algorithm = &certificate.public_key().algorithm;
-    let curve = || algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+    let curve = || {
+        algorithm
+            .parameters
+            .as_ref()
+            .and_then(|parameters| parameters.as_oid().ok())
+    };
     let allowed = algorithm.algorithm == OID_SIG_ED25519
         || (algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve() == Some(OID_EC_P256));
-    if allowed { Ok(()) } else { Err(BadCertificate::KeyKind) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(BadCertificate::KeyKind)
+    }
 }
 
 fn common_name(certificate: &X509Certificate<'_>) -> Result<String, BadCertificate> {
@@ -214,8 +242,14 @@ fn common_name(certificate: &X509Certificate<'_>) -> Result<String, BadCertifica
     let text = name.as_str().map_err(|_| BadCertificate::CommonName)?;
     let proper = !text.is_empty()
         && text.len() <= limits::NAME
-        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
-    if proper { Ok(text.to_owned()) } else { Err(BadCertificate::CommonName) }
+        && text
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
+    if proper {
+        Ok(text.to_owned())
+    } else {
+        Err(BadCertificate::CommonName)
+    }
 }
 
 /// Takes every sane client certificate; whose key may do what is decided later.
@@ -266,7 +300,12 @@ impl ClientCertVerifier for AnySaneClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -295,7 +334,9 @@ impl ServerCertVerifier for PinnedServer {
         if self.pins.contains(&hash) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ))
         }
     }
 
@@ -305,7 +346,12 @@ impl ServerCertVerifier for PinnedServer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -314,10 +360,17 @@ impl ServerCertVerifier for PinnedServer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 
 /// Octets that a connection has moved, in both directions.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +49,11 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.progress.moved(buf.filled().len().saturating_sub(before));
@@ -108,7 +113,11 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     pub(super) fn wrap(body: B) -> Body {
-        Body::new(Self { body, since: None, octets: 0 })
+        Body::new(Self {
+            body,
+            since: None,
+            octets: 0,
+        })
     }
 }
 
@@ -134,6 +143,38 @@ where
             }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that tells, by dropping its guard, that it was sent or given up.
+pub(super) struct Guarded {
+    body: Body,
+    _guard: DropGuard,
+}
+
+impl Guarded {
+    pub(super) fn wrap(body: Body, guard: DropGuard) -> Body {
+        Body::new(Self { body, _guard: guard })
+    }
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,0 +1,144 @@
+//! Open connections that the next request to the same server may use.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use tokio::time::Instant;
+
+use super::Server;
+use super::tls::Trust;
+
+/// Servers with kept connections.
+const SERVERS: usize = 64;
+/// Kept connections to one server.
+const CONNECTIONS: usize = 4;
+/// How long a connection is kept without use: shorter than servers wait for a request.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Sends requests on one connection.
+pub(super) enum Sender {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+/// An open connection.
+pub(super) struct Connection {
+    pub(super) sender: Sender,
+    /// The hash of the key that the server proved.
+    pub(super) key: [u8; 32],
+}
+
+impl Connection {
+    fn is_usable(&self) -> bool {
+        match &self.sender {
+            Sender::One(sender) => sender.is_ready(),
+            Sender::Two(sender) => sender.is_ready(),
+        }
+    }
+}
+
+type Kept = HashMap<Server, Vec<(Connection, Instant)>>;
+
+#[derive(Clone, Default)]
+pub(super) struct Pool(Arc<Mutex<Kept>>);
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // A connection lost with a panic is only a connection lost.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection to the server whose key is still trusted; an HTTP/2 one stays here for others too.
+    pub(super) fn take(&self, server: &Server, trust: &Trust) -> Option<Connection> {
+        let mut kept = self.lock();
+        let connections = kept.get_mut(server)?;
+        connections.retain(|(connection, since)| {
+            let trusted = match trust {
+                Trust::Pinned(pins) => pins.contains(&connection.key),
+                Trust::WebPki => true,
+            };
+            trusted && since.elapsed() < IDLE && connection.is_usable()
+        });
+        let (connection, since) = connections.pop()?;
+        if let Sender::Two(sender) = &connection.sender {
+            let shared = Connection {
+                sender: Sender::Two(sender.clone()),
+                key: connection.key,
+            };
+            connections.push((shared, since.max(Instant::now())));
+        }
+        Some(connection)
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(&self, server: &Server, connection: Connection) {
+        let mut kept = self.lock();
+        if kept.len() >= SERVERS && !kept.contains_key(server) {
+            kept.retain(|_, connections| connections.iter().any(|(_, since)| since.elapsed() < IDLE));
+            if kept.len() >= SERVERS {
+                return;
+            }
+        }
+        let connections = kept.entry(server.clone()).or_default();
+        if connections.len() < CONNECTIONS {
+            connections.push((connection, Instant::now()));
+        }
+    }
+}
+
+/// A response's body that gives its HTTP/1.1 connection back once it has been read to its end.
+pub(super) struct Returning {
+    body: Incoming,
+    back: Option<(Pool, Server, Connection)>,
+}
+
+impl Returning {
+    pub(super) fn wrap(body: Incoming, pool: Pool, server: Server, connection: Connection) -> Body {
+        let mut returning = Self {
+            body,
+            back: Some((pool, server, connection)),
+        };
+        if returning.body.is_end_stream() {
+            returning.give_back();
+        }
+        Body::new(returning)
+    }
+
+    fn give_back(&mut self) {
+        if let Some((pool, server, connection)) = self.back.take() {
+            pool.keep(&server, connection);
+        }
+    }
+}
+
+impl HttpBody for Returning {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && self.body.is_end_stream()) {
+            self.give_back();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
