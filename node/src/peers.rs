@@ -2,7 +2,10 @@
 //!
 //! A peer is a key and nothing else: what the key may do is the GRIP verification's business.
 
+mod admission;
+mod dialable;
 mod host;
+mod streams;
 
 use async_trait::async_trait;
 use cargomail_protocol::fault::{Fault, Faulty};
@@ -82,4 +85,15 @@ pub async fn lookup(dns: &dyn Dns, locator: &str) -> Result<Vec<PeerAddress>, Dn
         .iter()
         .filter_map(|text| text.trim().strip_prefix("dnsaddr="));
     Ok(values.map(|value| PeerAddress(value.trim().to_owned())).collect())
+}
+
+/// The Ed25519 key inside a peer's name; none when it is a name of another kind.
+fn key_of(peer: &libp2p::PeerId) -> Option<[u8; 32]> {
+    let name = peer.as_ref();
+    // Code 0 is the identity "hash": the name is the key itself.
+    if name.code() != 0 {
+        return None;
+    }
+    let key = libp2p::identity::PublicKey::try_decode_protobuf(name.digest()).ok()?;
+    Some(key.try_into_ed25519().ok()?.to_bytes())
 }

@@ -75,6 +75,12 @@ pub const FETCH_FRAME: usize = NOTIFICATION + TOKEN_CHAIN + RESOURCES * 64;
 pub const STREAMS_PER_PEER: usize = 16;
 /// Exchange streams in all.
 pub const STREAMS: usize = 256;
+/// libp2p connections in all: each may fill its flow-control windows.
+pub const PEER_CONNECTIONS: u32 = 256;
+/// libp2p connections of one peer: one is enough, two cross when both dial, the rest are leftovers of a broken network.
+pub const CONNECTIONS_PER_PEER: u32 = 4;
+/// libp2p connections that are being set up, in each direction.
+pub const PEERS_PENDING: u32 = 64;
 /// Fetches that one issuer may start a minute.
 pub const FETCHES_PER_MINUTE: u32 = 600;
 /// A peer that neither reads nor writes for this long is cut off.

@@ -1,0 +1,122 @@
+//! How many streams that peers opened are served at once: so many of one peer, so many in all. The next ones wait
+//! for their turn, for as long as a stalled stream would live, and are then dropped.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use cargomail_protocol::limits;
+use libp2p::{PeerId, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+use super::streams::{Arrived, Place};
+use super::{PeerStream, key_of};
+
+/// Streams of all peers that wait for their turn; each is a task of a few hundred octets and its receive window.
+const WAITING: usize = 4 * limits::STREAMS;
+
+/// The gate between the swarm and [`super::Peers::accept`].
+pub(super) struct Admission {
+    per_peer: usize,
+    peers: HashMap<PeerId, Arc<Semaphore>>,
+    served: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    accepted: mpsc::Sender<PeerStream>,
+}
+
+impl Admission {
+    pub(super) fn new(per_peer: usize, accepted: mpsc::Sender<PeerStream>) -> Self {
+        Self {
+            per_peer,
+            peers: HashMap::new(),
+            served: Arc::new(Semaphore::new(limits::STREAMS)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            accepted,
+        }
+    }
+
+    /// Hands the stream over when its turn has come.
+    pub(super) fn arrived(&mut self, arrived: Arrived) {
+        let Some(key) = key_of(&arrived.peer) else { return };
+        let Ok(queued) = self.waiting.clone().try_acquire_owned() else {
+            return tracing::debug!(peer = %arrived.peer, "a stream was dropped: too many wait");
+        };
+        let per_peer = self.per_peer;
+        let of_peer = self
+            .peers
+            .entry(arrived.peer)
+            .or_insert_with(|| Arc::new(Semaphore::new(per_peer)));
+        let (of_peer, served, accepted) = (of_peer.clone(), self.served.clone(), self.accepted.clone());
+        tokio::spawn(async move {
+            let turn = async {
+                let of_peer = of_peer.acquire_owned().await.ok()?;
+                Some([of_peer, served.acquire_owned().await.ok()?])
+            };
+            let Ok(Some(turns)) = tokio::time::timeout(limits::STALLED, turn).await else {
+                return tracing::debug!(peer = %arrived.peer, "a stream was dropped: its turn did not come");
+            };
+            let io = Held {
+                stream: arrived.stream.compat(),
+                _turns: turns,
+                _place: arrived.place,
+            };
+            let connection = connection_number(arrived.connection);
+            let _ = accepted
+                .send(PeerStream {
+                    key,
+                    connection,
+                    io: Box::new(io),
+                })
+                .await;
+            drop(queued);
+        });
+    }
+
+    /// Forgets peers of which nothing is open or waiting.
+    pub(super) fn tidy(&mut self) {
+        self.peers.retain(|_, streams| Arc::strong_count(streams) > 1);
+    }
+}
+
+/// libp2p's number of a connection, which it only tells as text.
+pub(super) fn connection_number(connection: libp2p::swarm::ConnectionId) -> u64 {
+    connection.to_string().parse().unwrap_or(0)
+}
+
+/// A stream with its turns, which end with it.
+struct Held {
+    stream: Compat<Stream>,
+    _turns: [OwnedSemaphorePermit; 2],
+    _place: Place,
+}
+
+impl AsyncRead for Held {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Held {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
