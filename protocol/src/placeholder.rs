@@ -15,8 +15,6 @@
 //! What always holds: a [`Placeholder`] has exactly one author, a Message-ID, and a [`Structure`] that names each of
 //! its parts exactly once; a [`Header`] cannot break out of its field.
 
-#![expect(clippy::todo, reason = "bodies follow")]
-
 mod compose;
 mod encode;
 mod explain;
@@ -46,6 +44,8 @@ pub use split::{Body, Split, SplitError, Template, split};
 pub use structure::{Multipart, Node, Structure, StructureError};
 pub use transfer::{TransferEncoder, TransferEncoding};
 
+use crate::fault::{Fault, Faulty};
+
 /// Names the origin Resource Mailbox and when its share expires.
 pub const ORIGIN: &str = "X-Origin-Resource-Mailbox-URL";
 /// Names the destination Resource Mailbox; only the recipient's broker writes it.
@@ -56,3 +56,68 @@ pub const CATEGORY: &str = "X-Correspondence-Category";
 pub const STRUCTURE: &str = "X-Cargomail-Structure";
 /// In a phantom header: the Content-ID that the author's part had, or `none`.
 pub const CONTENT_ID: &str = "X-Cargomail-Content-ID";
+
+/// Fields that say how the body of the placeholder itself is written, and not what its author wrote.
+const MIME: [&str; 5] = [
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "Content-Disposition",
+    "Content-ID",
+];
+/// Fields that would show one recipient a hidden other.
+const BCC: [&str; 2] = ["Bcc", "Resent-Bcc"];
+/// Signatures over the octets of another form of the message: they do not outlive the change of form.
+const SIGNATURES: [&str; 5] = [
+    "DKIM-Signature",
+    "DomainKey-Signature",
+    "ARC-Seal",
+    "ARC-Message-Signature",
+    "ARC-Authentication-Results",
+];
+
+/// Whether a field is Cargomail's own.
+fn is_ours(field: &Header) -> bool {
+    [ORIGIN, DESTINATION, CATEGORY, STRUCTURE, CONTENT_ID]
+        .iter()
+        .any(|name| field.is(name))
+}
+
+impl Faulty for Broken {
+    fn fault(&self) -> Fault {
+        match self {
+            Broken::TooLarge | Broken::TooManyParts => Fault::TooLarge,
+            _ => Fault::Malformed,
+        }
+    }
+}
+
+impl Faulty for SplitError {
+    fn fault(&self) -> Fault {
+        match self {
+            SplitError::TooManyParts | SplitError::TooDeep => Fault::TooLarge,
+            _ => Fault::Malformed,
+        }
+    }
+}
+
+impl Faulty for Invalid {
+    fn fault(&self) -> Fault {
+        Fault::Malformed
+    }
+}
+
+impl Faulty for HeaderError {
+    fn fault(&self) -> Fault {
+        match self {
+            HeaderError::TooLarge => Fault::TooLarge,
+            _ => Fault::Malformed,
+        }
+    }
+}
+
+impl Faulty for CategoryError {
+    fn fault(&self) -> Fault {
+        Fault::Malformed
+    }
+}

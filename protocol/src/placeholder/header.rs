@@ -1,8 +1,18 @@
 //! Header fields (RFC 5322 §2.2) that cannot break out of their field.
 //!
 //! A field is kept as it was written, folding included, so that a message keeps the author's header byte for byte.
-//! Always: a name is 1 to 76 printable ASCII characters other than the colon; a body holds no NUL, no CR or LF
-//! other than in a folding that is followed by a line with something on it, and no line above 998 octets.
+//! Always: a name is 1 to 76 printable ASCII characters other than the colon; a body holds no NUL, and no CR or LF
+//! other than those of a folding, each followed by white space and something more; no line exceeds 998 octets.
+
+use super::{mailbox, words};
+use crate::limits;
+
+/// The longest line of a message without its CR LF (RFC 5322 §2.1.1).
+const LINE: usize = 998;
+/// The length at which lines are folded where they can be (RFC 5322 §2.1.1).
+const FOLD: usize = 78;
+/// The longest field name: it fits on a line that is folded behind it.
+const NAME: usize = 76;
 
 /// Why a header field was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +23,12 @@ pub enum HeaderError {
     /// CR, LF or NUL in a value: somebody tries to write a field of their own (THREATS S03).
     #[error("the value of {name} holds a line break or NUL")]
     LineBreak {
+        /// The field.
+        name: String,
+    },
+    /// A value that is not of the form that its field asks for.
+    #[error("the value of {name} is malformed")]
+    Value {
         /// The field.
         name: String,
     },
@@ -37,8 +53,8 @@ pub enum HeaderError {
         /// The field.
         name: String,
     },
-    /// More than [`crate::limits::HEADERS`] octets of fields.
-    #[error("the header is larger than {} octets", crate::limits::HEADERS)]
+    /// More than [`limits::HEADERS`] octets of fields.
+    #[error("the header is larger than {} octets", limits::HEADERS)]
     TooLarge,
 }
 
@@ -54,8 +70,91 @@ impl Header {
     ///
     /// # Errors
     /// [`HeaderError::Name`], [`HeaderError::LineBreak`], [`HeaderError::LineTooLong`].
-    pub fn new(_name: &str, _text: &str) -> Result<Self, HeaderError> {
-        todo!()
+    pub fn new(name: &str, text: &str) -> Result<Self, HeaderError> {
+        refuse_line_breaks(name, text)?;
+        Self::folded(name, &words::encode(text.trim_matches(WHITE)))
+    }
+
+    /// A field whose value is in its wire form already, folded here at white space.
+    ///
+    /// # Errors
+    /// As [`Header::new`].
+    pub fn folded(name: &str, value: &str) -> Result<Self, HeaderError> {
+        check_name(name)?;
+        refuse_line_breaks(name, value)?;
+        let value = value.trim_matches(WHITE);
+        let mut body = String::with_capacity(value.len() + 8);
+        let mut line = name.len() + 1;
+        let mut rest = value;
+        let mut first = true;
+        while !rest.is_empty() {
+            let gap = rest.len() - rest.trim_start_matches(WHITE).len();
+            let tail = rest.get(gap..).unwrap_or_default();
+            let end = gap + tail.find(WHITE).unwrap_or(tail.len());
+            let piece = if first { 1 + end } else { end };
+            let limit = if first { LINE } else { FOLD };
+            if line + piece > limit {
+                body.push_str("\r\n");
+                line = 0;
+            }
+            if first {
+                body.push(' ');
+                first = false;
+            }
+            body.push_str(rest.get(..end).unwrap_or_default());
+            line += piece;
+            if line > LINE {
+                return Err(HeaderError::LineTooLong {
+                    name: name.to_owned(),
+                });
+            }
+            rest = rest.get(end..).unwrap_or_default();
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            body,
+        })
+    }
+
+    /// A field as it stands in a message: kept as it is, apart from text that is not ASCII, which becomes encoded
+    /// words wherever they may stand, and from lines above 998 octets, which are folded again.
+    fn read(name: &str, body: &[u8]) -> Result<Self, HeaderError> {
+        check_name(name)?;
+        let text = std::str::from_utf8(body).map_err(|_| HeaderError::NotUtf8 {
+            name: name.to_owned(),
+        })?;
+        let field = Self {
+            name: name.to_owned(),
+            body: text.to_owned(),
+        };
+        if !text.is_ascii() {
+            return field.in_ascii();
+        }
+        let longest = text.split("\r\n").map(str::len).max().unwrap_or(0);
+        if longest + name.len() + 1 > LINE {
+            return Self::folded(name, &field.unfolded());
+        }
+        Ok(field)
+    }
+
+    fn in_ascii(self) -> Result<Self, HeaderError> {
+        const ADDRESSES: [&str; 5] = ["From", "Sender", "Reply-To", "To", "Cc"];
+        let value = self.unfolded();
+        if ADDRESSES.iter().any(|name| self.is(name)) {
+            return match mailbox::mailboxes(&value) {
+                Ok(list) if !value.contains(':') => mailbox::Mailbox::header(&self.name, &list),
+                // an address that is itself not ASCII needs SMTPUTF8 anyhow
+                _ => Self::folded(&self.name, &value),
+            };
+        }
+        if self.is("Content-Type") || self.is("Content-Disposition") {
+            return super::parameter::Parameterised::read(&value)
+                .ok_or_else(|| HeaderError::Value {
+                    name: self.name.clone(),
+                })?
+                .header(&self.name);
+        }
+        Self::new(&self.name, &value)
     }
 
     /// The name as written.
@@ -79,14 +178,41 @@ impl Header {
     /// The body without folding and outer white space.
     #[must_use]
     pub fn unfolded(&self) -> String {
-        todo!()
+        self.body.replace("\r\n", "").trim_matches(WHITE).to_owned()
     }
 
     /// The body as a person reads it: unfolded, encoded words decoded, control characters left out.
     #[must_use]
     pub fn text(&self) -> String {
-        todo!()
+        words::decode(&self.unfolded())
     }
+
+    /// Appends the field with its CR LF.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.name.as_bytes());
+        out.push(b':');
+        out.extend_from_slice(self.body.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+const WHITE: [char; 2] = [' ', '\t'];
+
+fn check_name(name: &str) -> Result<(), HeaderError> {
+    let fits = (1..=NAME).contains(&name.len());
+    if fits && name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+        return Ok(());
+    }
+    Err(HeaderError::Name(name.chars().take(NAME).collect()))
+}
+
+pub(super) fn refuse_line_breaks(name: &str, value: &str) -> Result<(), HeaderError> {
+    if value.contains(['\r', '\n', '\0']) {
+        return Err(HeaderError::LineBreak {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Header fields in order.
@@ -104,8 +230,44 @@ impl Headers {
     ///
     /// # Errors
     /// Any [`HeaderError`].
-    pub fn of_message(_message: &[u8]) -> Result<Self, HeaderError> {
-        todo!()
+    pub fn of_message(message: &[u8]) -> Result<Self, HeaderError> {
+        Self::read(head_and_body(message).0)
+    }
+
+    /// Reads fields, each with its CR LF (the last may lack it).
+    pub(super) fn read(head: &[u8]) -> Result<Self, HeaderError> {
+        if head.len() > limits::HEADERS {
+            return Err(HeaderError::TooLarge);
+        }
+        let mut fields = Vec::new();
+        let mut open: Option<(&str, Vec<u8>)> = None;
+        for line in lines(head) {
+            let line = line?;
+            if line.first().is_some_and(|b| b.is_ascii_whitespace()) {
+                let (_, body) = open.as_mut().ok_or(HeaderError::NotAField)?;
+                // a line of white space alone ends the header for some readers and not for others: it says nothing, so it goes
+                if !line.iter().all(|b| matches!(b, b' ' | b'\t')) {
+                    body.extend_from_slice(b"\r\n");
+                    body.extend_from_slice(line);
+                }
+                continue;
+            }
+            if let Some((name, body)) = open.take() {
+                fields.push(Header::read(name, &body)?);
+            }
+            let colon = line
+                .iter()
+                .position(|b| *b == b':')
+                .ok_or(HeaderError::NotAField)?;
+            let (name, body) = line.split_at_checked(colon).ok_or(HeaderError::NotAField)?;
+            let name = std::str::from_utf8(name)
+                .map_err(|_| HeaderError::Name(String::from_utf8_lossy(name).chars().take(NAME).collect()))?;
+            open = Some((name, body.get(1..).unwrap_or_default().to_vec()));
+        }
+        if let Some((name, body)) = open {
+            fields.push(Header::read(name, &body)?);
+        }
+        Ok(Self(fields))
     }
 
     /// The fields in order.
@@ -132,5 +294,63 @@ impl Headers {
     /// Keeps the fields for which `keep` holds.
     pub fn retain(&mut self, keep: impl FnMut(&Header) -> bool) {
         self.0.retain(keep);
+    }
+
+    /// The first of `names` that stands more than once.
+    pub(super) fn duplicate<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        names.iter().copied().find(|name| self.all(name).nth(1).is_some())
+    }
+
+    /// Octets on the wire.
+    pub(super) fn octets(&self) -> usize {
+        self.0
+            .iter()
+            .map(|field| field.name.len() + field.body.len() + 3)
+            .sum()
+    }
+}
+
+/// The lines of a header, without their CR LF. CR, LF and NUL anywhere else are errors.
+fn lines(head: &[u8]) -> impl Iterator<Item = Result<&[u8], HeaderError>> {
+    let mut rest = head;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = find(rest, b"\r\n");
+        let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        rest = end.and_then(|end| rest.get(end + 2..)).unwrap_or_default();
+        Some(match line {
+            _ if line.contains(&0) => Err(HeaderError::Nul),
+            _ if line.iter().any(|b| matches!(b, b'\r' | b'\n')) => Err(HeaderError::BareLineEnd),
+            _ => Ok(line),
+        })
+    })
+}
+
+/// The header of an entity, with the CR LF of its last line, and its body behind the empty line.
+pub(super) fn head_and_body(entity: &[u8]) -> (&[u8], &[u8]) {
+    if let Some(body) = entity.strip_prefix(b"\r\n") {
+        return (b"", body);
+    }
+    match find(entity, b"\r\n\r\n") {
+        Some(end) => (
+            entity.get(..end + 2).unwrap_or_default(),
+            entity.get(end + 4..).unwrap_or_default(),
+        ),
+        None => (entity, b""),
+    }
+}
+
+/// Where `needle`, which begins with a character that is rare in text, first stands.
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let lead = *needle.first()?;
+    let mut from = 0;
+    loop {
+        let at = from + haystack.get(from..)?.iter().position(|b| *b == lead)?;
+        if haystack.get(at..)?.starts_with(needle) {
+            return Some(at);
+        }
+        from = at + 1;
     }
 }

@@ -1,6 +1,9 @@
 //! Addresses as header fields show them (RFC 5322 §3.4): a display name and an address.
+//!
+//! Not here: what an address is ([`crate::address`]), and whether it is the author's (nothing in a header proves that).
 
-use super::header::{Header, HeaderError};
+use super::header::{Header, HeaderError, refuse_line_breaks};
+use super::words;
 use crate::address::{Address, NameError};
 
 /// Why a list of addresses was refused.
@@ -43,15 +46,216 @@ impl Mailbox {
     ///
     /// # Errors
     /// [`HeaderError`] for a line break or NUL in a display name (THREATS S03).
-    pub fn header(_field: &str, _list: &[Mailbox]) -> Result<Header, HeaderError> {
-        todo!()
+    pub fn header(field: &str, list: &[Mailbox]) -> Result<Header, HeaderError> {
+        let mut value = String::new();
+        for mailbox in list {
+            if !value.is_empty() {
+                value.push_str(", ");
+            }
+            match mailbox.name.as_deref().map(|name| name.trim_matches([' ', '\t'])) {
+                Some(name) if !name.is_empty() => {
+                    refuse_line_breaks(field, name)?;
+                    value.push_str(&phrase(name));
+                    value.push_str(&format!(" <{}>", mailbox.address));
+                }
+                _ => value.push_str(&mailbox.address.to_string()),
+            }
+        }
+        Header::folded(field, &value)
     }
+}
+
+/// A display name as atoms, as a quoted string, or as encoded words, whatever it needs (RFC 5322 §3.2.5).
+fn phrase(name: &str) -> String {
+    let atom = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
+    if name.contains("=?") || !name.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        return words::encode_whole(name);
+    }
+    if name
+        .split(' ')
+        .all(|word| !word.is_empty() && word.bytes().all(atom))
+    {
+        return name.to_owned();
+    }
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Reads a list of addresses strictly: display names, comments, quoted strings, groups (whose members are listed).
 ///
 /// # Errors
 /// [`MailboxError`] at the first element that is none.
-pub fn mailboxes(_body: &str) -> Result<Vec<Mailbox>, MailboxError> {
-    todo!()
+pub fn mailboxes(body: &str) -> Result<Vec<Mailbox>, MailboxError> {
+    elements(body)?.into_iter().collect()
+}
+
+/// The elements of a list that can be read.
+pub(super) fn readable(body: &str) -> Vec<Mailbox> {
+    elements(body)
+        .map(|list| list.into_iter().flatten().collect())
+        .unwrap_or_default()
+}
+
+/// What the grammar of addresses is made of. `glued`: nothing stands between it and the token before.
+#[derive(Debug, PartialEq)]
+enum Kind {
+    Word(String),
+    Quoted(String),
+    Special(char),
+}
+
+struct Token {
+    kind: Kind,
+    glued: bool,
+}
+
+fn grammar(body: &str) -> MailboxError {
+    MailboxError::Grammar(body.chars().take(128).collect())
+}
+
+fn tokens(body: &str) -> Option<Vec<Token>> {
+    let mut out: Vec<Token> = Vec::new();
+    let mut chars = body.chars().peekable();
+    let mut glued = true;
+    while let Some(c) = chars.next() {
+        let kind = match c {
+            ' ' | '\t' => {
+                glued = false;
+                continue;
+            }
+            '(' => {
+                let mut depth = 1_usize;
+                while depth > 0 {
+                    match chars.next()? {
+                        '(' => depth += 1,
+                        ')' => depth -= 1,
+                        '\\' => drop(chars.next()?),
+                        _ => {}
+                    }
+                }
+                glued = false;
+                continue;
+            }
+            '"' => {
+                let mut text = String::new();
+                loop {
+                    match chars.next()? {
+                        '"' => break,
+                        '\\' => text.push(chars.next()?),
+                        c => text.push(c),
+                    }
+                }
+                Kind::Quoted(text)
+            }
+            '<' | '>' | ',' | ':' | ';' | '@' => Kind::Special(c),
+            '[' | ']' | ')' | '\\' => return None,
+            c if c.is_control() => return None,
+            c => {
+                let mut text = String::from(c);
+                while let Some(c) = chars.next_if(|c| !" \t()<>,:;@[]\\\"".contains(*c) && !c.is_control()) {
+                    text.push(c);
+                }
+                Kind::Word(text)
+            }
+        };
+        out.push(Token { kind, glued });
+        glued = true;
+    }
+    Some(out)
+}
+
+fn elements(body: &str) -> Result<Vec<Result<Mailbox, MailboxError>>, MailboxError> {
+    let mut out = Vec::new();
+    let mut element: Vec<Token> = Vec::new();
+    let mut in_group = false;
+    let mut in_angle = false;
+    let mut closed_group = false;
+    for token in tokens(body).ok_or_else(|| grammar(body))? {
+        match token.kind {
+            Kind::Special('<') => in_angle = true,
+            Kind::Special('>') => in_angle = false,
+            _ => {}
+        }
+        match token.kind {
+            Kind::Special(':') if !in_angle && !in_group && element.iter().all(is_phrase) => {
+                in_group = true;
+                element.clear();
+            }
+            Kind::Special(';') if !in_angle && in_group => {
+                in_group = false;
+                closed_group = true;
+                if !element.is_empty() {
+                    out.push(one(&element, body));
+                    element.clear();
+                }
+            }
+            Kind::Special(',') if !in_angle => {
+                if !(closed_group && element.is_empty()) {
+                    out.push(one(&element, body));
+                }
+                closed_group = false;
+                element.clear();
+            }
+            _ => element.push(token),
+        }
+    }
+    if in_group {
+        return Err(grammar(body));
+    }
+    if !element.is_empty() || !(closed_group || out.is_empty()) {
+        out.push(one(&element, body));
+    }
+    Ok(out)
+}
+
+fn is_phrase(token: &Token) -> bool {
+    !matches!(token.kind, Kind::Special(_))
+}
+
+/// `addr-spec`, or a phrase and `<addr-spec>`.
+fn one(element: &[Token], body: &str) -> Result<Mailbox, MailboxError> {
+    let open = element.iter().position(|token| token.kind == Kind::Special('<'));
+    let (name, spec) = match open {
+        None => (None, element),
+        Some(at) => {
+            let (phrase, rest) = element.split_at_checked(at).ok_or_else(|| grammar(body))?;
+            let spec = match rest {
+                [_, spec @ .., last] if last.kind == Kind::Special('>') => spec,
+                _ => return Err(grammar(body)),
+            };
+            if !phrase.iter().all(is_phrase) {
+                return Err(grammar(body));
+            }
+            (display(phrase), spec)
+        }
+    };
+    let [local, at, domain] = spec else {
+        return Err(grammar(body));
+    };
+    let (Kind::Word(left) | Kind::Quoted(left), Kind::Special('@'), Kind::Word(right)) =
+        (&local.kind, &at.kind, &domain.kind)
+    else {
+        return Err(grammar(body));
+    };
+    if !at.glued || !domain.glued {
+        return Err(grammar(body));
+    }
+    Ok(Mailbox {
+        name,
+        address: Address::parse(&format!("{left}@{right}"))?,
+    })
+}
+
+fn display(phrase: &[Token]) -> Option<String> {
+    let mut text = String::new();
+    for token in phrase {
+        let (Kind::Word(word) | Kind::Quoted(word)) = &token.kind else {
+            continue;
+        };
+        if !text.is_empty() && !token.glued {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    let text = words::decode(&text);
+    (!text.is_empty()).then_some(text)
 }

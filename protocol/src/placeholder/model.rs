@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::header::{HeaderError, Headers};
-use super::mailbox::{Mailbox, MailboxError};
-use super::part::Part;
+use super::header::{Header, HeaderError, Headers};
+use super::mailbox::{self, Mailbox};
+use super::part::{Part, is_identifier};
 use super::reconstruct::{self, Piece};
 use super::structure::{Structure, StructureError};
-use super::{encode, parse};
+use super::{BCC, MIME, encode, is_ours, parse};
 use crate::address::Locator;
+use crate::limits;
 use crate::timestamp::Timestamp;
 
 /// Not a category: RFC 2045's token of at most 64 characters.
@@ -74,17 +75,9 @@ pub enum Invalid {
     /// The From field names several authors, or is none (THREATS S10).
     #[error("From does not name exactly one author")]
     Author,
-    /// An address field that cannot be read.
-    #[error("{field}: {error}")]
-    Mailbox {
-        /// The field.
-        field: &'static str,
-        /// What is wrong in it.
-        error: MailboxError,
-    },
-    /// The Message-ID is not `<…@…>`.
-    #[error("the Message-ID is malformed")]
-    MessageId,
+    /// A Message-ID or Content-ID with something that cannot stand between angle brackets.
+    #[error("{0} is malformed")]
+    Identifier(&'static str),
     /// A field that no placeholder carries: Bcc, MIME fields, Cargomail's own.
     #[error("{0} does not belong among the author's fields")]
     Foreign(String),
@@ -130,13 +123,51 @@ impl Placeholder {
     /// # Errors
     /// [`Invalid`].
     pub fn new(
-        _origin: Origin,
-        _category: Category,
-        _headers: Headers,
-        _structure: Structure,
-        _parts: Vec<Part>,
+        origin: Origin,
+        category: Category,
+        headers: Headers,
+        structure: Structure,
+        parts: Vec<Part>,
     ) -> Result<Self, Invalid> {
-        todo!()
+        let foreign = |field: &&Header| is_ours(field) || MIME.iter().chain(&BCC).any(|name| field.is(name));
+        if let Some(field) = headers.iter().find(foreign) {
+            return Err(Invalid::Foreign(field.name().to_owned()));
+        }
+        if headers.octets() > limits::HEADERS {
+            return Err(HeaderError::TooLarge.into());
+        }
+        let author = check_fields(&headers)?.ok_or(Invalid::Missing("From"))?;
+        let message_id = headers
+            .first("Message-ID")
+            .ok_or(Invalid::Missing("Message-ID"))?
+            .unfolded();
+        let bare = message_id.strip_prefix('<').and_then(|id| id.strip_suffix('>'));
+        if !bare.is_some_and(is_identifier) {
+            return Err(Invalid::Identifier("Message-ID"));
+        }
+        if structure.parts() != parts.len() {
+            let found = structure.parts();
+            return Err(StructureError::Count {
+                found,
+                parts: parts.len(),
+            }
+            .into());
+        }
+        parts.iter().try_for_each(|part| part.description.check())?;
+        let expires = origin
+            .expires
+            .map(|moment| Timestamp::from_seconds(moment.seconds()));
+        Ok(Self {
+            origin: Origin { expires, ..origin },
+            category,
+            destination: None,
+            headers,
+            structure,
+            parts,
+            ignored: Vec::new(),
+            author,
+            message_id,
+        })
     }
 
     /// The same, sent on to a destination.
@@ -217,14 +248,17 @@ impl Placeholder {
 
     /// The addresses of a field (`To`, `Cc`, `Reply-To`), as far as they can be read.
     #[must_use]
-    pub fn addresses(&self, _field: &str) -> Vec<Mailbox> {
-        todo!()
+    pub fn addresses(&self, field: &str) -> Vec<Mailbox> {
+        self.headers
+            .all(field)
+            .flat_map(|field| mailbox::readable(&field.unfolded()))
+            .collect()
     }
 
     /// When it was written, where Date can be read.
     #[must_use]
     pub fn date(&self) -> Option<Timestamp> {
-        todo!()
+        parse::lenient_date(&self.headers.first("Date")?.unfolded())
     }
 
     /// The tree of the author's message over the parts.
@@ -243,5 +277,33 @@ impl Placeholder {
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
+    }
+}
+
+/// What RFC 5322 §3.6 allows once and a reader might take for something when it stands twice (THREATS M02, S10).
+const ONCE: [&str; 10] = [
+    "From",
+    "Sender",
+    "Reply-To",
+    "To",
+    "Cc",
+    "Date",
+    "Message-ID",
+    "In-Reply-To",
+    "References",
+    "Subject",
+];
+
+/// Refuses what is ambiguous in the fields of a message; its author, if it has one.
+pub(super) fn check_fields(headers: &Headers) -> Result<Option<Mailbox>, Invalid> {
+    if let Some(name) = headers.duplicate(&ONCE).or_else(|| headers.duplicate(&MIME)) {
+        return Err(Invalid::Duplicate(name.to_owned()));
+    }
+    let Some(from) = headers.first("From") else {
+        return Ok(None);
+    };
+    match mailbox::mailboxes(&from.unfolded()).as_deref() {
+        Ok([author]) if !from.raw().contains(':') => Ok(Some(author.clone())),
+        _ => Err(Invalid::Author),
     }
 }
