@@ -1,0 +1,268 @@
+//! Peers over real QUIC and real TCP with TLS on loopback.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use cargomail_node::identity::Identity;
+use cargomail_node::network::AddressPolicy;
+use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn options() -> HostOptions {
+    HostOptions {
+        quic: Some(ANYWHERE),
+        tcp: Some(ANYWHERE),
+        policy: AddressPolicy::allowing_loopback(),
+        ..HostOptions::default()
+    }
+}
+
+async fn host(seed: u8) -> Host {
+    Host::start(&Identity::from_seed(&[seed; 32]), options())
+        .await
+        .unwrap()
+}
+
+fn over(transport: &str, host: &Host) -> Vec<PeerAddress> {
+    let chosen: Vec<PeerAddress> = host
+        .addresses()
+        .into_iter()
+        .filter(|address| address.0.contains(transport))
+        .collect();
+    assert_eq!(chosen.len(), 1, "{:?}", host.addresses());
+    chosen
+}
+
+/// Answers every stream with what it says, forever.
+fn echo(host: &Host) {
+    let host = host.clone();
+    tokio::spawn(async move {
+        while let Some(stream) = host.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = tokio::io::split(stream.io);
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+}
+
+async fn said(mut stream: PeerStream, word: &[u8]) -> Vec<u8> {
+    stream.io.write_all(word).await.unwrap();
+    stream.io.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    stream.io.read_to_end(&mut heard).await.unwrap();
+    heard
+}
+
+#[tokio::test]
+async fn both_transports_prove_both_keys() {
+    let (alice, bob) = (host(1).await, host(2).await);
+    for transport in ["/quic-v1", "/tcp/"] {
+        let bob_sees = tokio::spawn({
+            let bob = bob.clone();
+            async move { bob.accept().await.unwrap() }
+        });
+        let mut stream = alice.open(&over(transport, &bob)).await.unwrap();
+        assert_eq!(stream.key, Identity::from_seed(&[2; 32]).public());
+        stream.io.write_all(b"hello").await.unwrap();
+        stream.io.flush().await.unwrap();
+        let mut seen = bob_sees.await.unwrap();
+        assert_eq!(seen.key, Identity::from_seed(&[1; 32]).public());
+        let mut word = [0; 5];
+        seen.io.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"hello");
+    }
+}
+
+#[tokio::test]
+async fn l02_64_streams_at_once_to_a_peer_that_was_not_connected_are_all_served() {
+    for transport in ["/quic-v1", "/tcp/"] {
+        let (alice, bob) = (host(3).await, host(4).await);
+        echo(&bob);
+        let address = over(transport, &bob);
+        let streams = (0..64).map(|number| {
+            let (alice, address) = (alice.clone(), address.clone());
+            tokio::spawn(async move {
+                let word = format!("stream {number}").into_bytes();
+                let stream = alice.open(&address).await.unwrap();
+                assert_eq!(said(stream, &word).await, word);
+            })
+        });
+        for stream in streams.collect::<Vec<_>>() {
+            stream.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn c06_a_peer_has_so_many_streams_at_once_and_the_next_waits_for_its_turn() {
+    let alice = host(5).await;
+    let few = HostOptions {
+        streams_per_peer: 2,
+        ..options()
+    };
+    let bob = Host::start(&Identity::from_seed(&[6; 32]), few).await.unwrap();
+    let address = over("/quic-v1", &bob);
+    let mut opened = Vec::new();
+    for _ in 0..3 {
+        let mut stream = alice.open(&address).await.unwrap();
+        stream.io.write_all(b"x").await.unwrap();
+        stream.io.flush().await.unwrap();
+        opened.push(stream);
+    }
+    let first = bob.accept().await.unwrap();
+    let second = bob.accept().await.unwrap();
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), bob.accept())
+            .await
+            .is_err()
+    );
+    drop(first);
+    assert!(bob.accept().await.is_some());
+    drop(second);
+}
+
+#[tokio::test]
+async fn l02_streams_over_the_connections_bound_are_broken_off_and_the_others_live() {
+    let (alice, bob) = (host(7).await, host(8).await);
+    let address = over("/quic-v1", &bob);
+    let mut opened = Vec::new();
+    for _ in 0..140 {
+        let mut stream = alice.open(&address).await.unwrap();
+        let _ = stream.io.write_all(b"x").await;
+        let _ = stream.io.flush().await;
+        opened.push(stream);
+    }
+    let mut broken = 0;
+    for stream in &mut opened {
+        let end = tokio::time::timeout(Duration::from_millis(20), stream.io.read_u8()).await;
+        broken += usize::from(end.is_ok_and(|read| read.is_err()));
+    }
+    assert_eq!(broken, 140 - 128);
+    assert!(bob.accept().await.is_some());
+}
+
+#[tokio::test]
+async fn l03_a_peer_with_another_key_than_the_address_says_is_refused() {
+    let (alice, mallory) = (host(9).await, host(10).await);
+    let bob = Identity::from_seed(&[11; 32]).peer_id();
+    for address in mallory.addresses() {
+        let (place, _) = address.0.rsplit_once("/p2p/").unwrap();
+        let lie = PeerAddress(format!("{place}/p2p/{bob}"));
+        let refused = alice.open(&[lie]).await;
+        assert!(matches!(refused, Err(PeerError::Unreachable(_))));
+    }
+    assert!(alice.open(&mallory.addresses()).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_second_address_serves_where_nobody_is_at_the_first() {
+    let (alice, bob) = (host(12).await, host(13).await);
+    echo(&bob);
+    let gone = format!(
+        "/ip4/127.0.0.1/tcp/1/p2p/{}",
+        Identity::from_seed(&[13; 32]).peer_id()
+    );
+    let mut addresses = vec![PeerAddress(gone)];
+    addresses.extend(over("/tcp/", &bob));
+    let stream = alice.open(&addresses).await.unwrap();
+    assert_eq!(said(stream, b"found").await, b"found");
+}
+
+#[tokio::test]
+async fn d04_addresses_of_other_kinds_and_of_forbidden_places_are_not_dialled() {
+    let public = HostOptions {
+        policy: AddressPolicy::public(),
+        ..options()
+    };
+    let alice = Host::start(&Identity::from_seed(&[14; 32]), public)
+        .await
+        .unwrap();
+    let bob = host(15).await;
+    let peer = Identity::from_seed(&[15; 32]).peer_id();
+    assert!(matches!(alice.open(&bob.addresses()).await, Err(PeerError::NoAddress(why)) if why.len() == 2));
+    for place in [
+        "/ip4/127.0.0.1/tcp/4001",
+        "/ip6/::1/udp/4001/quic-v1",
+        "/ip6/::ffff:127.0.0.1/tcp/4001",
+        "/ip6/64:ff9b::7f00:1/tcp/4001",
+        "/ip4/169.254.169.254/tcp/80",
+        "/ip4/10.0.0.1/udp/4001/quic-v1",
+        "/dns4/localhost/tcp/4001",
+        "/dnsaddr/bar.test",
+        "/ip4/1.1.1.1/tcp/443/ws",
+        "/ip4/1.1.1.1/udp/4001",
+        "/unix/run/docker.sock",
+        "/memory/1",
+    ] {
+        let address = PeerAddress(format!("{place}/p2p/{peer}"));
+        assert!(
+            matches!(alice.open(&[address]).await, Err(PeerError::NoAddress(_))),
+            "{place}"
+        );
+    }
+    let relayed = PeerAddress(format!("/ip4/1.1.1.1/tcp/4001/p2p/{peer}/p2p-circuit/p2p/{peer}"));
+    let nameless = PeerAddress("/ip4/1.1.1.1/tcp/4001".to_owned());
+    assert!(
+        matches!(alice.open(&[relayed, nameless]).await, Err(PeerError::NoAddress(why)) if why.len() == 2)
+    );
+}
+
+#[tokio::test]
+async fn a_megabyte_by_the_hundred_crosses_whole_in_both_transports() {
+    const LENGTH: usize = 32 * 1024 * 1024;
+    for transport in ["/quic-v1", "/tcp/"] {
+        let (alice, bob) = (host(16).await, host(17).await);
+        let serving = bob.clone();
+        tokio::spawn(async move {
+            let mut stream = serving.accept().await.unwrap();
+            let block = vec![7_u8; 1024 * 1024];
+            for _ in 0..LENGTH / block.len() {
+                stream.io.write_all(&block).await.unwrap();
+            }
+            stream.io.shutdown().await.unwrap();
+        });
+        let mut stream = alice.open(&over(transport, &bob)).await.unwrap();
+        stream.io.flush().await.unwrap();
+        let mut buffer = vec![0_u8; 64 * 1024];
+        let mut count = 0;
+        loop {
+            match stream.io.read(&mut buffer).await.unwrap() {
+                0 => break,
+                read => count += read,
+            }
+        }
+        assert_eq!(count, LENGTH);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_host_accepts_and_opens_nothing_and_one_that_came_back_is_found_again() {
+    let (alice, bob) = (host(18).await, host(19).await);
+    echo(&bob);
+    assert_eq!(
+        said(alice.open(&over("/tcp/", &bob)).await.unwrap(), b"once").await,
+        b"once"
+    );
+    bob.stop().await;
+    assert!(bob.accept().await.is_none());
+    assert!(matches!(
+        bob.open(&alice.addresses()).await,
+        Err(PeerError::Closed)
+    ));
+    let again = host(19).await;
+    echo(&again);
+    let stream = loop {
+        // The first try may meet the connection that is just closing.
+        match alice.open(&over("/quic-v1", &again)).await {
+            Ok(stream) => break stream,
+            Err(PeerError::Unreachable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(said(stream, b"twice").await, b"twice");
+}
