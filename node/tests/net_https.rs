@@ -1,0 +1,651 @@
+//! HTTPS over real sockets: who gets in, who is believed, and what a slow or rude caller costs the others.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use cargomail_node::clock::{Clock, SystemClock};
+use cargomail_node::dns::{Dnssec, Record, Resolver, ResolverOptions, Srv, Zone};
+use cargomail_node::https::{
+    self, Client, Found, HttpsError, PeerCertificate, RemoteAddress, Server, Serving, ServingLimits,
+};
+use cargomail_node::identity::{Certificate, Identity};
+use cargomail_node::network::{AddressPolicy, ConnectError, Network, Tcp};
+use cargomail_protocol::address::{ClientId, Domain};
+use cargomail_protocol::fault::Faulty;
+use futures::StreamExt;
+use http::{Request, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// bar.test's node and alice's view of the DNS.
+struct World {
+    zone: Zone,
+    dns: Arc<Resolver>,
+    serving: Serving,
+    shutdown: CancellationToken,
+}
+
+fn insurance() -> Identity {
+    Identity::from_seed(&[1; 32])
+}
+
+fn name() -> Domain {
+    Domain::parse("mailbox.insurance.test").unwrap()
+}
+
+fn broker() -> Certificate {
+    let id = ClientId::parse("_cb.bar.test").unwrap();
+    Identity::from_seed(&[2; 32])
+        .certificate(&id, SystemClock.now())
+        .unwrap()
+}
+
+async fn count(body: Body) -> String {
+    let mut chunks = body.into_data_stream();
+    let mut octets = 0;
+    while let Some(chunk) = chunks.next().await {
+        octets += chunk.unwrap().len();
+    }
+    octets.to_string()
+}
+
+async fn flood() -> Body {
+    let chunks = futures::stream::repeat(bytes::Bytes::from(vec![7_u8; 64 * 1024])).take(256);
+    Body::from_stream(chunks.map(Ok::<_, std::io::Error>))
+}
+
+fn router() -> Router {
+    Router::new()
+        .route(
+            "/who",
+            get(async |Extension(peer): Extension<PeerCertificate>| peer.cn),
+        )
+        .route(
+            "/where",
+            get(async |Extension(from): Extension<RemoteAddress>| from.0.to_string()),
+        )
+        .route("/count", post(count))
+        .route("/flood", get(flood))
+        .route(
+            "/elsewhere",
+            get(async || Redirect::temporary("https://169.254.169.254/")),
+        )
+}
+
+async fn serve(limits: ServingLimits) -> World {
+    let certificate = insurance()
+        .server_certificate(name().as_str(), SystemClock.now())
+        .unwrap();
+    let tls = https::grip_server(&certificate, clock()).unwrap();
+    let listener = Tcp.listen(ANYWHERE).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = https::serve(listener, tls, router(), limits, shutdown.clone()).unwrap();
+    let zone = Zone::start(ANYWHERE).await.unwrap();
+    zone.add("host.insurance.test", Record::Address(Ipv4Addr::LOCALHOST.into()));
+    zone.add(
+        "_grip-notify._tcp.mailbox.insurance.test",
+        Record::Srv(Srv {
+            priority: 0,
+            weight: 0,
+            host: "host.insurance.test".to_owned(),
+            port: serving.local_addr().port(),
+        }),
+    );
+    let options = ResolverOptions {
+        servers: vec![zone.local_addr()],
+        dnssec: Dnssec::Off,
+    };
+    let dns = Arc::new(Resolver::new(&options, clock()).unwrap());
+    World {
+        zone,
+        dns,
+        serving,
+        shutdown,
+    }
+}
+
+impl World {
+    fn pin(&self, hash: [u8; 32]) {
+        let hex = data_encoding::HEXLOWER.encode(&hash);
+        self.zone.add(
+            "_grip.mailbox.insurance.test",
+            Record::Txt(format!("v=grip1; h=sha256; p={hex}")),
+        );
+    }
+
+    fn client(&self, policy: AddressPolicy) -> Client {
+        Client::new(Arc::new(Tcp), self.dns.clone(), clock(), policy)
+    }
+
+    async fn server(&self) -> Server {
+        match https::discover(&*self.dns, &name()).await.unwrap() {
+            Found::Servers(mut servers) => servers.remove(0),
+            Found::None => panic!("no SRV record"),
+        }
+    }
+}
+
+fn get_request(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+async fn text(client: &Client, server: &Server, path: &str) -> String {
+    let response = client.send(server, get_request(path)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    String::from_utf8(https::read(response.into_body(), 1024).await.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_broker_with_a_certificate_reaches_a_pinned_server_and_both_know_each_other() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin([9; 32]);
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    assert_eq!(text(&client, &server, "/who").await, "_cb.bar.test");
+}
+
+#[tokio::test]
+async fn requests_to_one_server_share_a_connection_and_other_identities_do_not() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    let first = text(&client, &server, "/where").await;
+    assert_eq!(text(&client, &server, "/where").await, first);
+    let other = client.with_identity(&broker()).unwrap();
+    assert_ne!(text(&other, &server, "/where").await, first);
+}
+
+#[tokio::test]
+async fn bodies_stream_in_both_directions_and_a_response_is_bounded() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    let upload = Request::post("/count").body(flood().await).unwrap();
+    let response = client.send(&server, upload).await.unwrap();
+    assert_eq!(https::read(response.into_body(), 100).await.unwrap(), "16777216");
+    let response = client.send(&server, get_request("/flood")).await.unwrap();
+    assert_eq!(count(response.into_body()).await, "16777216");
+    let response = client.send(&server, get_request("/flood")).await.unwrap();
+    let refused = https::read(response.into_body(), 1024 * 1024).await.unwrap_err();
+    assert!(matches!(refused, HttpsError::TooLarge { limit: 1_048_576 }));
+}
+
+#[tokio::test]
+async fn d05_a_redirect_is_an_answer_and_is_not_followed() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let response = client
+        .send(&world.server().await, get_request("/elsewhere"))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+}
+
+#[tokio::test]
+async fn a_server_with_another_key_than_the_pinned_one_is_refused() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin([9; 32]);
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let refused = client
+        .send(&world.server().await, get_request("/who"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, HttpsError::WrongPin { name } if name == "mailbox.insurance.test"),
+        "{refused}"
+    );
+    assert!(!refused.fault().is_temporary());
+}
+
+#[tokio::test]
+async fn a_pin_that_was_withdrawn_ends_the_use_of_an_open_connection() {
+    let world = serve(ServingLimits::default()).await;
+    let pin = insurance().spki_sha256();
+    let hex = data_encoding::HEXLOWER.encode(&pin);
+    let record = Record::Txt(format!("v=grip1; h=sha256; p={hex}"));
+    world
+        .zone
+        .add_with_ttl("_grip.mailbox.insurance.test", record, Duration::ZERO);
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    assert_eq!(text(&client, &server, "/who").await, "_cb.bar.test");
+    world.zone.remove("_grip.mailbox.insurance.test");
+    world.pin([9; 32]);
+    let refused = client.send(&server, get_request("/who")).await;
+    assert!(matches!(refused, Err(HttpsError::WrongPin { .. })));
+}
+
+#[tokio::test]
+async fn a_self_signed_server_without_a_pin_is_refused_by_the_web_pki() {
+    let world = serve(ServingLimits::default()).await;
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let refused = client
+        .send(&world.server().await, get_request("/who"))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, HttpsError::Tls { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn d04_a_server_whose_name_resolves_to_this_machine_is_not_connected_to() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::public())
+        .with_identity(&broker())
+        .unwrap();
+    let mut server = world.server().await;
+    for host in [
+        "host.insurance.test",
+        "127.0.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "localhost",
+    ] {
+        server.host = host.to_owned();
+        let refused = client.send(&server, get_request("/who")).await.unwrap_err();
+        let forbidden = matches!(refused, HttpsError::Connect(ConnectError::Forbidden { .. }));
+        assert!(forbidden, "{host}: {refused}");
+        assert!(!refused.fault().is_temporary());
+    }
+    for host in ["0x7f.0.0.1", "017700000001", "2130706433", "127.1"] {
+        server.host = host.to_owned();
+        assert!(client.send(&server, get_request("/who")).await.is_err(), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_reaches_the_own_node_by_its_fingerprint_without_any_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = Certificate::for_people(folder.path(), &names, SystemClock.now()).unwrap();
+    let tls = https::user_server(&certificate).unwrap();
+    let listener = Tcp.listen(ANYWHERE).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = https::serve(
+        listener,
+        tls,
+        router(),
+        ServingLimits::default(),
+        shutdown.clone(),
+    )
+    .unwrap();
+    let world = serve(ServingLimits::default()).await;
+    let client = world.client(AddressPolicy::public());
+    let server = Server::at(serving.local_addr(), vec![certificate.spki_sha256()]);
+    assert!(text(&client, &server, "/where").await.starts_with("127.0.0.1:"));
+    let stranger = Server::at(serving.local_addr(), vec![[3; 32]]);
+    assert!(matches!(
+        client.send(&stranger, get_request("/where")).await,
+        Err(HttpsError::WrongPin { .. })
+    ));
+    // Without a client certificate there is no name in the request, so the handler that wants one refuses.
+    let response = client.send(&server, get_request("/who")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    shutdown.cancel();
+    serving.stopped().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_an_open_request_end() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    let response = client.send(&server, get_request("/flood")).await.unwrap();
+    world.shutdown.cancel();
+    assert_eq!(count(response.into_body()).await, "16777216");
+    world.serving.stopped().await;
+    let refused = client.send(&server, get_request("/who")).await.unwrap_err();
+    assert!(refused.fault().is_temporary(), "{refused}");
+}
+
+mod rude {
+    //! Callers that do not use the client above.
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+
+    #[derive(Debug)]
+    struct BelievesEverybody;
+
+    impl ServerCertVerifier for BelievesEverybody {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    }
+
+    fn config(
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        certificate: Option<(Vec<CertificateDer<'static>>, Vec<u8>)>,
+    ) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(BelievesEverybody));
+        match certificate {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+                let signer = provider.key_provider.load_private_key(key).unwrap();
+                let held = SingleCertAndKey::from(CertifiedKey::new(chain, signer));
+                builder.with_client_cert_resolver(Arc::new(held))
+            }
+        }
+    }
+
+    async fn connect(to: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("mailbox.insurance.test").unwrap();
+        TlsConnector::from(config.clone())
+            .connect(name, TcpStream::connect(to).await?)
+            .await
+    }
+
+    /// What the server answers to a request over HTTP/1.1; empty when it closes without a word.
+    async fn ask(to: SocketAddr, config: &Arc<ClientConfig>, request: &[u8]) -> std::io::Result<String> {
+        let mut stream = connect(to, config).await?;
+        stream.write_all(request).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    const WHO: &[u8] = b"GET /who HTTP/1.1\r\nHost: mailbox.insurance.test\r\nConnection: close\r\n\r\n";
+
+    fn tls13(params: CertificateParams, key: &KeyPair) -> Arc<ClientConfig> {
+        let certificate = params.self_signed(key).unwrap();
+        let chain = vec![certificate.der().clone()];
+        Arc::new(config(
+            &[&rustls::version::TLS13],
+            Some((chain, key.serialize_der())),
+        ))
+    }
+
+    fn named(cn: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, cn);
+        params
+    }
+
+    fn good() -> (CertificateParams, KeyPair) {
+        (
+            named("_cb.bar.test"),
+            KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn d07_a_sane_certificate_of_either_kind_of_key_is_let_in() {
+        let world = serve(ServingLimits::default()).await;
+        for kind in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P256_SHA256] {
+            let key = KeyPair::generate_for(kind).unwrap();
+            let answer = ask(
+                world.serving.local_addr(),
+                &tls13(named("_cb.bar.test"), &key),
+                WHO,
+            )
+            .await
+            .unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && answer.ends_with("_cb.bar.test"),
+                "{answer}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn d07_every_certificate_that_is_not_sane_is_refused() {
+        let world = serve(ServingLimits::default()).await;
+        let (mut expired, key) = good();
+        expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let mut early = named("_cb.bar.test");
+        early.not_before = rcgen::date_time_ymd(2200, 1, 1);
+        early.not_after = rcgen::date_time_ymd(2201, 1, 1);
+        let mut authority = named("_cb.bar.test");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let mut for_servers = named("_cb.bar.test");
+        for_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let mut nameless = named("x");
+        nameless.distinguished_name = rcgen::DistinguishedName::new();
+        let mut large = named("_cb.bar.test");
+        let many = (0..400).map(|n| rcgen::SanType::DnsName(format!("{n}.bar.test").try_into().unwrap()));
+        large.subject_alt_names = many.collect();
+        let mut two = named("_cb.bar.test");
+        two.distinguished_name
+            .push(DnType::CustomDnType(vec![2, 5, 4, 3]), "_cb.evil.test");
+        let cases = [
+            ("expired", expired),
+            ("early", early),
+            ("authority", authority),
+            ("for servers", for_servers),
+            ("nameless", nameless),
+            ("two names", two),
+            ("large", large),
+            ("NUL in its name", named("_cb.bar.test\0.evil.test")),
+            ("blank in its name", named("_cb.bar.test _cb.evil.test")),
+            ("empty name", named("")),
+        ];
+        for (what, params) in cases {
+            assert!(
+                ask(world.serving.local_addr(), &tls13(params, &key), WHO)
+                    .await
+                    .is_err(),
+                "{what}"
+            );
+        }
+        let foreign = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        assert!(
+            ask(
+                world.serving.local_addr(),
+                &tls13(named("_cb.bar.test"), &foreign),
+                WHO
+            )
+            .await
+            .is_err()
+        );
+        let none = Arc::new(config(&[&rustls::version::TLS13], None));
+        assert!(
+            ask(world.serving.local_addr(), &none, WHO).await.is_err(),
+            "none at all"
+        );
+    }
+
+    #[tokio::test]
+    async fn t06_a_stolen_certificate_without_its_key_fails_in_the_handshake() {
+        let world = serve(ServingLimits::default()).await;
+        let (_, other) = good();
+        let stolen = broker().chain().to_vec();
+        let thief = Arc::new(config(
+            &[&rustls::version::TLS13],
+            Some((stolen, other.serialize_der())),
+        ));
+        assert!(ask(world.serving.local_addr(), &thief, WHO).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn d08_tls_1_2_is_refused_and_no_session_is_resumed() {
+        let world = serve(ServingLimits::default()).await;
+        let (params, key) = good();
+        let chain = vec![params.self_signed(&key).unwrap().der().clone()];
+        let old = config(&[&rustls::version::TLS12], Some((chain, key.serialize_der())));
+        assert!(connect(world.serving.local_addr(), &Arc::new(old)).await.is_err());
+        let config = tls13(params, &key);
+        for _ in 0..2 {
+            let mut stream = connect(world.serving.local_addr(), &config).await.unwrap();
+            stream.write_all(WHO).await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_ne!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
+            assert!(!stream.get_ref().1.is_early_data_accepted());
+        }
+    }
+
+    fn impatient() -> ServingLimits {
+        ServingLimits {
+            handshake: Duration::from_millis(500),
+            header: Duration::from_millis(500),
+            stalled: Duration::from_millis(700),
+            ..ServingLimits::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn h01_a_header_that_drips_is_cut_off_while_an_honest_client_is_served() {
+        let world = serve(impatient()).await;
+        let (params, key) = good();
+        let config = tls13(params, &key);
+        let mut slow = connect(world.serving.local_addr(), &config).await.unwrap();
+        let mut silent = TcpStream::connect(world.serving.local_addr()).await.unwrap();
+        let dripping = tokio::spawn(async move {
+            let begin = std::time::Instant::now();
+            let _ = slow.write_all(b"GET /who HTTP/1.1\r\nX-A: ").await;
+            loop {
+                let mut octet = [0];
+                let wait = Duration::from_millis(50);
+                match tokio::time::timeout(wait, slow.read(&mut octet)).await {
+                    Ok(Ok(0) | Err(_)) => return begin.elapsed(),
+                    _ => drop(slow.write_all(b"b").await),
+                }
+            }
+        });
+        let answer = ask(world.serving.local_addr(), &config, WHO).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(dripping.await.unwrap() < Duration::from_secs(5));
+        // Whoever never begins the handshake is gone as well.
+        let mut nothing = Vec::new();
+        let ended = silent.read_to_end(&mut nothing);
+        tokio::time::timeout(Duration::from_secs(5), ended)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn h01_a_body_that_stands_still_is_cut_off() {
+        let world = serve(impatient()).await;
+        let (params, key) = good();
+        let request = b"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc";
+        let config = tls13(params, &key);
+        let cut = ask(world.serving.local_addr(), &config, request);
+        let cut = tokio::time::timeout(Duration::from_secs(5), cut).await.unwrap();
+        assert!(cut.is_err() || cut.is_ok_and(|answer| !answer.contains(" 200 ")));
+    }
+
+    #[tokio::test]
+    async fn h01_one_address_has_so_many_connections_and_the_next_is_closed() {
+        let world = serve(ServingLimits {
+            per_address: 2,
+            ..ServingLimits::default()
+        })
+        .await;
+        let (params, key) = good();
+        let config = tls13(params, &key);
+        let first = connect(world.serving.local_addr(), &config).await.unwrap();
+        let _second = connect(world.serving.local_addr(), &config).await.unwrap();
+        assert!(connect(world.serving.local_addr(), &config).await.is_err());
+        drop(first);
+        while connect(world.serving.local_addr(), &config).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn h03_ambiguous_and_oversized_requests_are_refused() {
+        let world = serve(ServingLimits::default()).await;
+        let (params, key) = good();
+        let config = tls13(params, &key);
+        let huge = format!(
+            "GET /who HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n",
+            "a".repeat(64 * 1024)
+        );
+        let many = format!("GET /who HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(200));
+        for request in [
+            "GET /who HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+            "GET /who HTTP/1.1\r\nHost : x\r\n\r\n",
+            "POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            "POST /count HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            &huge,
+            &many,
+        ] {
+            let answer = ask(world.serving.local_addr(), &config, request.as_bytes())
+                .await
+                .unwrap_or_default();
+            let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
+            assert!(refused, "{:?} -> {answer}", &request[..request.len().min(80)]);
+        }
+    }
+}
