@@ -23,10 +23,10 @@ pub(crate) struct Arguments {
     /// Key file; made when it is not there [default: bootstrap.pem]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Where QUIC listens (UDP) [default: [::]:4001]
+    /// Where QUIC listens (UDP) [default: port 4001 everywhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     quic: Option<SocketAddr>,
-    /// Where TCP with TLS listens [default: [::]:4001]
+    /// Where TCP with TLS listens [default: port 4001 everywhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     tcp: Option<SocketAddr>,
     /// Pass on private and loopback addresses too: for a network in one house or on one machine

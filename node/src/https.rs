@@ -5,13 +5,16 @@
 //! what a request means, and who a caller is: a client certificate proves a key and claims a name, and GRIP judges them.
 
 mod client;
+mod connect;
 mod discover;
 mod pool;
 mod server;
 mod tls;
 mod watch;
+mod whom;
 
-pub use client::{Client, HttpsError, Proof, Server, read};
+pub use client::{Client, HttpsError, read};
 pub use discover::{Found, discover, pins};
 pub use server::{PeerCertificate, RemoteAddress, Serving, ServingLimits, serve};
 pub use tls::{BadCertificate, TlsError, grip_server, inspect, user_server};
+pub use whom::{Proof, Server};

@@ -324,6 +324,36 @@ async fn a_user_reaches_the_own_node_by_its_fingerprint_without_any_certificate(
 }
 
 #[tokio::test]
+async fn a_server_without_http_2_is_reached_and_its_connection_used_again_once_a_body_was_read() {
+    let world = serve(ServingLimits::default()).await;
+    let certificate = insurance()
+        .server_certificate(name().as_str(), SystemClock.now())
+        .unwrap();
+    let mut tls = (*https::user_server(&certificate).unwrap()).clone();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let listener = Tcp.listen(ANYWHERE).await.unwrap();
+    let limits = ServingLimits::default();
+    let serving = https::serve(
+        listener,
+        Arc::new(tls),
+        router(),
+        limits,
+        CancellationToken::new(),
+    )
+    .unwrap();
+    let client = world.client(AddressPolicy::public());
+    let server = Server::at(serving.local_addr(), vec![certificate.spki_sha256()]);
+    let upload = Request::post("/count").body(flood().await).unwrap();
+    let response = client.send(&server, upload).await.unwrap();
+    assert_eq!(https::read(response.into_body(), 100).await.unwrap(), "16777216");
+    let first = text(&client, &server, "/where").await;
+    assert_eq!(text(&client, &server, "/where").await, first);
+    let unread = client.send(&server, get_request("/flood")).await.unwrap();
+    assert_ne!(text(&client, &server, "/where").await, first);
+    assert_eq!(count(unread.into_body()).await, "16777216");
+}
+
+#[tokio::test]
 async fn a_shutdown_lets_an_open_request_end() {
     let world = serve(ServingLimits::default()).await;
     world.pin(insurance().spki_sha256());
@@ -647,5 +677,44 @@ mod rude {
             let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
             assert!(refused, "{:?} -> {answer}", &request[..request.len().min(80)]);
         }
+    }
+
+    /// One HTTP/2 frame (RFC 9113 §4.1).
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    #[tokio::test]
+    async fn h02_a_rapid_reset_ends_its_connection_and_others_are_served() {
+        let world = serve(ServingLimits::default()).await;
+        let (params, key) = good();
+        let plain = tls13(params, &key);
+        let mut two = (*plain).clone();
+        two.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = connect(world.serving.local_addr(), &Arc::new(two)).await.unwrap();
+        let (mut read, mut write) = tokio::io::split(stream);
+        let flooding = tokio::spawn(async move {
+            write.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+            write.write_all(&frame(4, 0, 0, &[])).await?;
+            // GET https://x/who, and CANCEL at once, ten thousand times.
+            let header = [&[0x82, 0x87, 0x04, 4][..], b"/who", &[0x41, 1], b"x"].concat();
+            for number in 0..10_000_u32 {
+                let stream = 2 * number + 1;
+                write.write_all(&frame(1, 5, stream, &header)).await?;
+                write
+                    .write_all(&frame(3, 0, stream, &8_u32.to_be_bytes()))
+                    .await?;
+            }
+            std::future::pending::<std::io::Result<()>>().await
+        });
+        let mut heard = Vec::new();
+        let ended = read.read_to_end(&mut heard);
+        let _ = tokio::time::timeout(Duration::from_secs(10), ended)
+            .await
+            .expect("the flood is ended");
+        flooding.abort();
+        let answer = ask(world.serving.local_addr(), &plain, WHO).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }

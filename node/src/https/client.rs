@@ -4,96 +4,33 @@
 //! configuration names together with its key; no octet of a request leaves before the server has proved itself; nothing is
 //! redirected, proxied, resumed or sent twice.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use cargomail_protocol::address::Domain;
 use cargomail_protocol::fault::{Fault, Faulty};
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::pool::{Connection, Pool, Returning, Sender};
 use super::tls::{self, Trust};
-use super::watch::{Guarded, Progress, Watched};
-use super::{TlsError, pins};
+use super::watch::Guarded;
+use super::{Proof, Server, TlsError, pins};
 use crate::clock::Clock;
 use crate::dns::{Dns, DnsError};
-use crate::identity::{self, Certificate};
-use crate::network::{AddressPolicy, ByteStream, ConnectError, Network, reach};
+use crate::identity::Certificate;
+use crate::network::{AddressPolicy, ConnectError, Network};
 
-/// A connection to one address, and the TLS handshake on it.
-const CONNECT: Duration = Duration::from_secs(10);
 /// From the end of the request to the header of the response.
 const ANSWER: Duration = Duration::from_secs(60);
-/// A connection on which nothing moves for this long is closed.
-const STALLED: Duration = Duration::from_secs(60);
 /// A response that is read into memory comes at least at this speed after a minute: octets a second.
 const SLOWEST: u64 = 16 * 1024;
-/// The header of one response.
-const HEADER: usize = 32 * 1024;
-/// What one HTTP/2 stream may have on its way before it is read.
-const WINDOW: u32 = 1024 * 1024;
-
-/// How a server proves that it is the one that was meant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Proof {
-    /// Its key's hash stands in TXT at `_grip.<name>`; where no pin is published there, the web PKI for the name.
-    Dns,
-    /// Its key's hash (SHA-256 of the SubjectPublicKeyInfo) is one of these.
-    Fingerprints(Vec<[u8; 32]>),
-    /// A certificate of the web PKI for the name.
-    WebPki,
-}
-
-/// Whom to send a request to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Server {
-    /// Who it is: the name in `_grip.<name>`, in the TLS SNI and in the certificate of the web PKI.
-    pub name: String,
-    /// Where it is: a host name, or an IP address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// How it proves who it is.
-    pub proof: Proof,
-}
-
-impl Server {
-    /// A server found in the DNS, which proves itself by the DNS.
-    #[must_use]
-    pub fn named(name: &Domain, host: &str, port: u16) -> Self {
-        Self {
-            name: name.to_string(),
-            host: host.to_owned(),
-            port,
-            proof: Proof::Dns,
-        }
-    }
-
-    /// A server at a configured address, known by its key: the user's own node.
-    #[must_use]
-    pub fn at(address: SocketAddr, fingerprints: Vec<[u8; 32]>) -> Self {
-        let host = address.ip().to_string();
-        Self {
-            name: host.clone(),
-            host,
-            port: address.port(),
-            proof: Proof::Fingerprints(fingerprints),
-        }
-    }
-}
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -156,17 +93,17 @@ impl Faulty for HttpsError {
 /// redirect, uses no proxy. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    world: Arc<World>,
-    identity: Option<Certificate>,
-    pool: Pool,
+    pub(super) world: Arc<World>,
+    pub(super) identity: Option<Certificate>,
+    pub(super) pool: Pool,
 }
 
 /// What every client of this node has in common.
-struct World {
-    network: Arc<dyn Network>,
-    dns: Arc<dyn Dns>,
-    clock: Arc<dyn Clock>,
-    policy: AddressPolicy,
+pub(super) struct World {
+    pub(super) network: Arc<dyn Network>,
+    pub(super) dns: Arc<dyn Dns>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) policy: AddressPolicy,
 }
 
 impl std::fmt::Debug for Client {
@@ -336,135 +273,6 @@ impl Client {
         parts.uri = uri.build().map_err(unfit)?;
         Ok(Request::from_parts(parts, body))
     }
-
-    async fn connect(&self, server: &Server, trust: Trust) -> Result<Connection, HttpsError> {
-        let stream = self.reach(server).await?;
-        let progress = Progress::default();
-        let pinned = matches!(trust, Trust::Pinned(_));
-        let config = tls::client(trust, self.identity.as_ref(), self.world.clock.clone())
-            .map_err(|error| self.tls_failure(server, pinned, &error))?;
-        let name = ServerName::try_from(server.name.clone()).map_err(|error| HttpsError::Tls {
-            name: server.name.clone(),
-            why: error.to_string(),
-        })?;
-        let handshake = TlsConnector::from(config).connect(name, Watched::new(stream, progress.clone()));
-        let stream = match tokio::time::timeout(CONNECT, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                let cause = error
-                    .get_ref()
-                    .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-                return Err(match cause {
-                    Some(cause) => self.tls_failure(server, pinned, cause),
-                    None => HttpsError::Tls {
-                        name: server.name.clone(),
-                        why: error.to_string(),
-                    },
-                });
-            }
-            Err(_) => {
-                return Err(HttpsError::Timeout {
-                    name: server.name.clone(),
-                });
-            }
-        };
-        self.shake_hands(server, stream, progress).await
-    }
-
-    async fn reach(&self, server: &Server) -> Result<Box<dyn ByteStream>, HttpsError> {
-        let world = &self.world;
-        let Ok(address) = server.host.parse::<IpAddr>() else {
-            let (dns, network) = (&*world.dns, &*world.network);
-            let reached = reach(dns, network, &world.policy, &server.host, server.port, CONNECT).await?;
-            return Ok(reached.0);
-        };
-        // An address with a fingerprint comes from this node's own configuration, not from a stranger.
-        let address = match server.proof {
-            Proof::Fingerprints(_) => address,
-            Proof::Dns | Proof::WebPki => {
-                world
-                    .policy
-                    .check(address)
-                    .map_err(|forbidden| ConnectError::Forbidden {
-                        host: server.host.clone(),
-                        forbidden,
-                    })?
-            }
-        };
-        let unreachable = |why| ConnectError::Unreachable {
-            host: server.host.clone(),
-            port: server.port,
-            why,
-        };
-        let connecting = world.network.connect(SocketAddr::new(address, server.port));
-        match tokio::time::timeout(CONNECT, connecting).await {
-            Ok(connected) => Ok(connected.map_err(unreachable)?),
-            Err(_) => Err(unreachable(std::io::ErrorKind::TimedOut.into()).into()),
-        }
-    }
-
-    async fn shake_hands(
-        &self,
-        server: &Server,
-        stream: TlsStream<Watched<Box<dyn ByteStream>>>,
-        progress: Progress,
-    ) -> Result<Connection, HttpsError> {
-        let (_, session) = stream.get_ref();
-        let der = session.peer_certificates().and_then(|chain| chain.first());
-        let key = der
-            .and_then(|der| identity::spki_sha256(der).ok())
-            .ok_or_else(|| HttpsError::Tls {
-                name: server.name.clone(),
-                why: "no certificate".to_owned(),
-            })?;
-        let two = session.alpn_protocol() == Some(b"h2");
-        let io = TokioIo::new(stream);
-        if two {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(2 * WINDOW)
-                .max_header_list_size(HEADER as u32)
-                .max_send_buf_size(WINDOW as usize / 4);
-            let (sender, driver) = Box::pin(builder.handshake(io))
-                .await
-                .map_err(|error| broken(server, error))?;
-            drive(driver, progress);
-            let shared = Connection {
-                sender: Sender::Two(sender.clone()),
-                key,
-            };
-            self.pool.keep(server, shared);
-            return Ok(Connection {
-                sender: Sender::Two(sender),
-                key,
-            });
-        }
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(HEADER)
-            .handshake(io)
-            .await
-            .map_err(|error| broken(server, error))?;
-        drive(driver, progress);
-        Ok(Connection {
-            sender: Sender::One(sender),
-            key,
-        })
-    }
-
-    fn tls_failure(&self, server: &Server, pinned: bool, error: &rustls::Error) -> HttpsError {
-        let name = server.name.clone();
-        let refused = rustls::CertificateError::ApplicationVerificationFailure;
-        if pinned && *error == rustls::Error::InvalidCertificate(refused) {
-            HttpsError::WrongPin { name }
-        } else {
-            HttpsError::Tls {
-                name,
-                why: error.to_string(),
-            }
-        }
-    }
 }
 
 /// Whether a request that failed had gone out.
@@ -473,7 +281,7 @@ enum Unsent {
     Yes(HttpsError),
 }
 
-fn broken(server: &Server, why: impl std::error::Error) -> HttpsError {
+pub(super) fn broken(server: &Server, why: impl std::error::Error) -> HttpsError {
     // The cause says what happened; hyper's own text only where.
     let mut text = why.to_string();
     let mut cause = why.source();
@@ -485,18 +293,6 @@ fn broken(server: &Server, why: impl std::error::Error) -> HttpsError {
         name: server.name.clone(),
         why: text,
     }
-}
-
-/// Moves a connection's octets until it ends or stalls.
-fn drive(driver: impl Future<Output = Result<(), hyper::Error>> + Send + 'static, progress: Progress) {
-    tokio::spawn(async move {
-        tokio::select! {
-            ended = driver => if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended");
-            },
-            () = progress.stalled(STALLED) => tracing::debug!("connection stalled"),
-        }
-    });
 }
 
 /// The request, and a token that is cancelled when its body has gone out.

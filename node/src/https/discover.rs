@@ -60,17 +60,25 @@ pub async fn pins(dns: &dyn Dns, name: &str) -> Result<Vec<[u8; 32]>, DnsError> 
     }
 }
 
-/// The hash in one `v=grip1` record.
+/// The hash in one `v=grip1` record (RFC 6376 §3.2 for the form); none when it breaks the grammar.
 fn pin(text: &str) -> Option<[u8; 32]> {
     if text.len() > limits::TXT_RECORD {
         return None;
     }
-    let tag = |wanted: &str| {
-        text.split(';')
-            .filter_map(|tag| tag.split_once('='))
-            .find(|(name, _)| name.trim() == wanted)
+    let mut tags: Vec<(&str, &str)> = Vec::new();
+    for tag in text.trim().trim_end_matches(';').split(';') {
+        let (name, value) = tag.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        if tags.iter().any(|(known, _)| *known == name) {
+            return None;
+        }
+        tags.push((name, value));
+    }
+    let value = |wanted: &str| {
+        tags.iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| *value)
     };
-    let value = |wanted: &str| tag(wanted).map(|(_, value)| value.trim());
     if value("v") != Some("grip1") || value("h") != Some("sha256") {
         return None;
     }
@@ -80,4 +88,36 @@ fn pin(text: &str) -> Option<[u8; 32]> {
         .ok()?
         .try_into()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d01_only_a_record_of_the_grammar_pins_a_key() {
+        let hex = "ab".repeat(32);
+        for good in [
+            format!("v=grip1; h=sha256; p={hex}"),
+            format!("v=grip1;h=sha256;f={hex};x=later;"),
+            format!(" h = sha256 ; p = {hex} ; v = grip1 "),
+        ] {
+            assert_eq!(pin(&good), Some([0xab; 32]), "{good}");
+        }
+        for bad in [
+            format!("v=grip2; h=sha256; p={hex}"),
+            format!("v=grip1; h=md5; p={hex}"),
+            format!("v=grip1; p={hex}"),
+            format!("v=grip1; h=sha256; p={}", hex.to_uppercase()),
+            format!("v=grip1; h=sha256; p={hex}; p={hex}"),
+            format!("v=grip1; h=sha256; p={hex}ab"),
+            format!("v=grip1; h=sha256; junk; p={hex}"),
+            format!("v=grip1; h=sha256; p={hex}; n={}", "x".repeat(2000)),
+            "v=grip1; h=sha256; f=".to_owned(),
+            "v=spf1 -all".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(pin(&bad), None, "{bad}");
+        }
+    }
 }
