@@ -67,6 +67,7 @@ fn listed(part: &Part) -> String {
         None => match kind.as_str() {
             "text/plain" => "the text".to_owned(),
             "text/html" => "the text with formatting".to_owned(),
+            "message/rfc822" => "a message".to_owned(),
             _ => "a part without a name".to_owned(),
         },
     };

@@ -89,8 +89,7 @@ impl Header {
         let mut first = true;
         while !rest.is_empty() {
             let gap = rest.len() - rest.trim_start_matches(WHITE).len();
-            let tail = rest.get(gap..).unwrap_or_default();
-            let end = gap + tail.find(WHITE).unwrap_or(tail.len());
+            let end = gap + word(rest.get(gap..).unwrap_or_default());
             let piece = if first { 1 + end } else { end };
             let limit = if first { LINE } else { FOLD };
             if line + piece > limit {
@@ -197,6 +196,20 @@ impl Header {
 }
 
 const WHITE: [char; 2] = [' ', '\t'];
+
+/// Octets up to the next place where `text` is folded: white space, but not that of a quoted string which fits on a line.
+fn word(text: &str) -> usize {
+    let plain = text.find(WHITE).unwrap_or(text.len());
+    let mut quoted = false;
+    let whole = text.find(|c| {
+        quoted ^= c == '"';
+        !quoted && WHITE.contains(&c)
+    });
+    match whole.unwrap_or(text.len()) {
+        whole if whole < FOLD && !(quoted && whole == text.len()) => whole,
+        _ => plain,
+    }
+}
 
 fn check_name(name: &str) -> Result<(), HeaderError> {
     let fits = (1..=NAME).contains(&name.len());

@@ -1,9 +1,7 @@
 //! Values with parameters (RFC 2045 §5.1, RFC 2231): Content-Type, Content-Disposition, the origin field.
 
-use mail_parser::decoders::charsets::map::charset_decoder;
-
 use super::header::{Header, HeaderError, refuse_line_breaks};
-use super::words;
+use super::words::{self, in_charset};
 
 /// Parameters of one field: comparing each with each must stay cheap (THREATS M01).
 const PARAMETERS: usize = 64;
@@ -218,16 +216,6 @@ fn percent_decoded(text: &str) -> Vec<u8> {
         }
     }
     out
-}
-
-fn in_charset(charset: &str, octets: &[u8]) -> String {
-    if let Ok(text) = std::str::from_utf8(octets) {
-        return text.to_owned();
-    }
-    match charset_decoder(charset.as_bytes()) {
-        Some(decode) => decode(octets),
-        None => String::from_utf8_lossy(octets).into_owned(),
-    }
 }
 
 struct Scan<'t> {
