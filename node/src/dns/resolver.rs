@@ -13,6 +13,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig,
 };
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Negative, NetError};
 use hickory_resolver::proto::dnssec::Proof;
@@ -119,6 +120,20 @@ impl Resolver {
         kept.into_answer(name, text_of(kind))
     }
 
+    /// Asks the servers. A chain of aliases that was given up looks like nothing found without an authority that says so;
+    /// one more question tells the two apart, because the one is temporary and the other is not (row D03).
+    async fn asks(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let answered = self.asks.lookup(name.clone(), kind).await;
+        let Err(NetError::Dns(Negative::NoRecordsFound(nothing))) = &answered else {
+            return answered;
+        };
+        let unsaid = nothing.soa.is_none() && nothing.response_code == ResponseCode::NoError;
+        if unsaid && self.asks.lookup(name.clone(), RecordType::CNAME).await.is_ok() {
+            return Err(NetError::Message("the chain of aliases leads nowhere"));
+        }
+        answered
+    }
+
     /// Asks the servers, and tells how long the answer may be kept.
     async fn ask(&self, name: &str, kind: RecordType) -> Result<(Kept, Duration), DnsError> {
         let no_record = || DnsError::NoRecord {
@@ -133,11 +148,12 @@ impl Resolver {
         // What is no name in the DNS has no records there.
         let mut absolute = Name::from_ascii(name).map_err(|_| no_record())?;
         absolute.set_fqdn(true);
-        let asked = tokio::time::timeout(limits::DNS_QUERY, self.asks.lookup(absolute.clone(), kind)).await;
+        let asked = tokio::time::timeout(limits::DNS_QUERY, self.asks(&absolute, kind)).await;
         let (records, authenticated, life) = match asked {
             Err(_) => return Err(unavailable("no answer in time".to_owned())),
             Ok(Ok(lookup)) => {
-                let (records, proved, ttl) = follow(lookup.answers(), &absolute, kind);
+                let (records, proved, ttl) = follow(lookup.answers(), &absolute, kind)
+                    .ok_or_else(|| unavailable("too long a chain of aliases".to_owned()))?;
                 let longest = if records.is_empty() {
                     Duration::ZERO
                 } else {
@@ -188,8 +204,9 @@ fn text_of(kind: RecordType) -> &'static str {
     }
 }
 
-/// The records at the end of the name's chain of aliases, whether DNSSEC proved all of the chain, and the shortest TTL.
-fn follow(answers: &[Resource], name: &Name, kind: RecordType) -> (Vec<RData>, bool, u32) {
+/// The records at the end of the name's chain of aliases, whether DNSSEC proved all of the chain, and the shortest TTL;
+/// none when the chain does not end.
+fn follow(answers: &[Resource], name: &Name, kind: RecordType) -> Option<(Vec<RData>, bool, u32)> {
     let mut owner = name.clone();
     let mut proved = true;
     let mut ttl = u32::MAX;
@@ -207,10 +224,10 @@ fn follow(answers: &[Resource], name: &Name, kind: RecordType) -> (Vec<RData>, b
         }
         match alias {
             Some(target) if found.is_empty() => owner = target,
-            _ => return (found, proved, ttl),
+            _ => return Some((found, proved, ttl)),
         }
     }
-    (Vec::new(), false, 0)
+    None
 }
 
 /// Whether DNSSEC proved that there is nothing, and the TTL of that; none when nothing is known.

@@ -142,16 +142,23 @@ impl Host {
 
     async fn open_one(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerStream, PeerError> {
         let key = super::key_of(&peer).ok_or(PeerError::Unsupported)?;
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Open(peer, addresses, reply);
-        self.commands.send(command).await.map_err(|_| PeerError::Closed)?;
-        let (connection, stream) = match tokio::time::timeout(OPEN, answer).await {
-            Ok(Ok(opened)) => opened?,
-            // The connection ended before the stream was there, and took the request with it.
-            Ok(Err(_)) if !self.commands.is_closed() => {
-                return Err(PeerError::Unreachable("the connection was closed".to_owned()));
+        let opening = async {
+            // A connection that is just ending takes the request with it; the second try meets no such connection.
+            for _ in 0..2 {
+                let (reply, answer) = oneshot::channel();
+                let command = Command::Open(peer, addresses.clone(), reply);
+                self.commands.send(command).await.map_err(|_| PeerError::Closed)?;
+                if let Ok(answered) = answer.await {
+                    return answered;
+                }
+                if self.commands.is_closed() {
+                    return Err(PeerError::Closed);
+                }
             }
-            Ok(Err(_)) => return Err(PeerError::Closed),
+            Err(PeerError::Unreachable("the connection was closed".to_owned()))
+        };
+        let (connection, stream) = match tokio::time::timeout(OPEN, opening).await {
+            Ok(opened) => opened?,
             Err(_) => return Err(PeerError::Unreachable("no stream in time".to_owned())),
         };
         Ok(PeerStream {
