@@ -12,7 +12,9 @@ use crate::address::Locator;
 ///
 /// # Errors
 /// [`HeaderError::BareLineEnd`] and [`HeaderError::Nul`]: readers disagree on where such a field ends.
+/// [`HeaderError::NotAField`]: the first line would continue whatever is put above it.
 pub fn without(message: &[u8], mut remove: impl FnMut(&str, &[u8]) -> bool) -> Result<Vec<u8>, HeaderError> {
+    refuse_loose_beginning(message)?;
     let head = head_length(message);
     let (head, body) = message.split_at(head);
     let bare = |(at, b): (usize, &u8)| match b {
@@ -52,18 +54,28 @@ pub fn without_destination(message: &[u8]) -> Result<Vec<u8>, HeaderError> {
 /// Those of [`without`].
 pub fn with_destination(message: &[u8], destination: &Locator) -> Result<Vec<u8>, HeaderError> {
     let field = Header::folded(DESTINATION, destination.as_str())?;
-    Ok(with_on_top(&without_destination(message)?, &[field]))
+    with_on_top(&without_destination(message)?, &[field])
 }
 
 /// The message with these fields on top, in this order: Received, Authentication-Results.
-#[must_use]
-pub fn with_on_top(message: &[u8], fields: &[Header]) -> Vec<u8> {
+///
+/// # Errors
+/// [`HeaderError::NotAField`]: the first line would continue the last of them.
+pub fn with_on_top(message: &[u8], fields: &[Header]) -> Result<Vec<u8>, HeaderError> {
+    refuse_loose_beginning(message)?;
     let mut out = Vec::with_capacity(message.len() + fields.len() * 200);
     for field in fields {
         field.write(&mut out);
     }
     out.extend_from_slice(message);
-    out
+    Ok(out)
+}
+
+fn refuse_loose_beginning(message: &[u8]) -> Result<(), HeaderError> {
+    match message.first() {
+        Some(b' ' | b'\t') => Err(HeaderError::NotAField),
+        _ => Ok(()),
+    }
 }
 
 /// Octets up to the first empty line, without it.

@@ -56,6 +56,16 @@ fn s03_a_header_whose_lines_end_in_cr_or_lf_alone_is_refused() {
 }
 
 #[test]
+fn s03_a_message_cannot_continue_the_field_that_is_put_on_top_of_it() {
+    let loose = b" evil.com\r\nA: b\r\n\r\n";
+    assert_eq!(
+        surgery::with_destination(loose, &insurance()),
+        Err(HeaderError::NotAField)
+    );
+    assert_eq!(surgery::with_on_top(loose, &[]), Err(HeaderError::NotAField));
+}
+
+#[test]
 fn the_brokers_destination_is_read_back_and_an_ordinary_message_has_none() {
     let placeholder = crate::compose::draft()
         .into_placeholder(hospital(), healthcare())
@@ -67,7 +77,7 @@ fn the_brokers_destination_is_read_back_and_an_ordinary_message_has_none() {
     )
     .unwrap();
     let routed = surgery::with_destination(&encoded, &insurance()).unwrap();
-    let routed = surgery::with_on_top(&routed, &[received]);
+    let routed = surgery::with_on_top(&routed, &[received]).unwrap();
     assert!(is_placeholder(&routed));
     let read = Placeholder::parse(&routed).unwrap().unwrap();
     assert_eq!(read.destination(), Some(&insurance()));
