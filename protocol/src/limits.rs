@@ -15,8 +15,15 @@ pub const LEAF: usize = 1024 * 1024;
 pub const LINKS: usize = 1024;
 /// A block that is read: what libp2p implementations carry in one message.
 pub const BLOCK: usize = 2 * 1024 * 1024;
-/// Levels of a DAG: 1024 links a node and 1 MiB leaves reach 2^80 octets at eight.
+/// An interior node: 1024 links of at most 49 octets, as many sizes of at most 7, and a head of 16.
+pub const NODE: usize = 64 * 1024;
+/// Levels of a DAG, the leaves' included: 1 MiB leaves and 1024 links a node hold a whole resource in four.
 pub const DAG_DEPTH: usize = 8;
+/// A DAG may have this many blocks, and one more for each [`DAG_GRAIN`] of its size: a DAG of tiny or self-similar
+/// blocks costs no more steps than that.
+pub const DAG_BLOCKS: u64 = 64;
+/// Octets of a resource that allow one more block, see [`DAG_BLOCKS`]: 1/256 of a leaf.
+pub const DAG_GRAIN: u64 = 4096;
 /// A whole resource: 1 TiB, above which a mail is not the right carrier.
 pub const RESOURCE: u64 = 1 << 40;
 
@@ -71,6 +78,8 @@ pub const HOPS: usize = 50;
 pub const CONTROL_FRAME: usize = 64 * 1024;
 /// A fetch frame: the notification, a token chain, and a want for each resource.
 pub const FETCH_FRAME: usize = NOTIFICATION + TOKEN_CHAIN + RESOURCES * 64;
+/// A granted frame: a root and a size for each want.
+pub const GRANTED_FRAME: usize = 64 + RESOURCES * 64;
 /// Exchange streams that one peer may hold open at an origin.
 pub const STREAMS_PER_PEER: usize = 16;
 /// Exchange streams in all.
