@@ -1,16 +1,103 @@
-//! dag: being written.
+//! Resources as DAGs of blocks: names, blocks, import, and verification while they arrive.
+//!
+//! A **block** is at most 2 MiB of octets with a CID that their SHA-256 proves. A **resource** is a DAG of blocks by the
+//! profile `unixfs-v1-2025` (IPIP-499): leaves are raw octets of 1 MiB, interior nodes are dag-pb around a UnixFS
+//! `File` message, balanced, with at most 1024 links; a resource of one leaf is that leaf.
+//!
+//! - [`cid`] reads CIDs strictly: one form for one name.
+//! - [`VerifiedBlock`] is the proof that octets fit their CID; only hashing makes one.
+//! - [`Importer`] turns a stream of octets into blocks, with memory that does not grow with the resource.
+//! - [`Walk`] goes through a resource in depth-first pre-order, says which block comes next, and verifies what comes: for
+//!   the destination that receives, the origin that sends, and whoever reads a resource or a range of it.
+//!
+//! What always holds: no octet of a block that was not checked against its CID is ever interpreted by [`Walk::verify`];
+//! nothing here recurses on input; every bound stands in [`crate::limits`]. The specification is `spec/resources.md`.
 
+pub mod cid;
+pub mod import;
+mod node;
+pub(crate) mod varint;
+pub mod walk;
+
+use ::cid::Cid;
 use bytes::Bytes;
-use cid::Cid;
+use sha2::{Digest, Sha256};
+
+pub use self::cid::{CidError, Codec};
+pub use self::import::{Imported, Importer};
+pub use self::node::NodeError;
+pub use self::walk::{Expected, Kind, Step, Walk, WalkError};
+use crate::fault::{Fault, Faulty};
+use crate::limits;
 
 /// A block whose octets were hashed and fit its CID. Only hashing makes one.
+///
+/// It says nothing about the form of the octets: a dag-pb block may still be no node. [`Walk`] judges that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedBlock {
     cid: Cid,
     bytes: Bytes,
 }
 
+/// Why octets are no block of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// More octets than a block may have ([`limits::BLOCK`]).
+    #[error("a block of {0} octets is too large")]
+    TooLarge(usize),
+    /// The CID is none that this system reads.
+    #[error(transparent)]
+    Cid(#[from] CidError),
+    /// The octets' hash is another one.
+    #[error("the octets are not those of {0}")]
+    Mismatch(Cid),
+}
+
+impl Faulty for BlockError {
+    fn fault(&self) -> Fault {
+        match self {
+            BlockError::TooLarge(_) => Fault::TooLarge,
+            BlockError::Cid(_) | BlockError::Mismatch(_) => Fault::Malformed,
+        }
+    }
+}
+
 impl VerifiedBlock {
+    /// Names octets by their hash.
+    ///
+    /// # Errors
+    /// [`BlockError::TooLarge`] above 2 MiB.
+    pub fn hash(codec: Codec, bytes: Bytes) -> Result<Self, BlockError> {
+        if bytes.len() > limits::BLOCK {
+            return Err(BlockError::TooLarge(bytes.len()));
+        }
+        Ok(Self::of(codec, bytes))
+    }
+
+    /// Checks octets against the CID that they are said to have.
+    ///
+    /// # Errors
+    /// [`BlockError::Cid`] for a name that [`cid::check`] refuses, [`BlockError::TooLarge`] above 2 MiB,
+    /// [`BlockError::Mismatch`] when the hash is another.
+    pub fn check(cid: Cid, bytes: Bytes) -> Result<Self, BlockError> {
+        let codec = self::cid::check(&cid)?;
+        let block = Self::hash(codec, bytes)?;
+        if block.cid != cid {
+            return Err(BlockError::Mismatch(cid));
+        }
+        Ok(block)
+    }
+
+    /// Hashes octets that are known not to exceed a block: what the importer makes.
+    fn of(codec: Codec, bytes: Bytes) -> Self {
+        debug_assert!(bytes.len() <= limits::BLOCK);
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        Self {
+            cid: codec.cid(digest),
+            bytes,
+        }
+    }
+
     /// The block's CID.
     #[must_use]
     pub fn cid(&self) -> &Cid {
@@ -22,4 +109,33 @@ impl VerifiedBlock {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
+    /// The block's octets, without the proof.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
 }
+
+/// The shape in which resources are imported, and the unit in which a walk is resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Profile {
+    /// Octets of a full leaf.
+    pub(crate) leaf: usize,
+    /// Links of a full node.
+    pub(crate) links: usize,
+    /// Octets of a resource that allow one more block.
+    pub(crate) grain: u64,
+}
+
+impl Profile {
+    /// The only profile on the wire (IPIP-499).
+    pub(crate) const UNIXFS_V1_2025: Profile = Profile {
+        leaf: limits::LEAF,
+        links: limits::LINKS,
+        grain: limits::DAG_GRAIN,
+    };
+}
+
+#[cfg(test)]
+mod tests;
