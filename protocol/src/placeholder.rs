@@ -87,6 +87,8 @@ impl Faulty for Broken {
     fn fault(&self) -> Fault {
         match self {
             Broken::TooLarge | Broken::TooManyParts => Fault::TooLarge,
+            Broken::Header(error) => error.fault(),
+            Broken::Invalid(error) => error.fault(),
             _ => Fault::Malformed,
         }
     }
@@ -96,6 +98,8 @@ impl Faulty for SplitError {
     fn fault(&self) -> Fault {
         match self {
             SplitError::TooManyParts | SplitError::TooDeep => Fault::TooLarge,
+            SplitError::Header(error) => error.fault(),
+            SplitError::Invalid(error) => error.fault(),
             _ => Fault::Malformed,
         }
     }
@@ -103,7 +107,11 @@ impl Faulty for SplitError {
 
 impl Faulty for Invalid {
     fn fault(&self) -> Fault {
-        Fault::Malformed
+        match self {
+            Invalid::TooLarge => Fault::TooLarge,
+            Invalid::Header(error) => error.fault(),
+            _ => Fault::Malformed,
+        }
     }
 }
 

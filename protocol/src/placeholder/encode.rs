@@ -9,6 +9,7 @@ use super::parameter::Parameterised;
 use super::part::{ContentId, Part};
 use super::transfer::{TransferEncoder, TransferEncoding};
 use super::{CATEGORY, CONTENT_ID, DESTINATION, ORIGIN, STRUCTURE};
+use crate::limits;
 
 /// The one access type that is written.
 pub(super) const ACCESS_TYPE: &str = "content-addressed-uri";
@@ -33,10 +34,14 @@ pub(super) fn encode(placeholder: &Placeholder) -> Result<Vec<u8>, Invalid> {
         .with("boundary", &boundary)
         .header("Content-Type")?
         .write(&mut out);
+    let head = out.len();
     out.extend_from_slice(format!("\r\n--{boundary}\r\n").as_bytes());
     write_text(&explanation, &mut out);
     out.extend_from_slice(&parts);
     out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    if head > limits::HEADERS || out.len() > limits::PLACEHOLDER {
+        return Err(Invalid::TooLarge);
+    }
     Ok(out)
 }
 

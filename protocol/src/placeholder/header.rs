@@ -141,7 +141,7 @@ impl Header {
         let value = self.unfolded();
         if ADDRESSES.iter().any(|name| self.is(name)) {
             return match mailbox::mailboxes(&value) {
-                Ok(list) if !value.contains(':') => mailbox::Mailbox::header(&self.name, &list),
+                Ok(list) if !mailbox::has_group(&value) => mailbox::Mailbox::header(&self.name, &list),
                 // an address that is itself not ASCII needs SMTPUTF8 anyhow
                 _ => Self::folded(&self.name, &value),
             };

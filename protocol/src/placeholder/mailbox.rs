@@ -95,6 +95,22 @@ pub(super) fn readable(body: &str) -> Vec<Mailbox> {
         .unwrap_or_default()
 }
 
+/// The one mailbox of a From field; a group names nobody in particular.
+pub(super) fn author(body: &str) -> Option<Mailbox> {
+    match mailboxes(body).ok()?.as_slice() {
+        [author] if !has_group(body) => Some(author.clone()),
+        _ => None,
+    }
+}
+
+/// Whether a list of addresses has a group in it.
+pub(super) fn has_group(body: &str) -> bool {
+    tokens(body)
+        .unwrap_or_default()
+        .iter()
+        .any(|token| token.kind == Kind::Special(':'))
+}
+
 /// What the grammar of addresses is made of. `glued`: nothing stands between it and the token before.
 #[derive(Debug, PartialEq)]
 enum Kind {

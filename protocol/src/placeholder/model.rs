@@ -87,6 +87,9 @@ pub enum Invalid {
     /// A field that cannot be written.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// Larger than [`limits::PLACEHOLDER`], or its header than [`limits::HEADERS`].
+    #[error("the placeholder would be too large")]
+    TooLarge,
     /// Only an old form may leave out the expiry.
     #[error("the expiry is missing")]
     NoExpiry,
@@ -181,7 +184,7 @@ impl Placeholder {
     /// placeholder always gives the same octets.
     ///
     /// # Errors
-    /// [`Invalid::NoExpiry`].
+    /// [`Invalid::NoExpiry`]; [`Invalid::TooLarge`] when no reader would take it.
     pub fn encode(&self) -> Result<Vec<u8>, Invalid> {
         encode::encode(self)
     }
@@ -302,8 +305,5 @@ pub(super) fn check_fields(headers: &Headers) -> Result<Option<Mailbox>, Invalid
     let Some(from) = headers.first("From") else {
         return Ok(None);
     };
-    match mailbox::mailboxes(&from.unfolded()).as_deref() {
-        Ok([author]) if !from.raw().contains(':') => Ok(Some(author.clone())),
-        _ => Err(Invalid::Author),
-    }
+    mailbox::author(&from.unfolded()).map(Some).ok_or(Invalid::Author)
 }

@@ -1,5 +1,6 @@
 //! Composing from scratch, of parts that are stored already.
 
+use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{
     ContentId, Description, Disposition, Draft, Header, HeaderError, Invalid, Mailbox, Part, Piece,
     Placeholder, TransferEncoding, download_name,
@@ -287,4 +288,30 @@ fn messages_and_multiparts_are_never_encoded() {
         TransferEncoding::QuotedPrintable
     );
     assert_eq!(TransferEncoding::suited_to("video/mp4"), TransferEncoding::Base64);
+}
+
+#[test]
+fn what_no_reader_would_take_is_not_written() {
+    let mut many = draft();
+    many.attachments = vec![many.attachments.remove(0); limits::RESOURCES - 3];
+    let written = many
+        .clone()
+        .into_placeholder(hospital(), healthcare())
+        .unwrap()
+        .encode()
+        .unwrap();
+    assert_eq!(
+        Placeholder::parse(&written).unwrap().unwrap().parts().len(),
+        limits::RESOURCES
+    );
+    many.attachments.push(many.attachments[0].clone());
+    assert!(many.into_placeholder(hospital(), healthcare()).is_err());
+    let loud = Draft {
+        subject: "x ".repeat(limits::HEADERS / 2),
+        ..draft()
+    };
+    assert_eq!(
+        loud.into_placeholder(hospital(), healthcare()),
+        Err(Invalid::Header(HeaderError::TooLarge))
+    );
 }

@@ -255,6 +255,14 @@ fn s10_an_ambiguous_author_is_refused() {
         .unwrap()
         .unwrap();
     assert_eq!(shown.author().address.to_string(), "alice@foo.com");
+    let colon = replaced("From: alice@foo.com", "From: \"Dr: Alice\" <alice@foo.com>")
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        colon.author().name.as_deref(),
+        Some("Dr: Alice"),
+        "a colon in a name makes no group"
+    );
     let nul = replaced(
         "From: alice@foo.com",
         "From: =?utf-8?Q?bob=40bar.com=00?= <alice@foo.com>",

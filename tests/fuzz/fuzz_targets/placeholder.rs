@@ -1,7 +1,7 @@
 //! A placeholder from a stranger: read, shown, reconstructed, written, and read as the same again.
 #![no_main]
 
-use cargomail_protocol::placeholder::{Placeholder, download_name, is_placeholder};
+use cargomail_protocol::placeholder::{Invalid, Placeholder, download_name, is_placeholder};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|message: &[u8]| {
