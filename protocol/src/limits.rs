@@ -45,7 +45,7 @@ pub const NOTIFY_TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// TXT records looked at for one name: more is somebody else's use of the name, or an attack.
 pub const TXT_RECORDS: usize = 32;
-/// One TXT record's text: a grip1 record needs 86 octets, room is left for tags to come.
+/// One TXT record's text: a grip1 record needs 85 octets, room is left for tags to come.
 pub const TXT_RECORD: usize = 1024;
 /// A positive DNS answer is kept this long at most (DESIGN §5).
 pub const DNS_POSITIVE: Duration = Duration::from_secs(5 * 60);
@@ -97,6 +97,11 @@ pub const STALLED: Duration = Duration::from_secs(30);
 
 /// Messages of one web channel request.
 pub const BATCH: usize = 100;
+/// All octets of a web channel request of many messages: a hundred usual placeholders, or one of the largest; it is
+/// held in memory while it is judged.
+pub const BATCH_SIZE: usize = 8 * 1024 * 1024;
+/// Recipients of one share: those of one mail, in as many SMTP transactions as it takes.
+pub const SHARE_RECIPIENTS: usize = 1000;
 /// How long sending is tried before a delivery status notification (RFC 5321 §4.5.4.1).
 pub const SENDING: Duration = Duration::from_secs(5 * 24 * 3600);
 /// The first pause between two tries.
