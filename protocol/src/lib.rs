@@ -8,6 +8,7 @@ pub mod dag;
 pub mod exchange;
 pub mod fault;
 pub mod grip;
+mod json;
 pub mod ledger;
 pub mod limits;
 pub mod notification;
