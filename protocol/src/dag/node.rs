@@ -242,3 +242,6 @@ fn sum(links: &[Link]) -> Option<u64> {
         .iter()
         .try_fold(0_u64, |sum, link| sum.checked_add(link.size))
 }
+
+#[cfg(test)]
+mod tests;
