@@ -18,15 +18,17 @@
 //! gives each frame [`crate::limits::STALLED`], from when it can be read or written until it is whole, and cuts off who
 //! takes longer. The specification is `spec/exchange.md`.
 
+mod decoder;
 mod destination;
 mod frame;
 mod origin;
 mod receipt;
 
+pub use self::decoder::{Decoder, Expect, Heard};
 pub use self::destination::{
     Destination, DestinationAction, Outcome, Progress, RequestError, Violation, Wanted,
 };
-pub use self::frame::{Decoder, End, Expect, Fetch, Frame, FrameError, Grant, Heard, Name, Refused, Want};
+pub use self::frame::{End, Fetch, Frame, FrameError, Grant, Name, Refused, Want};
 pub use self::origin::{Origin, OriginAction, OriginEvent, Served};
 pub use self::receipt::{ReceiptAction, ReceiptOutcome, Receipting};
 

@@ -5,7 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use ::cid::Cid;
 use bytes::Bytes;
 
-use super::frame::{End, Expect, Fetch, Frame, FrameError, Grant, Heard, Refused, Want};
+use super::decoder::{Expect, Heard};
+use super::frame::{End, Fetch, Frame, FrameError, Grant, Refused, Want};
 use crate::dag::{Expected, Kind, VerifiedBlock, Walk, WalkError};
 use crate::fault::{Fault, Faulty};
 use crate::limits;

@@ -1,16 +1,15 @@
-//! The frames on a stream, and the decoder that reads them within bounds.
+//! The frames on a stream: what each says, and its octets.
 //!
 //! A frame is a length (unsigned varint of the octets that follow), one octet that names the frame, and a body. The body
-//! of a block is the block; all others are one strict dag-cbor map each. The longest body is known for each name before
-//! the body is read, and which names may come is known at every moment ([`Expect`]).
+//! of a block is the block; all others are one strict dag-cbor map each.
 
 use ::cid::Cid;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use unsigned_varint::encode;
 
-use crate::dag::{CidError, cid, varint};
+use crate::dag::{CidError, cid};
 use crate::fault::{Fault, Faulty, StreamRefusal};
 use crate::limits;
 
@@ -124,23 +123,6 @@ struct Receipt {
 #[serde(deny_unknown_fields)]
 struct Noted {}
 
-/// Which frames may come now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// The first frame at an origin: fetch or receipt.
-    Request,
-    /// The answer to a fetch: granted or refused.
-    Answer,
-    /// A block of at most so many octets, or refused.
-    Block(usize),
-    /// End or refused.
-    End,
-    /// The answer to a receipt: noted or refused.
-    Noted,
-    /// None: the peer has said everything.
-    Nothing,
-}
-
 /// Why octets are no frame that may come now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -202,7 +184,7 @@ impl Name {
         }
     }
 
-    fn from_octet(octet: u8) -> Result<Self, FrameError> {
+    pub(super) fn from_octet(octet: u8) -> Result<Self, FrameError> {
         Ok(match octet {
             0 => Name::Block,
             1 => Name::Fetch,
@@ -221,27 +203,6 @@ impl From<StreamRefusal> for Refused {
         Refused {
             retry_after: refusal.retry_after,
         }
-    }
-}
-
-impl Expect {
-    /// The longest body that a frame may have now; none when it may not come.
-    fn longest(self, name: Name) -> Option<usize> {
-        match (self, name) {
-            (Expect::Request, Name::Fetch) => Some(limits::FETCH_FRAME),
-            (Expect::Request, Name::Receipt) => Some(limits::CONTROL_FRAME),
-            (Expect::Answer, Name::Granted) => Some(limits::GRANTED_FRAME),
-            (Expect::Block(longest), Name::Block) => Some(longest.min(limits::BLOCK)),
-            (Expect::End, Name::End) | (Expect::Noted, Name::Noted) => Some(limits::CONTROL_FRAME),
-            (Expect::Answer | Expect::Block(_) | Expect::End | Expect::Noted, Name::Refused) => {
-                Some(limits::CONTROL_FRAME)
-            }
-            _ => None,
-        }
-    }
-
-    pub(super) fn check(self, name: Name) -> Result<(), FrameError> {
-        self.longest(name).map(drop).ok_or(FrameError::Unexpected(name))
     }
 }
 
@@ -280,7 +241,7 @@ impl Frame {
         [head.freeze(), body]
     }
 
-    fn decode(name: Name, body: Bytes) -> Result<Self, FrameError> {
+    pub(super) fn decode(name: Name, body: Bytes) -> Result<Self, FrameError> {
         Ok(match name {
             Name::Block => Frame::Block(body),
             Name::Fetch => Frame::Fetch(check_fetch(strict(name, &body)?)?),
@@ -351,109 +312,4 @@ fn strict<T: DeserializeOwned + Serialize>(name: Name, body: &Bytes) -> Result<T
 
 fn not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     u64::deserialize(deserializer).map(Some)
-}
-
-/// Cuts a stream of octets into frames. Octets are pushed as they come; [`poll`](Decoder::poll) until it gives none, then
-/// push more: then it never holds more than one frame and what was pushed behind it.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    buffer: BytesMut,
-}
-
-impl Decoder {
-    /// A decoder at the beginning of a stream.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes the next octets.
-    pub fn push(&mut self, octets: &[u8]) {
-        self.buffer.extend_from_slice(octets);
-    }
-
-    /// Whether no octet waits: a stream that ends otherwise ends within a frame.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
-    /// The next frame, once it is whole.
-    ///
-    /// # Errors
-    /// A [`FrameError`] as soon as the head shows that no right frame follows. The stream is of no further use.
-    pub fn poll(&mut self, expect: Expect) -> Result<Option<Frame>, FrameError> {
-        if expect == Expect::Nothing {
-            return if self.is_empty() {
-                Ok(None)
-            } else {
-                Err(FrameError::Trailing)
-            };
-        }
-        let Some(Head { name, length, octets }) = self.head(expect)? else {
-            return Ok(None);
-        };
-        let whole = octets + length;
-        if self.buffer.len() < whole {
-            self.make_room(name, whole);
-            return Ok(None);
-        }
-        self.buffer.advance(octets);
-        let body = self.buffer.split_to(length).freeze();
-        Frame::decode(name, body).map(Some)
-    }
-
-    /// A block gets its room at once: who reads blocks asked for them. Other bodies grow as they come, so that a
-    /// stranger's claim of a megabyte costs nothing.
-    fn make_room(&mut self, name: Name, whole: usize) {
-        const STEP: usize = 64 * 1024;
-        let missing = whole - self.buffer.len();
-        let room = match name {
-            Name::Block => missing,
-            _ => missing.min(STEP.max(self.buffer.len())),
-        };
-        self.buffer.reserve(room);
-    }
-
-    /// Reads length and name and judges both; none while they are incomplete.
-    fn head(&self, expect: Expect) -> Result<Option<Head>, FrameError> {
-        let Some((length, rest)) = varint::read(&self.buffer).map_err(|_| FrameError::Length)? else {
-            return Ok(None);
-        };
-        let length = length.checked_sub(1).ok_or(FrameError::Length)?;
-        let Some(octet) = rest.first() else {
-            return Ok(None);
-        };
-        let name = Name::from_octet(*octet)?;
-        let longest = expect.longest(name).ok_or(FrameError::Unexpected(name))?;
-        let octets = self.buffer.len() - rest.len() + 1;
-        match usize::try_from(length) {
-            Ok(fits) if fits <= longest => Ok(Some(Head {
-                name,
-                length: fits,
-                octets,
-            })),
-            _ => Err(FrameError::TooLong { name, length }),
-        }
-    }
-}
-
-/// What a machine of the destination hears from its stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// A frame that [`Decoder::poll`] gave.
-    Frame(Frame),
-    /// An error that [`Decoder::poll`] gave.
-    Malformed(FrameError),
-    /// The stream ended, broke, or was too slow.
-    Ended,
-}
-
-/// What stands before a body.
-struct Head {
-    name: Name,
-    /// Octets of the body.
-    length: usize,
-    /// Octets of the head.
-    octets: usize,
 }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use ::cid::Cid;
 use bytes::Bytes;
 
-use super::frame::{End, Expect, Fetch, Frame, FrameError, Grant, Refused, Want};
+use super::decoder::Expect;
+use super::frame::{End, Fetch, Frame, FrameError, Grant, Refused, Want};
 use crate::dag::{Walk, WalkError};
 use crate::fault::Fault;
 

@@ -1,6 +1,7 @@
 //! The destination's side of a receipt's stream: sends token 3, and hears whether the origin has noted it.
 
-use super::frame::{Expect, Frame, FrameError, Heard, Refused};
+use super::decoder::{Expect, Heard};
+use super::frame::{Frame, FrameError, Refused};
 
 /// One receipt on its way. Only [`ReceiptOutcome::Noted`] ends the sending; the same receipt may be sent again after
 /// everything else.
