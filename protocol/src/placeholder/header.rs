@@ -256,7 +256,7 @@ impl Headers {
         let mut open: Option<(&str, Vec<u8>)> = None;
         for line in lines(head) {
             let line = line?;
-            if line.first().is_some_and(|b| b.is_ascii_whitespace()) {
+            if matches!(line.first(), Some(b' ' | b'\t')) {
                 let (_, body) = open.as_mut().ok_or(HeaderError::NotAField)?;
                 // a line of white space alone ends the header for some readers and not for others: it says nothing, so it goes
                 if !line.iter().all(|b| matches!(b, b' ' | b'\t')) {

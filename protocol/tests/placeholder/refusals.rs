@@ -295,6 +295,18 @@ fn what_a_placeholder_needs_must_be_there() {
     );
 }
 
+#[test]
+fn m02_only_space_and_tab_continue_a_field() {
+    assert!(replaced("To: bob", "To:\r\n\tbob").is_ok());
+    for white in ["\x0c", "\x0b", "\u{a0}"] {
+        let result = replaced(
+            "To: bob",
+            &format!("To:\r\n{white}X-Destination-Resource-Mailbox-URL: bob"),
+        );
+        assert!(matches!(result, Err(Broken::Header(_))), "{result:?}");
+    }
+}
+
 /// Runs in far less than the second that a stranger may cost us; the rest is for slow machines and debug builds.
 fn soon<T>(what: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
