@@ -12,6 +12,41 @@
 //!
 //! What always holds: no octet of a block that was not checked against its CID is ever interpreted by [`Walk::verify`];
 //! nothing here recurses on input; every bound stands in [`crate::limits`]. The specification is `spec/resources.md`.
+//!
+//! ```
+//! use cargomail_protocol::dag::{Importer, Kind, Step, Walk};
+//! use std::collections::HashMap;
+//!
+//! // Alice posts: blocks go to the store as they become complete.
+//! let mut store = HashMap::new();
+//! let mut importer = Importer::new();
+//! let mut blocks = importer.push(vec![7; 3_000_000].into());
+//! let resource = importer.finish();
+//! blocks.extend(resource.blocks);
+//! store.extend(blocks.into_iter().map(|block| (*block.cid(), block.into_bytes())));
+//!
+//! // Bob reads: the walk says which block comes next.
+//! let mut walk = Walk::new(resource.root, resource.size)?;
+//! let mut read = Vec::new();
+//! while let Some(next) = walk.next() {
+//!     if let Step::Leaf { content, .. } = walk.trust(&store[&next.cid])? {
+//!         read.extend_from_slice(&content);
+//!     }
+//! }
+//! assert_eq!(read, vec![7; 3_000_000]);
+//!
+//! // An agent finds where to resume after a crash: nodes are read, leaves only looked up.
+//! let mut walk = Walk::new(resource.root, resource.size)?;
+//! while let Some(next) = walk.next() {
+//!     match (store.get(&next.cid), next.kind) {
+//!         (Some(_), Kind::Leaf) => walk.pass()?,
+//!         (Some(node), Kind::Node) => drop(walk.trust(node)?),
+//!         (None, _) => break,
+//!     }
+//! }
+//! assert!(walk.is_complete()); // otherwise: fetch with `skip` = walk.leaves()
+//! # Ok::<(), cargomail_protocol::dag::WalkError>(())
+//! ```
 
 pub mod cid;
 pub mod import;
@@ -138,4 +173,4 @@ impl Profile {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

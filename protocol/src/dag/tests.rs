@@ -62,3 +62,16 @@ pub(crate) fn read(walk: &mut Walk, blocks: &HashMap<Cid, Bytes>) -> Result<Vec<
     }
     Ok(content)
 }
+
+/// The octets, in hex, that a specification's text shows: indented lines of hex, with an explanation behind `;`.
+pub(crate) fn examples(text: &str) -> Vec<String> {
+    let hex_of = |line: &str| -> Option<String> {
+        let octets = line.strip_prefix("    ")?.split(';').next()?;
+        let hex: String = octets.split_whitespace().collect();
+        hex.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(hex)
+    };
+    text.split("\n\n")
+        .filter_map(|paragraph| paragraph.lines().map(hex_of).collect::<Option<String>>())
+        .filter(|hex| !hex.is_empty())
+        .collect()
+}

@@ -35,7 +35,7 @@ enum State {
     Done,
 }
 
-/// A resource that shall be fetched.
+/// A resource that shall be fetched. One that is held whole is not wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     /// Its name, as notified.

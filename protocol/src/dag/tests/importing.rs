@@ -41,11 +41,31 @@ fn pieces(vector: &Resource) -> impl Iterator<Item = Bytes> + '_ {
     })
 }
 
-#[test]
-fn resources_have_the_cids_that_other_implementations_of_the_profile_give() {
+fn vectors() -> Vec<Resource> {
     let vectors: Vectors =
         serde_json::from_str(include_str!("../../../vectors/resources.json")).expect("the vectors are JSON");
-    for vector in vectors.resources {
+    vectors.resources
+}
+
+#[test]
+fn the_specification_shows_the_vectors() {
+    let text = include_str!("../../../spec/resources.md");
+    let shown = super::examples(text);
+    assert_eq!(shown.len(), 2);
+    let vectors = vectors();
+    for octets in shown {
+        assert!(vectors.iter().any(|vector| vector.node.as_ref() == Some(&octets)));
+    }
+    let listed = vectors
+        .iter()
+        .filter(|vector| text.contains(&vector.root))
+        .count();
+    assert_eq!(listed, 5);
+}
+
+#[test]
+fn resources_have_the_cids_that_other_implementations_of_the_profile_give() {
+    for vector in vectors() {
         let mut importer = Importer::new();
         let mut count = 0;
         let mut last = None;

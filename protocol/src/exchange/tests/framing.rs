@@ -112,6 +112,16 @@ fn frames_of_other_hands_are_read_and_written_the_same() {
 }
 
 #[test]
+fn the_specification_shows_the_vectors() {
+    let shown = crate::dag::tests::examples(include_str!("../../../spec/exchange.md"));
+    let frames: Vec<String> = vectors().frames.into_iter().map(|vector| vector.frame).collect();
+    assert_eq!(shown.len(), frames.len() - 1, "all but the longer block");
+    for octets in shown {
+        assert!(frames.contains(&octets), "{octets}");
+    }
+}
+
+#[test]
 fn frames_that_may_not_be_are_refused_with_their_reason() {
     for vector in vectors().refused {
         let expect = match vector.expect.as_str() {
