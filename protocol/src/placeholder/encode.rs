@@ -121,6 +121,12 @@ pub(super) fn boundary(salt: &[&[u8]], parts: &[Part]) -> String {
     }
     for part in parts {
         hash.update(part.resource.cid.to_bytes());
+        let mut fields = Vec::new();
+        part.description
+            .fields()
+            .iter()
+            .for_each(|field| field.write(&mut fields));
+        hash.update(&fields); // the name of a field may begin with two hyphens
     }
     let digest = hash.finalize();
     format!(

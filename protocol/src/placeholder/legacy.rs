@@ -53,10 +53,13 @@ pub(super) fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// Whether the octets are an object of JSON and no message: a field name does not begin with a quotation mark.
-pub(super) fn is_json(message: &[u8]) -> bool {
-    let inner = message.trim_ascii().strip_prefix(b"{");
-    inner.is_some_and(|inner| matches!(inner.trim_ascii_start().first(), Some(b'"' | b'}')))
+/// Whether the octets look like an object of JSON and not like a message.
+pub(super) fn is_json(octets: &[u8]) -> bool {
+    let inner = octets
+        .trim_ascii()
+        .strip_prefix(b"{")
+        .and_then(|rest| rest.strip_suffix(b"}"));
+    inner.is_some_and(|inner| matches!(inner.trim_ascii_start().first(), None | Some(b'"')))
 }
 
 /// Reads the JSON form. `Ok(None)` when it is JSON of something else.

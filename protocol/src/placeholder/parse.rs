@@ -76,11 +76,13 @@ pub fn is_placeholder(message: &[u8]) -> bool {
 }
 
 pub(super) fn parse(message: &[u8]) -> Result<Option<Placeholder>, Broken> {
-    if legacy::is_json(message) {
-        return legacy::parse_json(message);
-    }
     if !is_placeholder(message) {
-        return Ok(None);
+        // no text of JSON has the field on a line of its own, but a field may be called `{"`
+        return if legacy::is_json(message) {
+            legacy::parse_json(message)
+        } else {
+            Ok(None)
+        };
     }
     if message.len() > limits::PLACEHOLDER {
         return Err(Broken::TooLarge);

@@ -351,3 +351,39 @@ fn signed_and_unclosed_and_disputed_multiparts_are_kept_whole() {
         assert_eq!(first, second);
     }
 }
+
+#[test]
+fn a_field_may_be_called_like_the_beginning_of_json() {
+    let (first, second) = round(b"{\"a: b\r\nFrom: alice@foo.com\r\nMessage-ID: <1@foo.com>\r\n\r\n}");
+    assert_eq!(first, second);
+    assert_eq!(Placeholder::parse(b"{\"a: b\r\n\r\nHi"), Ok(None));
+}
+
+#[test]
+fn m01_the_name_of_a_field_cannot_be_the_delimiter() {
+    let message = |field: &str| {
+        format!(
+            "From: alice@foo.com\r\nMessage-ID: <1@foo.com>\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n\
+                 --a\r\n{field}: x\r\n\r\none\r\n--a--\r\n"
+        )
+    };
+    let boundary = |message: &[u8]| {
+        let text = String::from_utf8(message.to_vec()).unwrap();
+        text.split("boundary=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let plain = posted(&split(message("X-Plain").as_bytes()).unwrap());
+    let guessed = [
+        boundary(&plain.encode().unwrap()),
+        boundary(&written(&plain.reconstruct(), &[b"one".to_vec()], 9)),
+    ];
+    for guess in guessed {
+        let (first, second) = round(message(&format!("--{guess}")).as_bytes());
+        assert_eq!(first, second);
+    }
+}

@@ -363,7 +363,7 @@ fn m01_nesting_and_counting_without_end_are_refused_soon() {
     });
     assert_eq!(crowd, Err(Broken::TooManyParts));
     let json = format!(
-        "{{\"headers\":{{}},\"parts\":{}",
+        "{{\"headers\":{{}},\"parts\":{}}}",
         "[{\"headers\":{},\"parts\":".repeat(50_000)
     );
     assert_eq!(soon(|| Placeholder::parse(json.as_bytes())), Err(Broken::Json));
