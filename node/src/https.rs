@@ -4,6 +4,7 @@
 //! requests to servers that it authenticates by their DNS pin, a configured fingerprint, or the web PKI. Not here:
 //! what a request means, and who a caller is: a client certificate proves a key and claims a name, and GRIP judges them.
 
+mod answer;
 mod client;
 mod connect;
 mod discover;
@@ -13,6 +14,7 @@ mod tls;
 mod watch;
 mod whom;
 
+pub use answer::{explanation, refusal};
 pub use client::{Client, HttpsError, read};
 pub use discover::{Found, discover, pins};
 pub use server::{PeerCertificate, RemoteAddress, Serving, ServingLimits, serve};

@@ -3,13 +3,17 @@
 //! Folders are roles ([`mailbox`], [`broker`], [`app`]) and edges ([`smtp`], [`https`], [`peers`], [`dns`], [`store`]).
 #![doc = include_str!("../README.md")]
 
+pub mod accounts;
+pub mod api;
 pub mod app;
 pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod dns;
+pub mod grip;
 pub mod https;
 pub mod identity;
+pub mod ledger;
 pub mod mailbox;
 pub mod network;
 pub mod peers;

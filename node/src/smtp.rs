@@ -1,1 +1,49 @@
-//! smtp: not written yet.
+//! SMTP, both sides: the server that takes messages, and the client that gives them to the next one (RFC 5321, RFC 2033).
+//!
+//! Not here: what becomes of a message, which whoever implements [`Receiver`] decides; and who may be believed, except
+//! that [`authenticate`] says what SPF, DKIM and DMARC say. What always holds: only CR LF is a line's end, only
+//! CR LF . CR LF ends a message (THREATS S01), and no 250 is said before the receiver has made the message durable.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cargomail_protocol::address::Address;
+use cargomail_protocol::fault::Fault;
+
+/// A message as it came, with its envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// Where it comes from.
+    pub client: SocketAddr,
+    /// What the client called itself.
+    pub helo: String,
+    /// Whether TLS protected it.
+    pub tls: bool,
+    /// The reverse path; none for `<>`.
+    pub sender: Option<Address>,
+    /// The forward paths that [`Receiver::recipient`] allowed, each once.
+    pub recipients: Vec<Address>,
+    /// The message: lines end with CR LF, dots are unstuffed.
+    pub message: Bytes,
+}
+
+/// Who decides about the messages that come.
+#[async_trait]
+pub trait Receiver: Send + Sync + 'static {
+    /// Whether mail for this recipient is taken here at all; asked at RCPT.
+    ///
+    /// # Errors
+    /// What the client is told by [`Fault::smtp`].
+    async fn recipient(
+        &self,
+        client: SocketAddr,
+        sender: Option<&Address>,
+        recipient: &Address,
+    ) -> Result<(), Fault>;
+    /// Takes a message: durable on return.
+    ///
+    /// # Errors
+    /// What the client is told by [`Fault::smtp`].
+    async fn message(&self, mail: Mail) -> Result<(), Fault>;
+}

@@ -2,6 +2,8 @@
 //!
 //! The order between them: blocks are durable before the record that refers to them.
 
+pub mod typed;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use cargomail_protocol::dag::VerifiedBlock;

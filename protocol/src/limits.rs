@@ -110,3 +110,9 @@ pub const BACKOFF_FIRST: Duration = Duration::from_secs(5);
 pub const BACKOFF_LONGEST: Duration = Duration::from_secs(3600);
 /// How long a share lasts when its author names no expiry.
 pub const SHARE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Rules, and defaults, of one user's preferences.
+pub const ROUTES: usize = 100;
+/// Consecutive failures after which a destination is left alone for a while.
+pub const BREAKER_FAILURES: u32 = 3;
+/// The longest time for which a destination is left alone after failures: its mail waits no longer than this once it is back.
+pub const BREAKER_LONGEST: Duration = Duration::from_secs(300);
