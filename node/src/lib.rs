@@ -17,5 +17,6 @@ pub mod ledger;
 pub mod mailbox;
 pub mod network;
 pub mod peers;
+pub mod publish;
 pub mod smtp;
 pub mod store;

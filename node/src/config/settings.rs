@@ -1,0 +1,378 @@
+//! The settings: a configuration that was checked as a whole.
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use cargomail_protocol::address::{Domain, Locator};
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+use super::BadValue;
+use super::written::{BrokerSection, Config, Listen, MailboxSection, PeersSection, SmtpSection, UserSection};
+use crate::api::Channel;
+use crate::dns::ResolverOptions;
+use crate::network::{AddressPolicy, Cidr};
+
+/// What a node needs to start. All paths are absolute.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder where the node keeps everything.
+    pub data: PathBuf,
+    /// The file of the node's key.
+    pub key: PathBuf,
+    /// The machine's name.
+    pub hostname: Domain,
+    /// The addresses at which others reach it.
+    pub public: Vec<IpAddr>,
+    /// Which addresses HTTPS and SMTP connect to.
+    pub policy: AddressPolicy,
+    /// Which DNS servers are asked.
+    pub dns: ResolverOptions,
+    /// The face for other nodes.
+    pub grip: GripFace,
+    /// The face for people's programs.
+    pub user: UserFace,
+    /// The libp2p node.
+    pub peers: PeersFace,
+    /// The role of a Resource Mailbox, if the node has it.
+    pub mailbox: Option<MailboxRole>,
+    /// The role of a Cargo Broker, if the node has it. One of the two it has.
+    pub broker: Option<BrokerRole>,
+    /// The SMTP edge, which a broker has.
+    pub smtp: SmtpEdge,
+    /// Sizes of the embedded store.
+    pub store: StoreSizes,
+}
+
+/// The face for other nodes.
+#[derive(Debug, Clone)]
+pub struct GripFace {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The port that goes into the DNS.
+    pub port: u16,
+}
+
+/// The face for people's programs.
+#[derive(Debug, Clone)]
+pub struct UserFace {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The files of certificate and key; none for a certificate that the node makes itself.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// The libp2p node.
+#[derive(Debug, Clone)]
+pub struct PeersFace {
+    /// Where it listens for QUIC.
+    pub quic: Option<SocketAddr>,
+    /// Where it listens for TCP with TLS.
+    pub tcp: Option<SocketAddr>,
+    /// Multiaddrs that go into the DNS, without `/p2p/…`; none for those that are listened at.
+    pub announce: Vec<String>,
+    /// Which addresses it dials: none of this node's own, because strangers name them.
+    pub policy: AddressPolicy,
+}
+
+/// The role of a Resource Mailbox.
+#[derive(Debug, Clone)]
+pub struct MailboxRole {
+    /// Its name.
+    pub locator: Locator,
+    /// The domain whose agent it is.
+    pub domain: Domain,
+    /// Retrievals at once.
+    pub concurrent: usize,
+}
+
+/// The role of a Cargo Broker.
+#[derive(Debug, Clone)]
+pub struct BrokerRole {
+    /// The domain of its users.
+    pub domain: Domain,
+    /// How messages travel to other domains.
+    pub channel: Channel,
+    /// Where messages for its users go.
+    pub deliver: Deliver,
+    /// Messages sent at once.
+    pub concurrent: usize,
+}
+
+/// Where a broker delivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deliver {
+    /// To the node's own User Mailboxes.
+    BuiltIn,
+    /// To a mail store by LMTP (RFC 2033).
+    Lmtp {
+        /// The host, or an IP address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// The SMTP edge.
+#[derive(Debug, Clone)]
+pub struct SmtpEdge {
+    /// Where the server listens, if it does.
+    pub listen: Option<SocketAddr>,
+    /// The port of other domains' mail servers.
+    pub port: u16,
+    /// Mail servers whose mail counts as authenticated.
+    pub relays: Vec<Cidr>,
+    /// The server that takes all outgoing mail.
+    pub smart_host: Option<(String, u16)>,
+    /// The largest message that is taken, in octets.
+    pub size: usize,
+}
+
+/// Sizes of the embedded store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreSizes {
+    /// Octets of memory for its index.
+    pub cache: u64,
+    /// Octets after which a new segment is begun.
+    pub segment: u64,
+}
+
+impl Settings {
+    pub(super) fn check(config: Config, folder: &Path) -> Result<Self, BadValue> {
+        let mailbox = config.mailbox.map(mailbox).transpose()?;
+        let broker = config.broker.map(broker).transpose()?;
+        let domain = match (&broker, &mailbox) {
+            (Some(broker), _) => &broker.domain,
+            (None, Some(mailbox)) => &mailbox.domain,
+            (None, None) => {
+                let way_out = "write a section [mailbox] with locator and domain, or [broker] with domain";
+                return Err(bad("mailbox, broker", "this node has no role", way_out));
+            }
+        };
+        let hostname = match config.network.hostname {
+            Some(hostname) => hostname,
+            None => named(
+                "network.hostname",
+                &format!("node.{domain}"),
+                "write a shorter hostname",
+            )?,
+        };
+        let mut public = config.network.public;
+        let allow = networks("network.allow", &config.network.allow)?;
+        let policy = AddressPolicy {
+            allow,
+            own: Vec::new(),
+        };
+        let peers = peers(config.peers, &public, &policy)?;
+        if public.is_empty() {
+            let smtp = config.smtp.listen.address();
+            let listened = [Some(config.grip.listen), smtp, peers.quic, peers.tcp];
+            for at in listened.into_iter().flatten().map(|at| at.ip()) {
+                if !at.is_unspecified() && !public.contains(&at) {
+                    public.push(at);
+                }
+            }
+        }
+        Ok(Self {
+            data: folder.join(config.data),
+            key: folder.join(config.key),
+            hostname,
+            public,
+            policy,
+            dns: ResolverOptions {
+                servers: config.dns.servers,
+                dnssec: config.dns.dnssec.into(),
+            },
+            grip: GripFace {
+                listen: config.grip.listen,
+                port: config.grip.port.unwrap_or(config.grip.listen.port()),
+            },
+            user: user(config.user, folder)?,
+            peers,
+            mailbox,
+            broker,
+            smtp: smtp(config.smtp)?,
+            store: StoreSizes {
+                cache: at_least("store.cache", config.store.cache, 1024 * 1024)?,
+                segment: at_least("store.segment", config.store.segment, 4 * 1024 * 1024)?,
+            },
+        })
+    }
+}
+
+fn bad(key: &str, why: impl Display, way_out: impl Display) -> BadValue {
+    BadValue {
+        key: key.to_owned(),
+        why: why.to_string(),
+        way_out: way_out.to_string(),
+    }
+}
+
+fn named<T: FromStr<Err: Display>>(key: &str, text: &str, way_out: &str) -> Result<T, BadValue> {
+    text.parse().map_err(|why| bad(key, why, way_out))
+}
+
+fn at_least(key: &str, octets: u64, least: u64) -> Result<u64, BadValue> {
+    if octets < least {
+        return Err(bad(key, "too small", format!("write {least} or more")));
+    }
+    Ok(octets)
+}
+
+fn some(key: &str, concurrent: usize) -> Result<usize, BadValue> {
+    if concurrent == 0 {
+        return Err(bad(key, "nothing would ever be done", "write 1 or more"));
+    }
+    Ok(concurrent)
+}
+
+fn networks(key: &str, texts: &[String]) -> Result<Vec<Cidr>, BadValue> {
+    let network = |text: &String| named(key, text, "write networks as 10.1.0.0/16, each in quotes");
+    texts.iter().map(network).collect()
+}
+
+fn mailbox(written: MailboxSection) -> Result<MailboxRole, BadValue> {
+    let missing = |key, example| bad(key, "missing", format!("write the mailbox's, as {example:?}"));
+    let locator = written
+        .locator
+        .ok_or_else(|| missing("mailbox.locator", "mailbox.example.test"))?;
+    let domain = written
+        .domain
+        .ok_or_else(|| missing("mailbox.domain", "example.test"))?;
+    if !locator.domain().is_or_is_below(&domain) {
+        let why = format!("{locator} is not below mailbox.domain, which is {domain}");
+        let way_out = format!("no origin would believe its agent: write a name below {domain}");
+        return Err(bad("mailbox.locator", why, way_out));
+    }
+    if domain.is_public_suffix() {
+        let why = format!("strangers register names below {domain}");
+        return Err(bad("mailbox.domain", why, "write a domain of your own"));
+    }
+    Ok(MailboxRole {
+        locator,
+        domain,
+        concurrent: some("mailbox.concurrent", written.concurrent)?,
+    })
+}
+
+fn broker(written: BrokerSection) -> Result<BrokerRole, BadValue> {
+    let domain = written.domain.ok_or_else(|| {
+        let way_out = "write the domain behind the @ of its users, as \"example.test\"";
+        bad("broker.domain", "missing", way_out)
+    })?;
+    let deliver = match written.deliver.strip_prefix("lmtp://") {
+        Some(place) => {
+            let (host, port) = host_and_port("broker.deliver", place)?;
+            Deliver::Lmtp { host, port }
+        }
+        None if written.deliver == "built-in" => Deliver::BuiltIn,
+        None => {
+            let why = format!("{:?} is no place to deliver to", written.deliver);
+            return Err(bad("broker.deliver", why, "write built-in or lmtp://host:port"));
+        }
+    };
+    Ok(BrokerRole {
+        domain,
+        channel: written.channel,
+        deliver,
+        concurrent: some("broker.concurrent", written.concurrent)?,
+    })
+}
+
+/// `host:port`, where an IPv6 address stands in brackets.
+fn host_and_port(key: &str, text: &str) -> Result<(String, u16), BadValue> {
+    let refuse = || {
+        bad(
+            key,
+            format!("{text:?} is not host:port"),
+            "write it as mail.example.test:25",
+        )
+    };
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((address.ip().to_string(), address.port()));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
+    let port = port.parse().map_err(|_| refuse())?;
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    if host.is_empty() || !host.bytes().all(letter) {
+        return Err(refuse());
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn user(written: UserSection, folder: &Path) -> Result<UserFace, BadValue> {
+    let certificate = match (written.certificate, written.key) {
+        (Some(certificate), Some(key)) => Some((folder.join(certificate), folder.join(key))),
+        (None, None) => None,
+        (Some(_), None) => return Err(bad("user.key", "missing", "write the key of user.certificate")),
+        (None, Some(_)) => {
+            let way_out = "write the certificate of user.key, or leave out both for one that the node makes";
+            return Err(bad("user.certificate", "missing", way_out));
+        }
+    };
+    Ok(UserFace {
+        listen: written.listen,
+        certificate,
+    })
+}
+
+fn peers(written: PeersSection, public: &[IpAddr], policy: &AddressPolicy) -> Result<PeersFace, BadValue> {
+    let (quic, tcp) = (written.quic.address(), written.tcp.address());
+    let mut announce = Vec::new();
+    for text in &written.announce {
+        let way_out = "write multiaddrs as /ip4/203.0.113.5/udp/4001/quic-v1";
+        let address: Multiaddr = named("peers.announce", text, way_out)?;
+        announce.push(address.to_string());
+    }
+    if announce.is_empty() {
+        announce = announced(public, quic, tcp);
+    }
+    if written.quic == Listen::Off && written.tcp == Listen::Off {
+        let why = "both QUIC and TCP are off, so nobody could fetch anything";
+        return Err(bad("peers.quic", why, "write an address for one of them"));
+    }
+    Ok(PeersFace {
+        quic,
+        tcp,
+        announce,
+        policy: AddressPolicy {
+            own: public.to_vec(),
+            ..policy.clone()
+        },
+    })
+}
+
+/// The public addresses with the ports that are listened at. A port that the system chooses is not known yet.
+fn announced(public: &[IpAddr], quic: Option<SocketAddr>, tcp: Option<SocketAddr>) -> Vec<String> {
+    let ports = |at: Option<SocketAddr>| at.map(|at| at.port());
+    if [ports(quic), ports(tcp)].contains(&Some(0)) {
+        return Vec::new();
+    }
+    let mut addresses = Vec::new();
+    for ip in public {
+        let fits = |at: &SocketAddr| at.is_ipv6() || ip.is_ipv4();
+        if let Some(at) = quic.filter(fits) {
+            let address = Multiaddr::from(*ip).with(Protocol::Udp(at.port()));
+            addresses.push(address.with(Protocol::QuicV1).to_string());
+        }
+        if let Some(at) = tcp.filter(fits) {
+            addresses.push(Multiaddr::from(*ip).with(Protocol::Tcp(at.port())).to_string());
+        }
+    }
+    addresses
+}
+
+fn smtp(written: SmtpSection) -> Result<SmtpEdge, BadValue> {
+    let smart_host = written.smart_host.as_deref();
+    Ok(SmtpEdge {
+        listen: written.listen.address(),
+        port: written.port,
+        relays: networks("smtp.relays", &written.relays)?,
+        smart_host: smart_host
+            .map(|text| host_and_port("smtp.smart_host", text))
+            .transpose()?,
+        size: written.size,
+    })
+}

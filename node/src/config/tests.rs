@@ -1,0 +1,193 @@
+#![allow(clippy::unwrap_used)]
+use super::print::samples;
+use super::*;
+
+const BOTH: &str =
+    "[mailbox]\nlocator = \"mailbox.foo.test\"\ndomain = \"foo.test\"\n[broker]\ndomain = \"foo.test\"\n";
+
+fn settings(text: &str) -> Result<Settings, ConfigError> {
+    let file = Path::new("cargomail.toml");
+    Config::parse(text, file)?
+        .check(Path::new("/srv/cargomail"))
+        .map_err(|value| ConfigError::Value {
+            file: file.to_owned(),
+            value,
+        })
+}
+
+fn refused(text: &str) -> String {
+    settings(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_example_file_is_printed_from_the_configuration() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cargomail.example.toml");
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        kept,
+        example(),
+        "`cargomail example-config > node/cargomail.example.toml` writes it anew"
+    );
+}
+
+#[test]
+fn the_example_runs_as_it_is_and_with_every_line_of_it() {
+    assert!(settings(&example()).is_ok());
+    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let all: String = example()
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| is_key(rest))
+                .unwrap_or(line)
+        })
+        .fold(String::new(), |text, line| text + line + "\n");
+    let every: toml::Table = toml::from_str(&all).unwrap();
+    let known = toml::Table::try_from(samples()).unwrap();
+    for (section, value) in &known {
+        let keys = |value: &toml::Value| {
+            value
+                .as_table()
+                .map(|table| table.keys().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(every.get(section).map(keys), Some(keys(value)), "{section}");
+    }
+    assert!(settings(&all).is_ok());
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    for config in [Config::default(), samples()] {
+        let text = document(&config);
+        assert_eq!(Config::parse(&text, Path::new("x")).unwrap(), config, "{text}");
+    }
+}
+
+#[test]
+fn defaults_run_on_localhost_with_absolute_paths() {
+    let settings = settings(BOTH).unwrap();
+    assert_eq!(settings.data, Path::new("/srv/cargomail/data"));
+    assert_eq!(settings.key, Path::new("/srv/cargomail/key.pem"));
+    assert_eq!(settings.hostname.as_str(), "node.foo.test");
+    assert!(settings.grip.listen.ip().is_loopback() && settings.user.listen.ip().is_loopback());
+    assert_eq!(settings.public, [std::net::IpAddr::from([127, 0, 0, 1])]);
+    assert_eq!(settings.broker.unwrap().deliver, Deliver::BuiltIn);
+}
+
+#[test]
+fn public_addresses_are_announced_and_are_no_origins() {
+    let text = format!(
+        "{BOTH}[network]\npublic = [\"203.0.113.5\"]\n[peers]\nquic = \"[::]:4001\"\ntcp = \"off\"\n"
+    );
+    let settings = settings(&text).unwrap();
+    assert_eq!(settings.peers.announce, ["/ip4/203.0.113.5/udp/4001/quic-v1"]);
+    let own = settings.public[0];
+    assert!(settings.peers.policy.own.contains(&own));
+    assert!(!settings.policy.own.contains(&own));
+}
+
+#[test]
+fn places_to_deliver_and_to_send_by_are_read() {
+    let text = "[broker]\ndomain = \"foo.test\"\ndeliver = \"lmtp://[::1]:24\"\n[smtp]\nsmart_host = \"mail.foo.test:25\"\n";
+    let settings = settings(text).unwrap();
+    let lmtp = Deliver::Lmtp {
+        host: "::1".to_owned(),
+        port: 24,
+    };
+    assert_eq!(settings.broker.unwrap().deliver, lmtp);
+    assert_eq!(settings.smtp.smart_host, Some(("mail.foo.test".to_owned(), 25)));
+}
+
+#[test]
+fn errors_name_the_file_the_key_and_the_way_out() {
+    let cases = [
+        ("", "no role", "[mailbox]"),
+        ("[broker]\n", "broker.domain", "example.test"),
+        (
+            "[mailbox]\ndomain = \"foo.test\"\n",
+            "mailbox.locator",
+            "mailbox.example.test",
+        ),
+        (
+            "[mailbox]\nlocator = \"m.bar.test\"\ndomain = \"foo.test\"\n",
+            "mailbox.locator",
+            "below foo.test",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\ndeliver = \"maildir\"\n",
+            "broker.deliver",
+            "lmtp://",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\nconcurrent = 0\n",
+            "broker.concurrent",
+            "1 or more",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[smtp]\nsmart_host = \"a b:25\"\n",
+            "smtp.smart_host",
+            "mail.example.test:25",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[smtp]\nrelays = [\"10.0.0.0/64\"]\n",
+            "smtp.relays",
+            "10.1.0.0/16",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[network]\nallow = [\"everything\"]\n",
+            "network.allow",
+            "10.1.0.0/16",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[user]\ncertificate = \"c.pem\"\n",
+            "user.key",
+            "key of user.certificate",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\nquic = \"off\"\ntcp = \"off\"\n",
+            "peers.quic",
+            "one of them",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\nannounce = [\"example\"]\n",
+            "peers.announce",
+            "quic-v1",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[store]\ncache = 1\n",
+            "store.cache",
+            "or more",
+        ),
+    ];
+    for (text, key, way_out) in cases {
+        let error = refused(text);
+        for part in ["cargomail.toml", key, way_out] {
+            assert!(error.contains(part), "{error:?} does not say {part:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_and_a_wrong_value_are_refused_with_their_line() {
+    for text in [
+        "dta = \"data\"\n",
+        "[grip]\nlisten = \"nowhere\"\n",
+        "[peers]\nquic = \"on\"\n",
+        "[broker]\ndomain = \"a_b\"\n",
+    ] {
+        let error = refused(text);
+        assert!(
+            error.contains("cargomail.toml") && error.contains("line") && error.contains("example-config"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Settings::open(&folder.path().join("absent.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("absent.toml") && error.contains("init"), "{error}");
+}
