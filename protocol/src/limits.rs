@@ -116,3 +116,10 @@ pub const ROUTES: usize = 100;
 pub const BREAKER_FAILURES: u32 = 3;
 /// The longest time for which a destination is left alone after failures: its mail waits no longer than this once it is back.
 pub const BREAKER_LONGEST: Duration = Duration::from_secs(300);
+
+/// The key of a record.
+pub const RECORD_KEY: usize = 1024;
+/// The value of a record: what is larger is a resource that a record refers to.
+pub const RECORD: usize = 1024 * 1024;
+/// All keys and values of one commit, which is held in memory and read as one.
+pub const COMMIT: usize = 16 * 1024 * 1024;
