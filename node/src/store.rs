@@ -2,12 +2,34 @@
 //!
 //! The order between them: blocks are durable before the record that refers to them.
 
+mod checkpoint;
+mod commit;
+#[cfg(test)]
+pub(crate) mod conformance;
+mod embedded;
+mod folder;
+mod frame;
+mod home;
+mod journal;
+mod log;
+mod packs;
+mod recover;
+mod scan;
+mod seal;
+#[cfg(test)]
+mod tests;
 pub mod typed;
+mod view;
+mod writer;
+
+pub use embedded::{Embedded, EmbeddedOptions};
+pub use scan::Damage;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cargomail_protocol::dag::VerifiedBlock;
 use cargomail_protocol::fault::{Fault, Faulty};
+use cargomail_protocol::limits;
 use cid::Cid;
 
 /// The key of a record: segments joined by `/`, such as `share/0192…`. At most 1,024 octets.
@@ -59,6 +81,9 @@ pub enum StoreError {
     /// The store stopped taking writes after a failure.
     #[error("the store is read-only since a write failed: {0}; restart the node once the cause is mended")]
     ReadOnly(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
 }
 
 impl Faulty for StoreError {
@@ -148,4 +173,17 @@ pub trait RecordStore: Send + Sync + 'static {
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError>;
     /// Changes of commits after `after`, at most `limit`, whole commits only (so possibly more than `limit` within one).
     async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError>;
+}
+
+/// Work that waits for the disk.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(StoreError::Closed),
+        },
+    }
 }

@@ -1,0 +1,62 @@
+//! The file CHECKPOINT: how far packs and journal are known to be durable, and which view goes with them.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::folder::{read_small, replace};
+use super::log::Position;
+use super::{StoreError, Version};
+
+/// How the store was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Left {
+    /// Open: only the positions count.
+    Open,
+    /// In order: the view with this stamp holds everything up to the positions, which are the ends.
+    Closed {
+        /// Of the view.
+        stamp: u64,
+    },
+}
+
+/// What is known outside of packs, journal and view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    pub(super) left: Left,
+    /// Everything before is synced.
+    pub(super) packs: Position,
+    /// Records of the last pack before the position.
+    pub(super) pack_records: u64,
+    /// Everything before is synced.
+    pub(super) journal: Position,
+    /// Of the last commit before the position.
+    pub(super) version: Version,
+}
+
+impl Checkpoint {
+    /// What was written last; none when there is nothing or when it does not check.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+        let Some(text) = read_small(path)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&text);
+        let read = || {
+            let (json, crc) = text.trim_end().split_once('\n')?;
+            let crc = u32::from_str_radix(crc, 16).ok()?;
+            (crc == crc32c::crc32c(json.as_bytes())).then(|| serde_json::from_str(json).ok())?
+        };
+        let found = read();
+        if found.is_none() {
+            tracing::warn!(path = %path.display(), "the checkpoint does not check and is not used");
+        }
+        Ok(found)
+    }
+
+    /// Writes it in the place of the last one, durable on return.
+    pub(super) fn write(&self, path: &Path) -> Result<(), StoreError> {
+        let json = serde_json::to_string(self).expect("numbers are always JSON");
+        let crc = crc32c::crc32c(json.as_bytes());
+        replace(path, format!("{json}\n{crc:08x}\n").as_bytes())
+    }
+}

@@ -1,0 +1,197 @@
+//! The store that needs no server (STORAGE.md): packs of blocks, a journal of commits, and a view of both in one directory.
+//!
+//! ```text
+//! LOCK                 one process
+//! FORMAT               layout, digest function, salt
+//! CHECKPOINT           how far the others are known to be durable
+//! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
+//! journal/00000004.log commits, append-only
+//! view.sled/           where everything is; derived
+//! ```
+//!
+//! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not.
+//! Not here yet: giving back the room of swept blocks and of overwritten records.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, Left};
+use super::folder::Folder;
+use super::home::{Home, VIEW};
+use super::journal::Journal;
+use super::log::{Appender, Log, Position};
+use super::packs::{Checks, Packs};
+use super::scan::Damage;
+use super::view::View;
+use super::{BlockStore, RecordStore, StoreError, recover};
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Octets of memory for the view; sled takes it as advice.
+    pub cache: u64,
+    /// Octets of one pack, or one file of the journal, above which the next one is begun.
+    pub segment: u64,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            cache: 16 * 1024 * 1024,
+            segment: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// An open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Embedded {
+    home: Arc<Home>,
+    packs: Arc<Packs>,
+    journal: Arc<Journal>,
+    damages: Arc<[Damage]>,
+}
+
+impl Embedded {
+    /// Opens the store in a directory, which is created where it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it open, [`StoreError::Layout`] when it is of another program or version,
+    /// [`StoreError::Io`]. Damage is no error: what is not damaged is served, see [`Embedded::damages`].
+    pub async fn open(folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
+        let folder = folder.to_owned();
+        super::on_thread(move || open(&folder, &options)).await
+    }
+
+    /// The blocks.
+    #[must_use]
+    pub fn blocks(&self) -> Arc<dyn BlockStore> {
+        self.packs.clone()
+    }
+
+    /// The records.
+    #[must_use]
+    pub fn records(&self) -> Arc<dyn RecordStore> {
+        self.journal.clone()
+    }
+
+    /// What was found damaged at opening, if packs and journal had to be read. It stays where it is.
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        &self.damages
+    }
+
+    /// Does what was asked before, and leaves the directory in order, so that the next opening need not read it. Whoever still holds
+    /// the ports is told [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when the view could not be left in order; nothing is lost by that.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.packs.stop().await;
+        self.journal.stop().await;
+        let home = self.home.clone();
+        super::on_thread(move || home.close()).await
+    }
+}
+
+fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> {
+    let folder = Folder::open(path)?;
+    let packs = Arc::new(Log::new(folder.join("packs"), "pack", folder.salt));
+    let journal = Arc::new(Log::new(folder.join("journal"), "log", folder.salt));
+    let last = Checkpoint::read(&folder.join("CHECKPOINT"))?;
+    let view = folder.join(VIEW);
+    let found = match orderly(last.as_ref(), &packs, &journal, &view, options)? {
+        Some(found) => found,
+        None => anew(last.as_ref(), &packs, &journal, view, options)?,
+    };
+    let block_end = Appender::open(packs.clone(), options.segment, found.packs, found.pack_records)?;
+    let record_end = Appender::open(journal.clone(), options.segment, found.journal, 0)?;
+    let checkpoint = Checkpoint {
+        left: Left::Open,
+        packs: block_end.position(),
+        pack_records: block_end.records(),
+        journal: record_end.position(),
+        version: found.version,
+    };
+    let home = Arc::new(Home::new(folder, found.view, checkpoint));
+    home.save()?;
+    Ok(Embedded {
+        packs: Arc::new(Packs::open(home.clone(), packs, block_end, found.checks)?),
+        journal: Arc::new(Journal::open(home.clone(), journal, record_end, found.version)?),
+        home,
+        damages: found.damages.into(),
+    })
+}
+
+/// What an opening begins with.
+struct Beginning {
+    view: View,
+    packs: Option<Position>,
+    pack_records: u64,
+    journal: Option<Position>,
+    version: u64,
+    checks: Checks,
+    damages: Vec<Damage>,
+}
+
+/// The store as it was left, if it was left in order and nobody touched it since.
+fn orderly(
+    last: Option<&Checkpoint>,
+    packs: &Log,
+    journal: &Log,
+    view: &Path,
+    options: &EmbeddedOptions,
+) -> Result<Option<Beginning>, StoreError> {
+    let Some(last) = last else {
+        return Ok(None);
+    };
+    let Left::Closed { stamp } = last.left else {
+        return Ok(None);
+    };
+    let (packs, journal) = (packs.end()?, journal.end()?);
+    if packs != Some(last.packs) || journal != Some(last.journal) {
+        return Ok(None);
+    }
+    Ok(View::open(view, options.cache, stamp).map(|view| Beginning {
+        view,
+        packs,
+        pack_records: last.pack_records,
+        journal,
+        version: last.version,
+        checks: Checks::Checksum,
+        damages: Vec::new(),
+    }))
+}
+
+/// The store as packs and journal tell.
+fn anew(
+    last: Option<&Checkpoint>,
+    packs: &Log,
+    journal: &Log,
+    path: PathBuf,
+    options: &EmbeddedOptions,
+) -> Result<Beginning, StoreError> {
+    let view = View::create(&path, options.cache)?;
+    let blocks = recover::blocks(packs, last.map(|last| last.packs), &view)?;
+    let records = recover::records(journal, last.map(|last| last.journal), &view)?;
+    let damages = [blocks.damages, records.damages].concat();
+    for damage in &damages {
+        let Damage { file, from, to, why } = damage;
+        tracing::error!(
+            file,
+            from,
+            to,
+            why,
+            "stored octets are damaged; they are left where they are and not served"
+        );
+    }
+    Ok(Beginning {
+        view,
+        packs: blocks.end,
+        pack_records: blocks.records,
+        journal: records.end,
+        version: records.version,
+        checks: Checks::Hash,
+        damages,
+    })
+}

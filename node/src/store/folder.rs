@@ -1,0 +1,143 @@
+//! The data directory: its lock, its layout, and files that are replaced whole.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+
+/// The layout that this program reads and writes: the first line of FORMAT.
+const LAYOUT: &str = "cargomail-store 1 sha2-256";
+/// How long a lock is waited for: a process that is ending, or an earlier opening in this one.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A data directory that this process alone has open, as long as this lives.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// What the checksums of headers begin from.
+    pub(super) salt: u32,
+    _lock: File,
+}
+
+impl Folder {
+    /// Creates the directory where it is missing, locks it, and checks its layout.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(path).map_err(io_error(path))?;
+        let lock = lock(path)?;
+        let format = path.join("FORMAT");
+        let salt = match read_small(&format)? {
+            Some(text) => read_format(&format, &text)?,
+            None => write_format(path, &format)?,
+        };
+        for name in ["packs", "journal"] {
+            let folder = path.join(name);
+            std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+        }
+        sync_folder(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            salt,
+            _lock: lock,
+        })
+    }
+
+    /// The path of something in it.
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("LOCK");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io_error(&path))?;
+    if wait_for_lock(&file).map_err(io_error(&path))? {
+        Ok(file)
+    } else {
+        Err(StoreError::Locked(folder.display().to_string()))
+    }
+}
+
+/// Takes a file's lock, if it becomes free in time.
+pub(super) fn wait_for_lock(file: &File) -> io::Result<bool> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+fn read_format(path: &Path, text: &[u8]) -> Result<u32, StoreError> {
+    let text = String::from_utf8_lossy(text);
+    text.strip_prefix(LAYOUT)
+        .and_then(|rest| rest.strip_prefix("\nsalt "))
+        .and_then(|rest| u32::from_str_radix(rest.trim_end(), 16).ok())
+        .ok_or_else(|| StoreError::Layout {
+            path: path.display().to_string(),
+            found: format!("{:?}", text.lines().next().unwrap_or_default()),
+            expected: LAYOUT,
+        })
+}
+
+fn write_format(folder: &Path, path: &Path) -> Result<u32, StoreError> {
+    let used =
+        |name: &str| std::fs::read_dir(folder.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+    if used("packs") || used("journal") {
+        return Err(StoreError::Layout {
+            path: path.display().to_string(),
+            found: "no FORMAT file beside packs and journal".to_owned(),
+            expected: LAYOUT,
+        });
+    }
+    let salt = rand::random();
+    replace(path, format!("{LAYOUT}\nsalt {salt:08x}\n").as_bytes())?;
+    Ok(salt)
+}
+
+/// The whole of a small file; none when there is no such file.
+pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(path)(error)),
+    };
+    let mut text = Vec::new();
+    file.take(4096).read_to_end(&mut text).map_err(io_error(path))?;
+    Ok(Some(text))
+}
+
+/// Puts a file in the place of another, so that after a power cut there is one of the two, whole.
+pub(super) fn replace(path: &Path, octets: &[u8]) -> Result<(), StoreError> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new).map_err(io_error(&new))?;
+    file.write_all(octets)
+        .and_then(|()| file.sync_all())
+        .map_err(io_error(&new))?;
+    std::fs::rename(&new, path).map_err(io_error(path))?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error(path))
+}
+
+/// Names the file that an error of the operating system is about.
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError::Io {
+        path: path.display().to_string(),
+        source,
+    }
+}

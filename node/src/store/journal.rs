@@ -1,0 +1,349 @@
+//! The record port over the journal: a journal record is one commit, and a value is read from where its commit wrote it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::frame::{HEAD, Kind, sha256};
+use super::home::Home;
+use super::log::{Appender, Failure, Log, Place, Position};
+use super::view::{Changes, Entry};
+use super::writer::{Write, Writer};
+use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
+
+/// Octets of the journal between commits whose place is remembered, for [`RecordStore::changes`].
+pub(super) const MARK: u64 = 64 * 1024;
+
+/// The records of an open store.
+pub(super) struct Journal {
+    reader: Arc<Reader>,
+    writer: Writer<Scribe>,
+}
+
+/// What a thread needs to look up and read.
+struct Reader {
+    home: Arc<Home>,
+    journal: Arc<Log>,
+}
+
+impl Journal {
+    pub(super) fn open(
+        home: Arc<Home>,
+        journal: Arc<Log>,
+        appender: Appender,
+        version: Version,
+    ) -> Result<Self, StoreError> {
+        let reader = Arc::new(Reader {
+            home: home.clone(),
+            journal,
+        });
+        let scribe = Scribe {
+            reader: reader.clone(),
+            appender,
+            version,
+            mark: None,
+        };
+        Ok(Self {
+            writer: Writer::start("journal", home, scribe)?,
+            reader,
+        })
+    }
+
+    /// Ends the writing when everything before is done.
+    pub(super) async fn stop(&self) {
+        self.writer.stop().await;
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = self.reader.clone();
+        super::on_thread(move || work(&reader)).await
+    }
+}
+
+impl Reader {
+    fn record(&self, key: Key, entry: Entry) -> Result<Record, StoreError> {
+        let octets = Bytes::from(self.journal.read(entry.place)?);
+        match commit::decode(&octets) {
+            Some(Op::Put(found, value)) if found == key => Ok(Record {
+                key,
+                version: entry.version,
+                value,
+            }),
+            _ => {
+                let error = self
+                    .journal
+                    .damaged(entry.place, &format!("record {key} does not check"));
+                tracing::error!(%error, "a record is damaged and is not given out");
+                Err(error)
+            }
+        }
+    }
+
+    fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let (last, mark) = self
+            .home
+            .read(|view, last| Ok((last, view.mark(after.saturating_add(1))?)))?;
+        let mut changes = Vec::new();
+        if after >= last || limit == 0 {
+            return Ok(changes);
+        }
+        let numbers = self.journal.numbers()?;
+        let first = numbers.first().copied().unwrap_or_default();
+        let mark = mark.unwrap_or(Position {
+            file: first,
+            offset: 0,
+        });
+        for number in numbers.into_iter().filter(|number| *number >= mark.file) {
+            let mut scan = self.journal.scan(number)?;
+            let mut offset = if number == mark.file { mark.offset } else { 0 };
+            while let Some(frame) = scan.frame(offset)? {
+                let place = Place {
+                    file: number,
+                    offset,
+                    length: frame.header.length,
+                };
+                offset += frame.header.size();
+                let outline = commit::outline(frame.payload)
+                    .ok_or_else(|| self.journal.damaged(place, "the commit has no form"))?;
+                if outline.version > after {
+                    let payload = Bytes::copy_from_slice(frame.payload);
+                    for range in outline.ops {
+                        let op = commit::decode(&payload.slice(range))
+                            .ok_or_else(|| self.journal.damaged(place, "an operation does not check"))?;
+                        changes.push(change(outline.version, op));
+                    }
+                }
+                if outline.version >= last || changes.len() >= limit {
+                    return Ok(changes);
+                }
+            }
+            if offset < scan.size() {
+                return Err(self.journal.damaged(
+                    Place {
+                        file: number,
+                        offset,
+                        length: 0,
+                    },
+                    "the commit does not check",
+                ));
+            }
+        }
+        Ok(changes)
+    }
+}
+
+fn change(version: Version, op: Op) -> Change {
+    let (key, value) = match op {
+        Op::Put(key, value) => (key, Some(value)),
+        Op::Delete(key) => (key, None),
+    };
+    Change { version, key, value }
+}
+
+#[async_trait]
+impl RecordStore for Journal {
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let keys = keys.to_vec();
+        self.on_thread(move |reader| {
+            let entries = reader.home.read(|view, _| {
+                keys.iter()
+                    .map(|key| view.record(key))
+                    .collect::<Result<Vec<_>, _>>()
+            })?;
+            keys.into_iter()
+                .zip(entries)
+                .map(|(key, entry)| entry.map(|entry| reader.record(key, entry)).transpose())
+                .collect()
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(ToOwned::to_owned));
+        self.on_thread(move |reader| {
+            let entries = reader
+                .home
+                .read(|view, _| view.records_after(&prefix, after.as_deref(), limit))?;
+            entries
+                .into_iter()
+                .map(|(key, entry)| reader.record(key, entry))
+                .collect()
+        })
+        .await
+    }
+
+    async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
+        check(&then)?;
+        match self.writer.ask(Request { when, then }).await? {
+            Ok(version) => Ok(version),
+            Err(key) => Err(CommitError::Conflict(key)),
+        }
+    }
+
+    async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError> {
+        self.on_thread(move |reader| reader.changes(after, limit)).await
+    }
+}
+
+fn check(ops: &[Op]) -> Result<(), StoreError> {
+    let within = |what, size: usize, limit: usize| {
+        if size <= limit {
+            Ok(())
+        } else {
+            Err(StoreError::TooLarge { what, limit })
+        }
+    };
+    for op in ops {
+        match op {
+            Op::Put(key, value) => {
+                within("a key", key.len(), limits::RECORD_KEY)?;
+                within("a record", value.len(), limits::RECORD)?;
+            }
+            Op::Delete(key) => within("a key", key.len(), limits::RECORD_KEY)?,
+        }
+    }
+    within("a commit", commit::size(ops), limits::COMMIT)
+}
+
+/// A commit that is asked for.
+struct Request {
+    when: Vec<Cond>,
+    then: Vec<Op>,
+}
+
+/// The writing thread's own.
+struct Scribe {
+    reader: Arc<Reader>,
+    appender: Appender,
+    /// Of the last commit that is durable.
+    version: Version,
+    /// The last place that is remembered.
+    mark: Option<Position>,
+}
+
+/// Records as they will be when the group is durable.
+type Pending = HashMap<Key, Option<Entry>>;
+
+impl Scribe {
+    /// The key whose condition does not hold.
+    fn conflict(&self, when: &[Cond], pending: &Pending) -> Result<Option<Key>, Failure> {
+        for cond in when {
+            let (Cond::Absent(key) | Cond::Is(key, _)) = cond;
+            let entry = match pending.get(key) {
+                Some(entry) => *entry,
+                None => self.reader.home.read(|view, _| view.record(key))?,
+            };
+            let holds = match cond {
+                Cond::Absent(_) => entry.is_none(),
+                Cond::Is(_, version) => entry.is_some_and(|entry| entry.version == *version),
+            };
+            if !holds {
+                return Ok(Some(key.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn append(
+        &mut self,
+        version: Version,
+        ops: &[Op],
+        pending: &mut Pending,
+        changes: &mut Changes,
+    ) -> Result<(), Failure> {
+        let (payload, ranges) = commit::encode(version, ops);
+        let at = self.appender.append(Kind::Data, sha256(&payload), &payload)?;
+        let begin = Position {
+            file: at.file,
+            offset: at.offset - HEAD as u64,
+        };
+        if is_far(self.mark, begin) {
+            changes.marks.push((version, begin));
+            self.mark = Some(begin);
+        }
+        for (op, range) in ops.iter().zip(ranges) {
+            let place = Place {
+                file: at.file,
+                offset: at.offset + range.start as u64,
+                length: range.len() as u32,
+            };
+            let (key, entry) = match op {
+                Op::Put(key, _) => (key, Some(Entry { version, place })),
+                Op::Delete(key) => (key, None),
+            };
+            pending.insert(key.clone(), entry);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a commit at `at` is far enough from the last remembered one to be remembered too.
+pub(super) fn is_far(mark: Option<Position>, at: Position) -> bool {
+    mark.is_none_or(|mark| mark.file != at.file || at.offset >= mark.offset + MARK)
+}
+
+impl Write for Scribe {
+    type Request = Request;
+    type Answer = Result<Version, Key>;
+
+    fn weight(request: &Request) -> u64 {
+        (HEAD + commit::size(&request.then)) as u64
+    }
+
+    fn write(&mut self, group: &[Request]) -> Result<Vec<Self::Answer>, Failure> {
+        if self.appender.is_full() {
+            self.appender.begin_next()?;
+            self.note();
+            if let Err(error) = self.reader.home.save() {
+                tracing::warn!(%error, "the checkpoint was not written");
+            }
+        }
+        let mut version = self.version;
+        let mut pending = Pending::new();
+        let mut changes = Changes::default();
+        let mut answers = Vec::with_capacity(group.len());
+        for request in group {
+            if let Some(key) = self.conflict(&request.when, &pending)? {
+                answers.push(Err(key));
+                continue;
+            }
+            if !request.then.is_empty() {
+                version += 1;
+                self.append(version, &request.then, &mut pending, &mut changes)?;
+            }
+            answers.push(Ok(version));
+        }
+        if version > self.version {
+            self.appender.sync()?;
+            changes.records = pending.into_iter().collect();
+            self.reader.home.apply(&changes, Some(version))?;
+            self.version = version;
+        }
+        Ok(answers)
+    }
+
+    fn undo(&mut self) -> Result<(), StoreError> {
+        // A remembered place may be one that does not exist: the next commit is remembered.
+        self.mark = None;
+        self.appender.undo()
+    }
+
+    fn stop(self) {
+        self.note();
+    }
+}
+
+impl Scribe {
+    fn note(&self) {
+        let (journal, version) = (self.appender.position(), self.version);
+        self.reader.home.note(|checkpoint| {
+            checkpoint.journal = journal;
+            checkpoint.version = version;
+        });
+    }
+}

@@ -1,0 +1,330 @@
+//! A folder of numbered files of records, of which only the last one grows: the packs, and the journal.
+//!
+//! What always holds: [`Appender::sync`] returned before anything is told to anybody; a file's name is durable before
+//! anything in it is. Readers read what they were given the place of, which is durable.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::StoreError;
+use super::folder::{io_error, sync_folder};
+use super::frame::{Digest, HEAD, Header, Kind, Rank};
+use super::scan::Scan;
+
+/// Files that stay open for reading.
+const OPEN_FILES: usize = 32;
+/// Octets that are collected before they are written.
+const BUFFER: usize = 256 * 1024;
+/// A payload of this size is written from where it is.
+const LARGE: usize = 128 * 1024;
+/// Records of a file: what is sorted in memory for a pack's `.idx` stays below 3 MiB.
+const RECORDS: u64 = 65_536;
+
+/// A place in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub(super) struct Position {
+    pub(super) file: u32,
+    pub(super) offset: u64,
+}
+
+/// Something of a log: a record, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: u32,
+    pub(super) offset: u64,
+    pub(super) length: u32,
+}
+
+/// The files of a log, for reading.
+pub(super) struct Log {
+    folder: PathBuf,
+    extension: &'static str,
+    salt: u32,
+    /// The most recently used last.
+    open: Mutex<Vec<(u32, Arc<File>)>>,
+}
+
+impl Log {
+    pub(super) fn new(folder: PathBuf, extension: &'static str, salt: u32) -> Self {
+        Self {
+            folder,
+            extension,
+            salt,
+            open: Mutex::default(),
+        }
+    }
+
+    pub(super) fn path(&self, number: u32) -> PathBuf {
+        self.folder.join(format!("{number:08}.{}", self.extension))
+    }
+
+    pub(super) fn salt(&self) -> u32 {
+        self.salt
+    }
+
+    /// The numbers of the files that are there, ascending.
+    pub(super) fn numbers(&self) -> Result<Vec<u32>, StoreError> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(io_error(&self.folder))? {
+            let path = entry.map_err(io_error(&self.folder))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == self.extension)
+                && let Some(number) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok())
+            {
+                numbers.push(number);
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Where the last file ends; none when there is no file.
+    pub(super) fn end(&self) -> Result<Option<Position>, StoreError> {
+        let Some(file) = self.numbers()?.pop() else {
+            return Ok(None);
+        };
+        let path = self.path(file);
+        let offset = std::fs::metadata(&path).map_err(io_error(&path))?.len();
+        Ok(Some(Position { file, offset }))
+    }
+
+    /// A reader of one file from its beginning.
+    pub(super) fn scan(&self, number: u32) -> Result<Scan, StoreError> {
+        Scan::open(&self.path(number), self.salt)
+    }
+
+    /// The octets of a place.
+    pub(super) fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+        let file = self.file(place.file)?;
+        let mut octets = vec![0; place.length as usize];
+        file.read_exact_at(&mut octets, place.offset).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                self.damaged(place, "the file ends before it")
+            } else {
+                io_error(&self.path(place.file))(error)
+            }
+        })?;
+        Ok(octets)
+    }
+
+    pub(super) fn damaged(&self, place: Place, why: &str) -> StoreError {
+        StoreError::Damaged {
+            what: format!("{} at {}", self.path(place.file).display(), place.offset),
+            why: why.to_owned(),
+        }
+    }
+
+    fn file(&self, number: u32) -> Result<Arc<File>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = open.iter().rposition(|(other, _)| *other == number) {
+            let entry = open.remove(at);
+            let file = entry.1.clone();
+            open.push(entry);
+            return Ok(file);
+        }
+        let path = self.path(number);
+        let file = Arc::new(File::open(&path).map_err(io_error(&path))?);
+        if open.len() >= OPEN_FILES {
+            open.remove(0);
+        }
+        open.push((number, file.clone()));
+        Ok(file)
+    }
+}
+
+/// Why an append did not happen.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no room; the file is as it was before the group.
+    Full(StoreError),
+    /// What the file holds is not known any more: nothing may be appended.
+    Broken(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Broken(error)
+    }
+}
+
+impl Failure {
+    /// An error that changed nothing.
+    pub(super) fn of(path: &Path, error: io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+        let error = io_error(path)(error);
+        if full {
+            Failure::Full(error)
+        } else {
+            Failure::Broken(error)
+        }
+    }
+}
+
+/// The one who appends.
+pub(super) struct Appender {
+    log: Arc<Log>,
+    segment: u64,
+    file: File,
+    number: u32,
+    /// Octets that are synced.
+    durable: u64,
+    /// Octets that are in the file.
+    written: u64,
+    /// Octets that follow them.
+    buffer: Vec<u8>,
+    /// Records of the file, as far as they are known.
+    records: u64,
+}
+
+impl Appender {
+    /// Goes on at the end of a log, which is at `end`; what is behind it in the last file is cut off. Everything before is
+    /// synced when this returns.
+    pub(super) fn open(
+        log: Arc<Log>,
+        segment: u64,
+        end: Option<Position>,
+        records: u64,
+    ) -> Result<Self, StoreError> {
+        let Some(end) = end else {
+            let file = create(&log, 1)?;
+            return Ok(Self::at(log, segment, file, 1, 0, 0));
+        };
+        let path = log.path(end.file);
+        let file = File::options().write(true).open(&path).map_err(io_error(&path))?;
+        let length = file.metadata().map_err(io_error(&path))?.len();
+        if length > end.offset {
+            file.set_len(end.offset).map_err(io_error(&path))?;
+        }
+        file.sync_all().map_err(io_error(&path))?;
+        sync_folder(&log.folder)?;
+        Ok(Self::at(log, segment, file, end.file, end.offset, records))
+    }
+
+    fn at(log: Arc<Log>, segment: u64, file: File, number: u32, length: u64, records: u64) -> Self {
+        Self {
+            log,
+            segment,
+            file,
+            number,
+            durable: length,
+            written: length,
+            buffer: Vec::new(),
+            records,
+        }
+    }
+
+    /// Where the next record comes.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            file: self.number,
+            offset: self.written + self.buffer.len() as u64,
+        }
+    }
+
+    /// Records of the file that grows.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether the file has its size.
+    pub(super) fn is_full(&self) -> bool {
+        self.durable >= self.segment || self.records >= RECORDS
+    }
+
+    /// Begins the next file.
+    pub(super) fn begin_next(&mut self) -> Result<(), Failure> {
+        let path = self.log.path(self.number + 1);
+        let file = match File::options().create_new(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) => return Err(Failure::of(&path, error)),
+        };
+        sync_folder(&self.log.folder)?;
+        self.file = file;
+        self.number += 1;
+        (self.durable, self.written, self.records) = (0, 0, 0);
+        Ok(())
+    }
+
+    /// Appends a record, which is not durable yet, and tells where its payload will be.
+    pub(super) fn append(&mut self, kind: Kind, digest: Digest, payload: &[u8]) -> Result<Position, Failure> {
+        let at = self.position();
+        let rank = if at.offset == self.durable {
+            Rank::First
+        } else {
+            Rank::Later
+        };
+        let header = Header::of(kind, rank, digest, payload).encode(self.log.salt);
+        self.buffer.extend_from_slice(&header);
+        if payload.len() >= LARGE {
+            self.flush()?;
+            self.write(payload)?;
+        } else {
+            self.buffer.extend_from_slice(payload);
+            if self.buffer.len() >= BUFFER {
+                self.flush()?;
+            }
+        }
+        self.records += 1;
+        Ok(Position {
+            file: at.file,
+            offset: at.offset + HEAD as u64,
+        })
+    }
+
+    /// Makes everything appended durable.
+    pub(super) fn sync(&mut self) -> Result<(), Failure> {
+        self.flush()?;
+        self.file
+            .sync_data()
+            .map_err(|error| Failure::Broken(io_error(&self.log.path(self.number))(error)))?;
+        self.durable = self.written;
+        Ok(())
+    }
+
+    /// Takes back what was appended since the last sync.
+    pub(super) fn undo(&mut self) -> Result<(), StoreError> {
+        self.buffer.clear();
+        if self.written > self.durable {
+            self.file
+                .set_len(self.durable)
+                .map_err(io_error(&self.log.path(self.number)))?;
+            self.written = self.durable;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer)?;
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes at the end. What a write that failed left behind is overwritten or cut off, never counted.
+    fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        if let Err(error) = self.file.write_all_at(octets, self.written) {
+            let failure = Failure::of(&self.log.path(self.number), error);
+            self.written = u64::MAX;
+            return Err(failure);
+        }
+        self.written += octets.len() as u64;
+        Ok(())
+    }
+}
+
+fn create(log: &Log, number: u32) -> Result<File, StoreError> {
+    let path = log.path(number);
+    let file = File::options()
+        .create_new(true)
+        .write(true)
+        .open(&path)
+        .map_err(io_error(&path))?;
+    sync_folder(&log.folder)?;
+    Ok(file)
+}

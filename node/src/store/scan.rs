@@ -1,0 +1,245 @@
+//! Reading a file of records from its beginning, also one that has been damaged or ends in the middle of a write.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::StoreError;
+use super::folder::io_error;
+use super::frame::{HEAD, Header, MAGIC, Rank};
+
+/// Octets that are read at once.
+const WINDOW: usize = 64 * 1024;
+
+/// A record that was found.
+pub(super) struct Frame<'a> {
+    pub(super) offset: u64,
+    pub(super) header: Header,
+    /// As it was read, sound or not; empty when payloads are not looked at.
+    pub(super) payload: &'a [u8],
+}
+
+/// Octets that are no sound record and not the torn end either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// The first octet that does not fit.
+    pub from: u64,
+    /// The first octet behind it that fits again.
+    pub to: u64,
+    /// What does not fit.
+    pub why: String,
+}
+
+/// From where on a file is read how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trust {
+    /// Everything before was synced: what does not fit there is damage, never a torn end.
+    pub(super) synced: u64,
+    /// Payloads are read and checked from here on.
+    pub(super) payloads: u64,
+}
+
+/// What a whole file holds.
+pub(super) struct Walked {
+    /// Where the records end.
+    pub(super) end: u64,
+    pub(super) records: u64,
+    pub(super) damages: Vec<Damage>,
+}
+
+/// A file that is read.
+pub(super) struct Scan {
+    file: File,
+    path: String,
+    size: u64,
+    salt: u32,
+    window: Vec<u8>,
+    window_at: u64,
+    payload: Vec<u8>,
+}
+
+impl Scan {
+    pub(super) fn open(path: &Path, salt: u32) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(io_error(path))?;
+        let size = file.metadata().map_err(io_error(path))?.len();
+        Ok(Self {
+            file,
+            path: path.display().to_string(),
+            size,
+            salt,
+            window: Vec::new(),
+            window_at: 0,
+            payload: Vec::new(),
+        })
+    }
+
+    /// Octets of the file.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Shows every record, those with a damaged payload too: their readers will see that they do not check.
+    pub(super) fn walk(
+        &mut self,
+        trust: Trust,
+        mut visit: impl FnMut(&Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<Walked, StoreError> {
+        let mut walked = Walked {
+            end: 0,
+            records: 0,
+            damages: Vec::new(),
+        };
+        while walked.end < self.size {
+            let offset = walked.end;
+            let header = self.header(offset)?;
+            let sound = match &header {
+                Some(_) if offset < trust.payloads => {
+                    self.payload.clear();
+                    true
+                }
+                Some(header) => {
+                    self.read_payload(offset, header)?;
+                    header.fits(&self.payload)
+                }
+                None => false,
+            };
+            let behind = header.map_or(offset + 1, |header| offset + header.size());
+            if !sound
+                && offset >= trust.synced
+                && self.find(behind, |header| header.rank == Rank::First)?.is_none()
+            {
+                return Ok(walked);
+            }
+            match header {
+                Some(header) => {
+                    visit(&Frame {
+                        offset,
+                        header,
+                        payload: &self.payload,
+                    })?;
+                    walked.records += 1;
+                    walked.end = behind;
+                }
+                None => walked.end = self.find(behind, |_| true)?.unwrap_or(self.size),
+            }
+            if !sound {
+                let why = if header.is_some() {
+                    "a payload's checksum"
+                } else {
+                    "a record's header"
+                };
+                walked.damages.push(self.damage(offset, walked.end, why));
+            }
+        }
+        if self.size < trust.synced {
+            walked
+                .damages
+                .push(self.damage(self.size, trust.synced, "the file is shorter than it was"));
+        }
+        Ok(walked)
+    }
+
+    /// The record at an offset, with a payload that fits; none at the end of the file or of what fits.
+    pub(super) fn frame(&mut self, offset: u64) -> Result<Option<Frame<'_>>, StoreError> {
+        let Some(header) = self.header(offset)? else {
+            return Ok(None);
+        };
+        self.read_payload(offset, &header)?;
+        Ok(header.fits(&self.payload).then_some(Frame {
+            offset,
+            header,
+            payload: &self.payload,
+        }))
+    }
+
+    fn damage(&self, from: u64, to: u64, why: &str) -> Damage {
+        Damage {
+            file: self.path.clone(),
+            from,
+            to,
+            why: why.to_owned(),
+        }
+    }
+
+    /// The first record at or behind an offset that is sound, hash included, and is looked for.
+    fn find(&mut self, from: u64, wanted: impl Fn(&Header) -> bool) -> Result<Option<u64>, StoreError> {
+        let mut at = from;
+        while at + HEAD as u64 <= self.size {
+            if let Some(header) = self.header(at)? {
+                self.read_payload(at, &header)?;
+                if header.proves(&self.payload) {
+                    if wanted(&header) {
+                        return Ok(Some(at));
+                    }
+                    at += header.size();
+                    continue;
+                }
+            }
+            at = self.next_magic(at + 1)?;
+        }
+        Ok(None)
+    }
+
+    /// Where a record could begin, at or behind an offset.
+    fn next_magic(&mut self, mut at: u64) -> Result<u64, StoreError> {
+        while at + HEAD as u64 <= self.size {
+            let length = WINDOW.min((self.size - at) as usize);
+            let octets = self.octets(at, length)?;
+            match octets.windows(MAGIC.len()).position(|four| four == MAGIC) {
+                Some(found) => return Ok(at + found as u64),
+                None => at += (length - (MAGIC.len() - 1)) as u64,
+            }
+        }
+        Ok(self.size)
+    }
+
+    /// The header at an offset, if there is one whose record the file can hold.
+    fn header(&mut self, offset: u64) -> Result<Option<Header>, StoreError> {
+        let left = self.size.saturating_sub(offset);
+        if left < HEAD as u64 {
+            return Ok(None);
+        }
+        let salt = self.salt;
+        let header = Header::decode(self.octets(offset, HEAD)?, salt);
+        Ok(header.filter(|header| header.size() <= left))
+    }
+
+    fn read_payload(&mut self, offset: u64, header: &Header) -> Result<(), StoreError> {
+        let length = header.length as usize;
+        let at = offset + HEAD as u64;
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        if length <= WINDOW {
+            payload.extend_from_slice(self.octets(at, length)?);
+        } else {
+            payload.resize(length, 0);
+            self.file
+                .read_exact_at(&mut payload, at)
+                .map_err(io_error(Path::new(&self.path)))?;
+        }
+        self.payload = payload;
+        Ok(())
+    }
+
+    /// Octets that the file has, at most a window of them.
+    fn octets(&mut self, offset: u64, length: usize) -> Result<&[u8], StoreError> {
+        let end = self.window_at + self.window.len() as u64;
+        if offset < self.window_at || offset + length as u64 > end {
+            let size = WINDOW.min((self.size - offset) as usize);
+            self.window.resize(size, 0);
+            self.window_at = offset;
+            self.file
+                .read_exact_at(&mut self.window, offset)
+                .map_err(io_error(Path::new(&self.path)))?;
+        }
+        let from = (offset - self.window_at) as usize;
+        self.window
+            .get(from..from + length)
+            .ok_or_else(|| StoreError::Damaged {
+                what: format!("{} at {offset}", self.path),
+                why: "the file became shorter while it was read".to_owned(),
+            })
+    }
+}
