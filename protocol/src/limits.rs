@@ -123,3 +123,9 @@ pub const RECORD_KEY: usize = 1024;
 pub const RECORD: usize = 1024 * 1024;
 /// All keys and values of one commit, which is held in memory and read as one.
 pub const COMMIT: usize = 16 * 1024 * 1024;
+/// A request for a share: each resource in some 90 octets, each recipient in at most 320.
+pub const SHARE: usize = 2 * 1024 * 1024;
+/// Retrievals for one user that are on their way: what a month of mail to a busy user may bring at once.
+pub const RETRIEVALS_PER_USER: u32 = 1000;
+/// Retrievals from one origin at once: enough to fill a line, and too few to keep all others out.
+pub const RETRIEVALS_PER_ORIGIN: usize = 4;
