@@ -28,6 +28,18 @@ pub struct PeerStream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress(pub String);
 
+impl PeerAddress {
+    /// The Ed25519 key of the peer that the address names; none when it names none.
+    #[must_use]
+    pub fn key(&self) -> Option<[u8; 32]> {
+        let address: libp2p::Multiaddr = self.0.parse().ok()?;
+        match address.iter().last()? {
+            libp2p::multiaddr::Protocol::P2p(peer) => key_of(&peer),
+            _ => None,
+        }
+    }
+}
+
 /// Why no stream came about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
