@@ -1,1 +1,207 @@
-//! mailbox: not written yet.
+//! The Resource Mailbox: keeps resources and shares, serves blocks, takes notifications and retrieves (DESIGN §§3, 4, 8–10).
+//!
+//! Each file is a step of the walk: `post` and `share` at the origin, `notified`, `retrieve` and `fetch` at the destination,
+//! `serve` and `authorize` at the origin again, `receipt` at both, `read` at the destination. Not here: tokens, frames and
+//! walks, which the protocol decides; addresses that may be dialled, which is the peer host's business.
+//!
+//! What always holds: blocks are durable before the record that names them; a record and the ledger entry that tells of
+//! it are one commit; nothing is said to a peer, a broker or a user before it is durable; a resource is shown only to
+//! who holds it, and what is not shown looks as if it were not there.
+//!
+//! Records of this module, all strict dag-cbor. `<who>` is an address in lower case; `<newest>` a UUID or a job behind its time
+//! turned round, so that the newest comes first:
+//!
+//! | key | value |
+//! |---|---|
+//! | `resource/<cid>` | a resource that is here whole |
+//! | `holding/<who>/<cid>` | that somebody posted it, or that it was retrieved for them |
+//! | `usage/<who>` | octets that somebody holds, octets and jobs on their way |
+//! | `share/<id>` | a share |
+//! | `share-by/<who>/<newest>`, `share-to/<sender>/<recipient>/<newest>` | which share it is |
+//! | `grant/<digest>/<agent>` | what an agent was allowed to fetch by a notification |
+//! | `receipt/<digest>/<agent>` | the receipt for it |
+//! | `received/<share>/<who>` | that a recipient's agent has acknowledged everything in a share |
+//! | `job/<id>` | a retrieval |
+//! | `job-open/<id>` | that something is still to be done for it |
+//! | `job-of/<who>/<newest>` | whose it is |
+
+mod agenda;
+mod authorize;
+mod batch;
+mod error;
+mod fetch;
+mod holdings;
+mod jobs;
+mod line;
+mod notified;
+mod post;
+mod read;
+mod receipt;
+mod retrieve;
+mod routes;
+mod serve;
+mod share;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
+use cargomail_protocol::grip::KeyHash;
+use cargomail_protocol::limits;
+use cargomail_protocol::timestamp::Timestamp;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio_util::sync::CancellationToken;
+
+use self::agenda::Agenda;
+use self::holdings::Holdings;
+use self::jobs::Jobs;
+use crate::accounts::Accounts;
+use crate::clock::{Clock, Randomness};
+use crate::dns::Dns;
+use crate::grip::{Signer, Verifier};
+use crate::identity::Identity;
+use crate::ledger::Ledger;
+use crate::peers::Peers;
+use crate::store::{BlockStore, RecordStore};
+
+pub use self::error::MailboxError;
+
+/// How often a commit is tried again when somebody else changed the same records.
+const COMMITS: usize = 32;
+/// Entries of a list that a user is shown, the newest.
+const LISTED: usize = 200;
+/// How often the memory of issuers that fetched is swept.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Which Resource Mailbox this is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name.
+    pub locator: Locator,
+    /// The domain of its agent, `_rra.<service>`; the locator is this domain or below it.
+    pub service: Domain,
+    /// Retrievals at once.
+    pub concurrent: usize,
+}
+
+/// What the Resource Mailbox works with.
+pub struct Needs {
+    /// This node's key.
+    pub identity: Identity,
+    /// Where blocks are kept.
+    pub blocks: Arc<dyn BlockStore>,
+    /// Where records are kept.
+    pub records: Arc<dyn RecordStore>,
+    /// What happened.
+    pub ledger: Ledger,
+    /// Whose resources are kept.
+    pub accounts: Accounts,
+    /// Judges tokens.
+    pub verifier: Verifier,
+    /// Signs tokens.
+    pub signer: Signer,
+    /// Where origins are.
+    pub dns: Arc<dyn Dns>,
+    /// Streams to and from other Resource Mailboxes.
+    pub peers: Arc<dyn Peers>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random octets.
+    pub randomness: Arc<dyn Randomness>,
+}
+
+/// A Resource Mailbox.
+pub struct Mailbox {
+    options: Options,
+    needs: Needs,
+    holdings: Holdings,
+    jobs: Jobs,
+    agenda: Agenda,
+    issuers: DefaultKeyedRateLimiter<ClientId>,
+}
+
+impl Mailbox {
+    /// Opens the Resource Mailbox in these stores; what was on its way goes on once it [`run`](Self::run)s.
+    ///
+    /// # Errors
+    /// [`MailboxError::Store`].
+    pub async fn open(options: Options, needs: Needs) -> Result<Arc<Self>, MailboxError> {
+        let jobs = Jobs::new(needs.records.clone());
+        let agenda = Agenda::default();
+        for job in jobs.open().await? {
+            agenda.put(&job.id, &job.origin, job.tries.due);
+        }
+        let fetches = NonZeroU32::new(limits::FETCHES_PER_MINUTE).expect("the bound is not zero");
+        Ok(Arc::new(Self {
+            holdings: Holdings::new(needs.records.clone(), needs.accounts.clone()),
+            jobs,
+            agenda,
+            issuers: RateLimiter::keyed(Quota::per_minute(fetches)),
+            options,
+            needs,
+        }))
+    }
+
+    /// Serves peers and retrieves until cancelled; returns when the last stream has ended. What was under way goes on at
+    /// the next start.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let sweeping = async {
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(SWEEP) => self.issuers.retain_recent(),
+                }
+            }
+        };
+        tokio::join!(
+            self.clone().serve(shutdown.clone()),
+            self.clone().retrieve(shutdown.clone()),
+            sweeping
+        );
+    }
+
+    fn now(&self) -> Timestamp {
+        self.needs.clock.now()
+    }
+
+    fn random(&self) -> u32 {
+        let mut octets = [0; 4];
+        self.needs.randomness.fill(&mut octets);
+        u32::from_le_bytes(octets)
+    }
+
+    /// The hash of this node's own key.
+    fn own_key(&self) -> KeyHash {
+        KeyHash::from_bytes(self.needs.identity.spki_sha256())
+    }
+
+    /// The names by which tokens may address this Resource Mailbox.
+    fn audience(&self) -> Vec<Domain> {
+        vec![self.options.locator.domain().clone()]
+    }
+
+    /// Counts a request of an issuer that has proved who it is.
+    fn count(&self, issuer: &ClientId) -> Result<(), MailboxError> {
+        self.issuers.check_key(issuer).map_err(|not_until| {
+            MailboxError::TooOften(not_until.wait_time_from(DefaultClock::default().now()))
+        })
+    }
+}
+
+/// An address as it stands in keys: addresses that differ in case only are one account.
+fn who(address: &Address) -> String {
+    address.to_string().to_lowercase()
+}
+
+/// A name behind its time turned round: the newest sorts first.
+fn newest(time: Timestamp, name: impl std::fmt::Display) -> String {
+    format!("{:016x}-{name}", u64::MAX - time.millis())
+}
+
+/// The name in the last segment of a key that [`newest`] made.
+fn named(key: &str) -> Option<&str> {
+    let (_, last) = key.rsplit_once('/')?;
+    last.split_once('-').map(|(_, name)| name)
+}

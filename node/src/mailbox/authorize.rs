@@ -1,0 +1,135 @@
+//! What decides whether an agent may fetch: the same function for a peer's stream and for this node's own agent, when
+//! origin and destination are one.
+//!
+//! What always holds: the work that is done does not depend on whether a resource is here, or whether, until when and with
+//! whom it is shared; what is granted is in the ledger first.
+
+use std::collections::HashMap;
+
+use cargomail_protocol::address::Address;
+use cargomail_protocol::exchange::Fetch;
+use cargomail_protocol::grip::{Digest, Expectation, KeyHash, Proved, VerifiedChain};
+use cargomail_protocol::ledger::{Act, Event};
+use cargomail_protocol::notification::Notification;
+use cargomail_protocol::share::SharedResource;
+use cargomail_protocol::timestamp::Timestamp;
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::share::roots;
+use super::{COMMITS, Mailbox, MailboxError};
+use crate::store::{CommitError, Cond, Op, typed};
+
+/// What an agent was allowed to fetch by one notification: what its receipt is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grant {
+    /// For whom.
+    pub(super) recipient: Address,
+    /// The notification, stored as a resource.
+    pub(super) notification: Cid,
+    /// Its octets.
+    pub(super) octets: u64,
+    /// By which shares.
+    pub(super) shares: Vec<Uuid>,
+    /// When first.
+    pub(super) since: Timestamp,
+}
+
+impl Mailbox {
+    /// Decides on a fetch by whoever has this key: the sizes of what is wanted, in its order.
+    pub(super) async fn authorize(&self, fetch: &Fetch, key: KeyHash) -> Result<Vec<u64>, MailboxError> {
+        let digest = Digest::of(&fetch.notification);
+        let expectation = Expectation::fetch(self.audience(), Proved::Peer { key }, digest);
+        let chain = self.needs.verifier.verify(expectation, &fetch.token).await?;
+        self.count(chain.issuer())?;
+        let notification = Notification::parse(&fetch.notification)?;
+        notification.check_recipient(chain.subject())?;
+        let named: HashMap<&Cid, &SharedResource> = notification
+            .resources
+            .iter()
+            .map(|resource| (resource.cid(), resource))
+            .collect();
+        let wanted: Vec<SharedResource> = fetch
+            .wants
+            .iter()
+            .filter_map(|want| named.get(&want.root).map(|resource| **resource))
+            .collect();
+        let (sender, recipient) = (&notification.sender, &notification.recipient);
+        let here = self.holdings.whole(&wanted).await?;
+        let shares = self.open_shares(sender, recipient, &wanted, self.now()).await?;
+        let own = notification.origin == self.options.locator;
+        let all = wanted.len() == fetch.wants.len() && here.iter().all(|here| *here);
+        let Some(shares) = shares.filter(|_| own && all) else {
+            return Err(MailboxError::NotShared);
+        };
+        self.grant(fetch, &chain, &notification, &wanted, shares).await?;
+        tracing::info!(
+            message = %notification.message_id,
+            step = "retrieve",
+            agent = %chain.issuer(),
+            %recipient,
+            resources = wanted.len(),
+            "a fetch is granted"
+        );
+        Ok(wanted.iter().map(SharedResource::size).collect())
+    }
+
+    /// Writes down what is granted, before it is.
+    async fn grant(
+        &self,
+        fetch: &Fetch,
+        chain: &VerifiedChain,
+        notification: &Notification,
+        wanted: &[SharedResource],
+        shares: Vec<Uuid>,
+    ) -> Result<(), MailboxError> {
+        let octets = fetch.notification.clone().into();
+        let (stored, length) = typed::put_octets(&*self.needs.blocks, octets).await?;
+        let key = grant_key(chain);
+        for _ in 0..COMMITS {
+            let known = typed::read::<Grant>(&*self.needs.records, &key).await?;
+            let when = match &known {
+                Some((version, _)) => Cond::Is(key.clone(), *version),
+                None => Cond::Absent(key.clone()),
+            };
+            let mut grant = known.map_or_else(
+                || Grant {
+                    recipient: notification.recipient.clone(),
+                    notification: stored,
+                    octets: length,
+                    shares: Vec::new(),
+                    since: self.now(),
+                },
+                |(_, grant)| grant,
+            );
+            grant.shares.extend(&shares);
+            grant.shares.sort_unstable();
+            grant.shares.dedup();
+            let then = vec![Op::Put(key.clone(), typed::encode(&grant))];
+            let event = Event {
+                act: Act::Granted,
+                parties: vec![
+                    chain.issuer().to_string(),
+                    notification.recipient.to_string(),
+                    notification.sender.to_string(),
+                ],
+                message_id: notification.message_id.clone(),
+                resources: roots(wanted),
+                evidence: chain.token().text().to_owned(),
+            };
+            match self.needs.ledger.commit(vec![when], then, vec![event]).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(MailboxError::Busy)
+    }
+}
+
+/// Where a chain's grant is: by the notification and the agent.
+pub(super) fn grant_key(chain: &VerifiedChain) -> String {
+    format!("grant/{}/{}", chain.digest(), chain.issuer())
+}

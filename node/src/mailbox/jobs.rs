@@ -1,0 +1,238 @@
+//! Retrievals as they are kept: one job for each notification of one broker.
+//!
+//! What always holds: a job is there before its broker is told of it, and stays after it has ended, so that the same
+//! notification gives the same job; `job-open/<id>` stands exactly as long as something is left to be done.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use cargomail_protocol::address::{Address, ClientId, Locator};
+use cargomail_protocol::grip::Digest;
+use cargomail_protocol::notification::{JobState, Notification};
+use cargomail_protocol::queue::Tries;
+use cargomail_protocol::timestamp::Timestamp;
+use cid::Cid;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{COMMITS, LISTED, MailboxError, named, newest, who};
+use crate::store::{BlockStore, CommitError, Cond, Op, RecordStore, StoreError, Version, typed};
+
+/// Jobs that something is left to be done for.
+const OPEN: &str = "job-open/";
+/// Records read at a time.
+const PAGE: usize = 500;
+
+/// A retrieval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Job {
+    /// Names it: by the notification and its broker.
+    pub(super) id: String,
+    /// Who notified.
+    pub(super) broker: ClientId,
+    /// The hash of the key that the broker proved when it did, in hex.
+    pub(super) key: String,
+    /// The freshest token 1.
+    pub(super) notify: String,
+    /// Until when it is good.
+    pub(super) notify_until: Timestamp,
+    /// The notification's octets, stored as a resource.
+    pub(super) notification: Cid,
+    /// How many they are.
+    pub(super) octets: u64,
+    /// From where.
+    pub(super) origin: Locator,
+    /// From whom.
+    pub(super) sender: Address,
+    /// For whom.
+    pub(super) recipient: Address,
+    /// By which mail.
+    pub(super) message_id: String,
+    /// When the share ends.
+    pub(super) expires: Timestamp,
+    /// Octets of the recipient's quota that are kept free for it while it lasts.
+    pub(super) claimed: u64,
+    /// How far it is: `Queued`, or its end.
+    pub(super) state: JobState,
+    /// The tries of fetching; once everything is stored, those of sending the receipt.
+    pub(super) tries: Tries,
+    /// How often the origin could not be believed.
+    pub(super) mishaps: u32,
+    /// The receipt that the origin has not noted yet.
+    pub(super) receipt: Option<String>,
+    /// When the notification came.
+    pub(super) since: Timestamp,
+}
+
+/// The name of the job for a notification by a broker.
+pub(super) fn id(digest: &Digest, broker: &ClientId) -> String {
+    let mut hash = Sha256::new();
+    hash.update(digest.sha256());
+    hash.update(broker.to_string());
+    let hash: [u8; 32] = hash.finalize().into();
+    HEXLOWER.encode(&hash).chars().take(32).collect()
+}
+
+pub(super) fn key(id: &str) -> String {
+    format!("job/{id}")
+}
+
+pub(super) fn put(job: &Job) -> Op {
+    Op::Put(key(&job.id), typed::encode(job))
+}
+
+/// The records of a new job.
+pub(super) fn create(job: &Job) -> [Op; 3] {
+    let entry = format!("job-of/{}/{}", who(&job.recipient), newest(job.since, &job.id));
+    [
+        put(job),
+        Op::Put(format!("{OPEN}{}", job.id), typed::encode(&())),
+        Op::Put(entry, typed::encode(&())),
+    ]
+}
+
+/// Nothing is left to be done.
+pub(super) fn close(id: &str) -> Op {
+    Op::Delete(format!("{OPEN}{id}"))
+}
+
+type Progress = HashMap<String, (u64, u64)>;
+
+/// The jobs, and how far those are that are under way.
+pub(super) struct Jobs {
+    records: Arc<dyn RecordStore>,
+    progress: Mutex<Progress>,
+}
+
+impl Jobs {
+    pub(super) fn new(records: Arc<dyn RecordStore>) -> Self {
+        Self {
+            records,
+            progress: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn find(&self, id: &str) -> Result<Option<(Version, Job)>, StoreError> {
+        typed::read(&*self.records, &key(id)).await
+    }
+
+    /// Jobs that something is left to be done for.
+    pub(super) async fn open(&self) -> Result<Vec<Job>, StoreError> {
+        let mut open = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.records.list(OPEN, after.as_deref(), PAGE).await?;
+            let keys: Vec<String> = page
+                .iter()
+                .filter_map(|record| record.key.strip_prefix(OPEN))
+                .map(key)
+                .collect();
+            for record in self.records.get(&keys).await?.iter().flatten() {
+                open.push(typed::decode(record)?);
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+                _ => return Ok(open),
+            }
+        }
+    }
+
+    /// Somebody's newest jobs.
+    pub(super) async fn of(&self, recipient: &Address) -> Result<Vec<Job>, StoreError> {
+        let prefix = format!("job-of/{}/", who(recipient));
+        let entries = self.records.list(&prefix, None, LISTED).await?;
+        let keys: Vec<String> = entries
+            .iter()
+            .filter_map(|entry| named(&entry.key))
+            .map(key)
+            .collect();
+        self.records
+            .get(&keys)
+            .await?
+            .iter()
+            .flatten()
+            .map(typed::decode)
+            .collect()
+    }
+
+    /// Changes a job, and what `change` adds to it, in one commit; none when there is no such job.
+    pub(super) async fn change(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&mut Job) -> Vec<Op>,
+    ) -> Result<Option<Job>, MailboxError> {
+        for _ in 0..COMMITS {
+            let Some((version, mut job)) = self.find(id).await? else {
+                return Ok(None);
+            };
+            let mut then = change(&mut job);
+            then.push(put(&job));
+            match self.records.commit(vec![Cond::Is(key(id), version)], then).await {
+                Ok(_) => return Ok(Some(job)),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(MailboxError::Busy)
+    }
+
+    /// How far a job is at this moment.
+    pub(super) fn state(&self, job: &Job) -> JobState {
+        match self.progress().get(&job.id) {
+            Some((bytes, of)) if !job.state.is_final() => JobState::Retrieving {
+                bytes: *bytes,
+                of: *of,
+            },
+            _ => job.state,
+        }
+    }
+
+    /// Begins to tell how far a job is; ends when what is returned is dropped.
+    pub(super) fn under_way(&self, id: &str) -> UnderWay<'_> {
+        UnderWay {
+            jobs: self,
+            id: id.to_owned(),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Every critical section is one map operation, so a poisoned map is still whole.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job whose octets are arriving.
+pub(super) struct UnderWay<'a> {
+    jobs: &'a Jobs,
+    id: String,
+}
+
+impl UnderWay<'_> {
+    pub(super) fn at(&self, bytes: u64, of: u64) {
+        self.jobs.progress().insert(self.id.clone(), (bytes.min(of), of));
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.jobs.progress().remove(&self.id);
+    }
+}
+
+/// The notification of a job, and its octets as they came.
+pub(super) async fn notification(
+    blocks: &dyn BlockStore,
+    job: &Job,
+) -> Result<(Notification, Bytes), StoreError> {
+    let lost = |why: String| StoreError::Damaged {
+        what: format!("the notification of job {}", job.id),
+        why,
+    };
+    let octets = typed::read_octets(blocks, &job.notification, job.octets).await?;
+    let octets = octets.ok_or_else(|| lost("a block is not here".to_owned()))?;
+    let notification = Notification::parse(&octets).map_err(|error| lost(error.to_string()))?;
+    Ok((notification, octets))
+}

@@ -1,0 +1,218 @@
+//! Step 6, notify, at the destination: takes a broker's notification, and tells the broker how far the retrieval is.
+//!
+//! What always holds: the job is durable before the 202; a broker learns nothing of a job that it did not ask for.
+
+use axum::body::Body;
+use bytes::Bytes;
+use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved, VerifiedChain};
+use cargomail_protocol::ledger::{Act, Event};
+use cargomail_protocol::limits;
+use cargomail_protocol::notification::{self, JobState, Notification, Taken};
+use cargomail_protocol::queue::Tries;
+use http::{HeaderMap, header};
+
+use super::jobs::{self, Job};
+use super::share::roots;
+use super::{COMMITS, Mailbox, MailboxError};
+use crate::https::{self, HttpsError, PeerCertificate};
+use crate::store::{CommitError, Cond, typed};
+
+impl Mailbox {
+    /// Answers `POST /grip/v1/notifications`.
+    pub(super) async fn notified(
+        &self,
+        peer: Option<&PeerCertificate>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Taken, MailboxError> {
+        let peer = peer.ok_or(MailboxError::NoToken)?;
+        let token = token_of(headers)?;
+        check_media_type(headers, notification::MEDIA_TYPE)?;
+        let octets = body_of(body, limits::NOTIFICATION).await?;
+        let proved = Proved::Certificate {
+            key: KeyHash::from_bytes(peer.spki_sha256),
+            name: peer.cn.clone(),
+        };
+        let expectation = Expectation::notify(self.audience(), proved, Digest::of(&octets));
+        let chain = self.needs.verifier.verify(expectation, token).await?;
+        let notification = Notification::parse(&octets)?;
+        notification.check_recipient(chain.subject())?;
+        self.take(&chain, &notification, octets).await
+    }
+
+    /// Makes the job of a verified notification, or renews it.
+    async fn take(
+        &self,
+        chain: &VerifiedChain,
+        notification: &Notification,
+        octets: Bytes,
+    ) -> Result<Taken, MailboxError> {
+        let id = jobs::id(chain.digest(), chain.issuer());
+        let length = octets.len() as u64;
+        let mut stored = None;
+        for _ in 0..COMMITS {
+            if let Some(job) = self.renew(&id, chain).await? {
+                self.agenda.put(&id, &job.origin, job.tries.due);
+                return Ok(Taken { job: id });
+            }
+            if stored.is_none() {
+                // Who may have this job is asked before anything is written.
+                self.admit(notification).await?;
+                let (root, _) = typed::put_octets(&*self.needs.blocks, octets.clone()).await?;
+                stored = Some(root);
+            }
+            let Some(root) = stored else { continue };
+            let now = self.now();
+            let job = Job {
+                id: id.clone(),
+                broker: chain.issuer().clone(),
+                key: chain.token().key().hash().to_string(),
+                notify: chain.token().text().to_owned(),
+                notify_until: chain.token().claims().expires().unwrap_or(now),
+                notification: root,
+                octets: length,
+                origin: notification.origin.clone(),
+                sender: notification.sender.clone(),
+                recipient: notification.recipient.clone(),
+                message_id: notification.message_id.clone(),
+                expires: notification.expires,
+                claimed: 0,
+                state: JobState::Queued,
+                tries: Tries::new(now, notification.expires.since(now)),
+                mishaps: 0,
+                receipt: None,
+                since: now,
+            };
+            if self.create(job, notification).await? {
+                self.agenda.put(&id, &notification.origin, now);
+                tracing::info!(
+                    message = %notification.message_id,
+                    step = "notify",
+                    job = %id,
+                    broker = %chain.issuer(),
+                    origin = %notification.origin,
+                    recipient = %notification.recipient,
+                    resources = notification.resources.len(),
+                    octets = notification.total_size(),
+                    "a notification is taken"
+                );
+                return Ok(Taken { job: id });
+            }
+        }
+        Err(MailboxError::Busy)
+    }
+
+    /// That this mailbox takes the notification for this recipient at all.
+    async fn admit(&self, notification: &Notification) -> Result<(), MailboxError> {
+        let account = self.holdings.account(&notification.recipient).await?;
+        if self.now() >= notification.expires {
+            return Err(MailboxError::Expired);
+        }
+        let usage = self.holdings.usage(&notification.recipient).await?.usage;
+        usage.check(&account, self.claim(notification).await?)
+    }
+
+    /// Octets that the recipient does not hold yet.
+    async fn claim(&self, notification: &Notification) -> Result<u64, MailboxError> {
+        let resources = &notification.resources;
+        let held = self.holdings.held(&notification.recipient, resources).await?;
+        let missing = held.iter().zip(resources).filter(|(held, _)| !**held);
+        Ok(missing.map(|(_, resource)| resource.size()).sum())
+    }
+
+    /// Writes the job, and keeps its octets free within the quota; false when somebody else was faster.
+    async fn create(&self, mut job: Job, notification: &Notification) -> Result<bool, MailboxError> {
+        let account = self.holdings.account(&job.recipient).await?;
+        let mut kept = self.holdings.usage(&job.recipient).await?;
+        job.claimed = self.claim(notification).await?;
+        kept.usage.check(&account, job.claimed)?;
+        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER {
+            return Err(MailboxError::Crowded);
+        }
+        kept.usage.claimed += job.claimed;
+        kept.usage.jobs += 1;
+        let when = vec![Cond::Absent(jobs::key(&job.id)), kept.unchanged()];
+        let mut then = vec![kept.put()];
+        then.extend(jobs::create(&job));
+        let event = Event {
+            act: Act::Notified,
+            parties: vec![
+                job.broker.to_string(),
+                job.recipient.to_string(),
+                job.sender.to_string(),
+                job.origin.to_string(),
+            ],
+            message_id: job.message_id.clone(),
+            resources: roots(&notification.resources),
+            evidence: job.notify,
+        };
+        match self.needs.ledger.commit(when, then, vec![event]).await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Conflict(_)) => Ok(false),
+            Err(CommitError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Gives a job that is there the fresh token, and makes it due at once; none when there is no such job.
+    async fn renew(&self, id: &str, chain: &VerifiedChain) -> Result<Option<Job>, MailboxError> {
+        let now = self.now();
+        self.jobs
+            .change(id, |job| {
+                job.key = chain.token().key().hash().to_string();
+                if !job.state.is_final() {
+                    job.notify = chain.token().text().to_owned();
+                    job.notify_until = chain.token().claims().expires().unwrap_or(now);
+                    job.tries.due = now;
+                }
+                Vec::new()
+            })
+            .await
+    }
+
+    /// Answers `GET /grip/v1/notifications/{job}`: only to the broker that notified, with the same key.
+    pub(super) async fn progress(
+        &self,
+        peer: Option<&PeerCertificate>,
+        id: &str,
+    ) -> Result<JobState, MailboxError> {
+        let peer = peer.ok_or(MailboxError::NoToken)?;
+        let key = KeyHash::from_bytes(peer.spki_sha256);
+        let found = self.jobs.find(id).await?;
+        let job = found
+            .map(|(_, job)| job)
+            .filter(|job| KeyHash::parse(&job.key) == Some(key) && job.broker.to_string() == peer.cn);
+        Ok(self.jobs.state(&job.ok_or(MailboxError::Missing)?))
+    }
+}
+
+/// The one token of a request.
+fn token_of(headers: &HeaderMap) -> Result<&str, MailboxError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(MailboxError::NoToken);
+    };
+    let value = value.to_str().map_err(|_| MailboxError::NoToken)?;
+    grip::token_in(value).ok_or(MailboxError::NoToken)
+}
+
+/// That the body is of this media type, with or without parameters.
+pub(super) fn check_media_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), MailboxError> {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split(';').next())
+        .unwrap_or_default();
+    if given.trim().eq_ignore_ascii_case(wanted) {
+        Ok(())
+    } else {
+        Err(MailboxError::MediaType(wanted))
+    }
+}
+
+/// The octets of a body, up to a bound.
+pub(super) async fn body_of(body: Body, limit: usize) -> Result<Bytes, MailboxError> {
+    https::read(body, limit).await.map_err(|error| match error {
+        HttpsError::TooLarge { limit } => MailboxError::TooLarge(limit as u64),
+        other => MailboxError::Body(other.to_string()),
+    })
+}

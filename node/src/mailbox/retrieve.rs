@@ -1,0 +1,355 @@
+//! Step 7 at the destination, retrieve: works off the jobs, some at a time, each until it has come to its end; then sends the
+//! receipts.
+//!
+//! What always holds: a job comes to exactly one end; that everything is stored, who holds it, what the ledger tells of it
+//! and the receipt are one commit, before the origin or the user hears of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cargomail_protocol::fault::Faulty;
+use cargomail_protocol::ledger::{Act, Event};
+use cargomail_protocol::limits;
+use cargomail_protocol::notification::{JobState, Reason};
+use cargomail_protocol::queue::{Next, Tries};
+use cargomail_protocol::receipt;
+use cargomail_protocol::timestamp::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::fetch::{Fetched, Trouble};
+use super::holdings::{Resource, arrived, hold};
+use super::jobs::{self, Job};
+use super::share::roots;
+use super::{COMMITS, Mailbox, MailboxError};
+use crate::api::Retrieval;
+use crate::store::{CommitError, Cond};
+
+/// How often an origin may do what it may not do, or lead to nobody, before a job has failed.
+const MISHAPS: u32 = 4;
+/// How long to wait when a job could not even be read or written.
+const STUCK: Duration = Duration::from_secs(60);
+
+impl Mailbox {
+    /// Works until cancelled.
+    pub(super) async fn retrieve(self: Arc<Self>, shutdown: CancellationToken) {
+        let places = Arc::new(Semaphore::new(self.options.concurrent.max(1)));
+        let tasks = TaskTracker::new();
+        loop {
+            let next = async {
+                let place = places.clone().acquire_owned().await.ok()?;
+                Some((place, self.agenda.next(&*self.needs.clock).await))
+            };
+            let (place, id) = tokio::select! {
+                () = shutdown.cancelled() => break,
+                next = next => match next {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            let (mailbox, shutdown) = (self.clone(), shutdown.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    next = mailbox.attempt(&id) => mailbox.agenda.done(&id, next),
+                }
+                drop(place);
+            });
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// One try; when the next is due, if there is one.
+    async fn attempt(&self, id: &str) -> Option<Timestamp> {
+        let advanced = async {
+            match self.jobs.find(id).await? {
+                None => Ok(None),
+                Some((_, job)) => match &job.receipt {
+                    Some(receipt) => self.send_receipt(&job, receipt).await,
+                    None if job.state.is_final() => Ok(None),
+                    None => self.advance(&job).await,
+                },
+            }
+        };
+        advanced.await.unwrap_or_else(|error: MailboxError| {
+            tracing::error!(%error, job = id, step = "retrieve", "a job cannot be worked on");
+            Some(self.now().plus(STUCK))
+        })
+    }
+
+    async fn advance(&self, job: &Job) -> Result<Option<Timestamp>, MailboxError> {
+        let now = self.now();
+        if now >= job.expires {
+            return self.end(job, JobState::Expired).await;
+        }
+        if now >= job.notify_until {
+            let why = "the broker's token has expired, a fresh one is waited for".to_owned();
+            return self.after(job, Trouble::Later { why, asked: None }).await;
+        }
+        match self.fetch(job).await {
+            Ok(fetched) => self.stored(job, &fetched).await,
+            Err(trouble) => self.after(job, trouble).await,
+        }
+    }
+
+    /// What follows a try that came to nothing.
+    async fn after(&self, job: &Job, trouble: Trouble) -> Result<Option<Timestamp>, MailboxError> {
+        let last = job.mishaps + 1 >= MISHAPS;
+        let (why, asked, mishaps) = match trouble {
+            Trouble::Refused => {
+                let reason = Reason::OriginRefused;
+                return self.end(job, JobState::Refused { reason }).await;
+            }
+            Trouble::Violated(why) => {
+                tracing::warn!(message = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin cannot be believed");
+                if last {
+                    let reason = Reason::Unverifiable;
+                    return self.end(job, JobState::Failed { reason }).await;
+                }
+                (why, None, 1)
+            }
+            Trouble::Unusable(why) => {
+                if last {
+                    tracing::warn!(message = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin leads to nobody");
+                    let reason = Reason::OriginUnreachable;
+                    return self.end(job, JobState::Failed { reason }).await;
+                }
+                (why, None, 1)
+            }
+            Trouble::Unreachable(why) => {
+                self.agenda.failed(&job.origin, self.now(), self.random());
+                (why, None, 0)
+            }
+            Trouble::Later { why, asked } => (why, asked, 0),
+            Trouble::Own(error) => {
+                tracing::error!(message = %job.message_id, step = "retrieve", %error, "this node failed");
+                (error.to_string(), error.fault().retry_after(), 0)
+            }
+        };
+        let due = self.postpone(job, asked, mishaps).await?;
+        match due {
+            Some(due) => {
+                tracing::warn!(message = %job.message_id, step = "retrieve", job = %job.id, origin = %job.origin, %why, %due, "not yet");
+                Ok(Some(due))
+            }
+            None => self.end(job, JobState::Expired).await,
+        }
+    }
+
+    /// Counts a failed try; when the next is due, if there is one.
+    async fn postpone(
+        &self,
+        job: &Job,
+        asked: Option<Duration>,
+        mishaps: u32,
+    ) -> Result<Option<Timestamp>, MailboxError> {
+        let (now, random) = (self.now(), self.random());
+        let mut next = Next::GiveUp;
+        let renewed = |fresh: &Job| fresh.notify != job.notify;
+        self.jobs
+            .change(&job.id, |fresh| {
+                fresh.mishaps += mishaps;
+                let renewed = renewed(fresh);
+                next = fresh.tries.failed(now, asked, random);
+                // A token that came meanwhile is worth a try at once.
+                if let (Next::At(due), true) = (&mut next, renewed) {
+                    fresh.tries.due = now;
+                    *due = now;
+                }
+                Vec::new()
+            })
+            .await?;
+        Ok(match next {
+            Next::At(due) => Some(due),
+            Next::GiveUp => None,
+        })
+    }
+
+    /// Everything is here: says so, and to whom it belongs.
+    async fn stored(&self, job: &Job, fetched: &Fetched) -> Result<Option<Timestamp>, MailboxError> {
+        let resources = &fetched.notification.resources;
+        for _ in 0..COMMITS {
+            let now = self.now();
+            let Some((version, mut fresh)) = self.jobs.find(&job.id).await? else {
+                return Ok(None);
+            };
+            if fresh.state.is_final() {
+                return Ok(Some(now));
+            }
+            let mut kept = self.holdings.usage(&fresh.recipient).await?;
+            let held = self.holdings.held(&fresh.recipient, resources).await?;
+            let whole = self.holdings.whole(resources).await?;
+            let mut then = Vec::new();
+            for ((resource, held), whole) in resources.iter().zip(held).zip(whole) {
+                let (cid, size) = (resource.cid(), resource.size());
+                if !whole {
+                    then.push(arrived(cid, &Resource { size, sha256: None }));
+                }
+                if !held {
+                    kept.usage.held += size;
+                    then.push(hold(&fresh.recipient, cid, size, now));
+                }
+            }
+            release(&mut kept.usage, &fresh);
+            let token = receipt::token(
+                self.needs.signer.key(),
+                &self.options.service,
+                &fresh.origin,
+                fetched.digest,
+                &fresh.notify,
+                self.needs.signer.stamp(),
+            )?;
+            fresh.state = JobState::Stored;
+            fresh.tries = Tries::new(now, limits::NOTIFY_TOKEN_LIFE);
+            fresh.receipt = Some(token.clone());
+            then.extend([kept.put(), jobs::put(&fresh)]);
+            let when = vec![Cond::Is(jobs::key(&job.id), version), kept.unchanged()];
+            let told = |act, evidence: &str| Event {
+                act,
+                parties: vec![
+                    fresh.origin.to_string(),
+                    fresh.recipient.to_string(),
+                    fresh.sender.to_string(),
+                ],
+                message_id: fresh.message_id.clone(),
+                resources: roots(resources),
+                evidence: evidence.to_owned(),
+            };
+            let events = vec![
+                told(Act::Retrieved, &fetched.evidence),
+                told(Act::Receipt, &token),
+            ];
+            match self.needs.ledger.commit(when, then, events).await {
+                Ok(_) => {
+                    tracing::info!(
+                        message = %fresh.message_id,
+                        step = "retrieve",
+                        job = %fresh.id,
+                        origin = %fresh.origin,
+                        recipient = %fresh.recipient,
+                        resources = resources.len(),
+                        octets = fetched.notification.total_size(),
+                        "everything is stored"
+                    );
+                    return Ok(Some(now));
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(MailboxError::Busy)
+    }
+
+    /// A job comes to an end without its resources.
+    async fn end(&self, job: &Job, state: JobState) -> Result<Option<Timestamp>, MailboxError> {
+        for _ in 0..COMMITS {
+            let Some((version, mut fresh)) = self.jobs.find(&job.id).await? else {
+                return Ok(None);
+            };
+            if fresh.state.is_final() {
+                return Ok(None);
+            }
+            let mut kept = self.holdings.usage(&fresh.recipient).await?;
+            release(&mut kept.usage, &fresh);
+            fresh.state = state;
+            let when = vec![Cond::Is(jobs::key(&job.id), version), kept.unchanged()];
+            let then = vec![kept.put(), jobs::put(&fresh), jobs::close(&job.id)];
+            let mut events = Vec::new();
+            if state == JobState::Expired {
+                let (notification, _) = jobs::notification(&*self.needs.blocks, &fresh).await?;
+                events.push(Event {
+                    act: Act::Expired,
+                    parties: vec![
+                        fresh.origin.to_string(),
+                        fresh.recipient.to_string(),
+                        fresh.sender.to_string(),
+                    ],
+                    message_id: fresh.message_id.clone(),
+                    resources: roots(&notification.resources),
+                    evidence: fresh.notify.clone(),
+                });
+            }
+            match self.needs.ledger.commit(when, then, events).await {
+                Ok(_) => {
+                    tracing::warn!(message = %fresh.message_id, step = "retrieve", job = %fresh.id, ?state, "the retrieval has ended without its resources");
+                    return Ok(None);
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(MailboxError::Busy)
+    }
+
+    /// Tells the origin that everything is stored, until it has noted it or there is no use in it.
+    async fn send_receipt(&self, job: &Job, token: &str) -> Result<Option<Timestamp>, MailboxError> {
+        let why = match self.acknowledge(job, token).await {
+            Ok(()) => {
+                tracing::info!(message = %job.message_id, step = "receipt", origin = %job.origin, "the origin has noted the receipt");
+                return self.finished(job).await;
+            }
+            Err(Trouble::Refused) => {
+                tracing::warn!(message = %job.message_id, step = "receipt", origin = %job.origin, "the origin refuses the receipt");
+                return self.finished(job).await;
+            }
+            Err(Trouble::Later { why, asked }) => (why, asked),
+            Err(Trouble::Unreachable(why)) => {
+                self.agenda.failed(&job.origin, self.now(), self.random());
+                (why, None)
+            }
+            Err(Trouble::Unusable(why) | Trouble::Violated(why)) => (why, None),
+            Err(Trouble::Own(error)) => (error.to_string(), error.fault().retry_after()),
+        };
+        let (why, asked) = why;
+        match self.postpone(job, asked, 0).await? {
+            Some(due) => {
+                tracing::warn!(message = %job.message_id, step = "receipt", origin = %job.origin, %why, %due, "not yet");
+                Ok(Some(due))
+            }
+            None => {
+                tracing::warn!(message = %job.message_id, step = "receipt", origin = %job.origin, %why, "given up");
+                self.finished(job).await
+            }
+        }
+    }
+
+    /// Nothing is left to be done.
+    async fn finished(&self, job: &Job) -> Result<Option<Timestamp>, MailboxError> {
+        self.jobs
+            .change(&job.id, |fresh| {
+                fresh.receipt = None;
+                vec![jobs::close(&fresh.id)]
+            })
+            .await?;
+        Ok(None)
+    }
+
+    /// What is on its way to the caller, or has arrived: the newest.
+    pub(super) async fn retrievals(
+        &self,
+        caller: &cargomail_protocol::address::Address,
+    ) -> Result<Vec<Retrieval>, MailboxError> {
+        let mut retrievals = Vec::new();
+        for job in self.jobs.of(caller).await? {
+            let (notification, _) = jobs::notification(&*self.needs.blocks, &job).await?;
+            retrievals.push(Retrieval {
+                progress: self.jobs.state(&job),
+                job: job.id,
+                origin: job.origin,
+                sender: job.sender,
+                message_id: job.message_id,
+                resources: notification.resources,
+                since: job.since,
+            });
+        }
+        Ok(retrievals)
+    }
+}
+
+/// Gives back what was kept free for a job.
+fn release(usage: &mut super::holdings::Usage, job: &Job) {
+    usage.claimed = usage.claimed.saturating_sub(job.claimed);
+    usage.jobs = usage.jobs.saturating_sub(1);
+}

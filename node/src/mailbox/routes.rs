@@ -1,0 +1,157 @@
+//! The paths of the Resource Mailbox: those for brokers and those for people.
+//!
+//! What always holds: a stranger is told a status and nothing else, a user what to do about it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use cargomail_protocol::fault::Faulty;
+use cargomail_protocol::limits;
+use cargomail_protocol::notification;
+use http::{HeaderMap, StatusCode, header};
+
+use super::notified::{body_of, check_media_type};
+use super::{Mailbox, MailboxError};
+use crate::accounts::Caller;
+use crate::api::NewShare;
+use crate::https::{PeerCertificate, explanation, refusal};
+
+impl Mailbox {
+    /// What brokers ask, on the face with mutual TLS; requests carry `Extension<PeerCertificate>`.
+    pub fn grip_routes(self: &Arc<Self>) -> Router {
+        let one = format!("{}/{{job}}", notification::PATH);
+        Router::new()
+            .route(notification::PATH, post(notify))
+            .route(&one, get(progress))
+            .with_state(self.clone())
+    }
+
+    /// What people's programs ask, behind the door; requests carry `Extension<Caller>`.
+    pub fn user_routes(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/api/v1/resources", post(post_resource))
+            .route("/api/v1/resources/{cid}", get(read_resource))
+            .route("/api/v1/shares", get(list_shares).post(make_share))
+            .route("/api/v1/shares/{id}/revoke", post(revoke_share))
+            .route("/api/v1/retrievals", get(list_retrievals))
+            .with_state(self.clone())
+    }
+}
+
+type Place = State<Arc<Mailbox>>;
+type Peer = Option<Extension<PeerCertificate>>;
+type User = Extension<Caller>;
+
+async fn notify(State(mailbox): Place, peer: Peer, headers: HeaderMap, body: Body) -> Response {
+    let peer = peer.as_ref().map(|Extension(peer)| peer);
+    match mailbox.notified(peer, &headers, body).await {
+        Ok(taken) => (StatusCode::ACCEPTED, Json(taken)).into_response(),
+        Err(error) => {
+            let from = peer.map(|peer| peer.cn.as_str());
+            let fault = error.fault();
+            if fault.is_temporary() {
+                tracing::warn!(from, %error, step = "notify", "a notification was put off");
+            } else {
+                tracing::info!(from, %error, step = "notify", "a notification was refused");
+            }
+            refusal(fault)
+        }
+    }
+}
+
+async fn progress(State(mailbox): Place, peer: Peer, Path(job): Path<String>) -> Response {
+    let peer = peer.as_ref().map(|Extension(peer)| peer);
+    match mailbox.progress(peer, &job).await {
+        Ok(state) => (
+            [(header::CONTENT_TYPE, notification::MEDIA_TYPE)],
+            state.to_bytes(),
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::debug!(%error, step = "notify", "a question about a job was refused");
+            refusal(error.fault())
+        }
+    }
+}
+
+/// What a user is answered.
+fn answer(outcome: Result<Response, MailboxError>) -> Response {
+    outcome.unwrap_or_else(|error| explanation(&error))
+}
+
+async fn post_resource(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    let posted = mailbox.post(&caller, announced, body).await;
+    answer(posted.map(|posted| (StatusCode::CREATED, Json(posted)).into_response()))
+}
+
+async fn read_resource(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    Path(cid): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answer(mailbox.read(&caller, &cid, &headers).await)
+}
+
+async fn make_share(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let made = async {
+        check_media_type(&headers, "application/json")?;
+        let octets = body_of(body, limits::SHARE).await?;
+        let new: NewShare =
+            serde_json::from_slice(&octets).map_err(|error| MailboxError::Body(error.to_string()))?;
+        mailbox.share(&caller, new).await
+    };
+    answer(
+        made.await
+            .map(|view| (StatusCode::CREATED, Json(view)).into_response()),
+    )
+}
+
+async fn list_shares(State(mailbox): Place, Extension(Caller(caller)): User) -> Response {
+    answer(
+        mailbox
+            .shares(&caller)
+            .await
+            .map(|views| Json(views).into_response()),
+    )
+}
+
+async fn revoke_share(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    Path(id): Path<String>,
+) -> Response {
+    answer(
+        mailbox
+            .revoke(&caller, &id)
+            .await
+            .map(|view| Json(view).into_response()),
+    )
+}
+
+async fn list_retrievals(State(mailbox): Place, Extension(Caller(caller)): User) -> Response {
+    answer(
+        mailbox
+            .retrievals(&caller)
+            .await
+            .map(|list| Json(list).into_response()),
+    )
+}

@@ -1,0 +1,246 @@
+//! Step 2, share: a user lets others fetch what they hold, sees who has fetched it, and takes it back.
+//!
+//! What always holds: nobody shares what they do not hold; a share names the sender's account as it is registered, whatever
+//! case the session was opened with.
+
+use std::collections::HashSet;
+
+use cargomail_protocol::address::Address;
+use cargomail_protocol::ledger::{Act, Event};
+use cargomail_protocol::notification::Notification;
+use cargomail_protocol::share::{Share, ShareParts, SharedResource};
+use cargomail_protocol::timestamp::Timestamp;
+use uuid::Uuid;
+
+use super::{COMMITS, LISTED, Mailbox, MailboxError, named, newest, who};
+use crate::api::{NewShare, ShareView};
+use crate::clock;
+use crate::store::{CommitError, Cond, Op, Record, StoreError, Version, typed};
+
+/// Recipients that one ledger entry names: with all resources of a mail they fit into an entry.
+const PARTIES: usize = 100;
+/// Entries read at a time.
+const PAGE: usize = 100;
+
+impl Mailbox {
+    /// Makes a share.
+    pub(super) async fn share(&self, caller: &Address, new: NewShare) -> Result<ShareView, MailboxError> {
+        let sender = self.holdings.account(caller).await?.address;
+        let held = self.holdings.held(&sender, &new.resources).await?;
+        if let Some((_, missing)) = held.iter().zip(&new.resources).find(|(held, _)| !**held) {
+            return Err(MailboxError::NotHeld(missing.cid().to_string()));
+        }
+        let now = self.now();
+        let share = Share::new(ShareParts {
+            id: clock::uuid(&*self.needs.clock, &*self.needs.randomness),
+            sender: sender.clone(),
+            recipients: new.recipients,
+            resources: new.resources,
+            category: new.category,
+            message_id: new.message_id,
+            created: now,
+            expires: new.expires,
+            revoked: None,
+        })?;
+        self.check_notifiable(&share)?;
+        let id = share.id();
+        let mut then = vec![
+            Op::Put(share_key(id), typed::encode(&share)),
+            Op::Put(
+                format!("share-by/{}/{}", who(&sender), newest(now, id)),
+                typed::encode(&()),
+            ),
+        ];
+        for recipient in &share.parts().recipients {
+            let key = format!("{}{}", between(&sender, recipient), newest(now, id));
+            then.push(Op::Put(key, typed::encode(&())));
+        }
+        let when = vec![Cond::Absent(share_key(id))];
+        self.needs.ledger.commit(when, then, told(&share)).await?;
+        tracing::info!(
+            message = %share.parts().message_id,
+            step = "share",
+            %id,
+            resources = share.parts().resources.len(),
+            recipients = share.parts().recipients.len(),
+            expires = %share.parts().expires,
+            "resources are shared"
+        );
+        self.view(&share).await
+    }
+
+    /// That a broker can tell each recipient's destination of this share.
+    fn check_notifiable(&self, share: &Share) -> Result<(), MailboxError> {
+        let parts = share.parts();
+        let longest = parts
+            .recipients
+            .iter()
+            .max_by_key(|recipient| recipient.to_string().len());
+        let notification = Notification {
+            origin: self.options.locator.clone(),
+            message_id: parts.message_id.clone(),
+            sender: parts.sender.clone(),
+            recipient: longest.unwrap_or(&parts.sender).clone(),
+            category: parts.category.clone(),
+            expires: parts.expires,
+            resources: parts.resources.clone(),
+        };
+        notification.to_bytes()?;
+        Ok(())
+    }
+
+    /// The caller's newest shares.
+    pub(super) async fn shares(&self, caller: &Address) -> Result<Vec<ShareView>, MailboxError> {
+        let prefix = format!("share-by/{}/", who(caller));
+        let mut views = Vec::new();
+        for entry in self.needs.records.list(&prefix, None, LISTED).await? {
+            if let Some((_, share)) = self.listed_share(&entry).await? {
+                views.push(self.view(&share).await?);
+            }
+        }
+        Ok(views)
+    }
+
+    /// Takes a share back: nothing more is granted by it. A second time changes nothing.
+    pub(super) async fn revoke(&self, caller: &Address, id: &str) -> Result<ShareView, MailboxError> {
+        let id: Uuid = id.parse().map_err(|_| MailboxError::Missing)?;
+        for _ in 0..COMMITS {
+            let found = typed::read::<Share>(&*self.needs.records, &share_key(id)).await?;
+            let Some((version, mut share)) = found.filter(|(_, share)| is_by(share, caller)) else {
+                return Err(MailboxError::Missing);
+            };
+            if share.parts().revoked.is_some() {
+                return self.view(&share).await;
+            }
+            share.revoke(self.now());
+            let when = vec![Cond::Is(share_key(id), version)];
+            let then = vec![Op::Put(share_key(id), typed::encode(&share))];
+            let event = Event {
+                act: Act::Revoked,
+                parties: vec![share.parts().sender.to_string()],
+                message_id: share.parts().message_id.clone(),
+                resources: roots(&share.parts().resources),
+                evidence: String::new(),
+            };
+            match self.needs.ledger.commit(when, then, vec![event]).await {
+                Ok(_) => {
+                    tracing::info!(message = %share.parts().message_id, step = "share", %id, "revoked");
+                    return self.view(&share).await;
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(MailboxError::Busy)
+    }
+
+    /// The shares by which `recipient` may fetch all of `wanted` from `sender` at this moment; none when some of it is in
+    /// no open share. The newest are looked at first, and no more than [`Mailbox::CONSIDERED`].
+    pub(super) async fn open_shares(
+        &self,
+        sender: &Address,
+        recipient: &Address,
+        wanted: &[SharedResource],
+        now: Timestamp,
+    ) -> Result<Option<Vec<Uuid>>, StoreError> {
+        let prefix = between(sender, recipient);
+        let mut missing: Vec<SharedResource> = wanted.to_vec();
+        let mut used = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..Self::CONSIDERED / PAGE {
+            let page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
+            for entry in &page {
+                let Some((_, share)) = self.listed_share(entry).await? else {
+                    continue;
+                };
+                let shared: HashSet<&SharedResource> = share.parts().resources.iter().collect();
+                let (covered, rest): (Vec<_>, Vec<_>) =
+                    missing.iter().partition(|resource| shared.contains(resource));
+                if share.may_fetch(&roots(&covered), sender, recipient, now) {
+                    used.push(share.id());
+                    missing = rest;
+                }
+                if missing.is_empty() {
+                    return Ok(Some(used));
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shares from one person to another that are considered for one fetch: older ones have long expired.
+    const CONSIDERED: usize = 1000;
+
+    /// The share that an entry of a list names.
+    async fn listed_share(&self, entry: &Record) -> Result<Option<(Version, Share)>, StoreError> {
+        match named(&entry.key) {
+            Some(id) => typed::read(&*self.needs.records, &format!("share/{id}")).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn view(&self, share: &Share) -> Result<ShareView, MailboxError> {
+        let prefix = format!("received/{}/", share.id());
+        let most = share.parts().recipients.len();
+        let mut received_by = Vec::new();
+        for record in self.needs.records.list(&prefix, None, most).await? {
+            received_by.push(typed::decode::<Address>(&record)?);
+        }
+        let parts = share.parts().clone();
+        Ok(ShareView {
+            id: parts.id,
+            recipients: parts.recipients,
+            resources: parts.resources,
+            category: parts.category,
+            message_id: parts.message_id,
+            created: parts.created,
+            expires: parts.expires,
+            revoked: parts.revoked,
+            received_by,
+        })
+    }
+}
+
+pub(super) fn share_key(id: Uuid) -> String {
+    format!("share/{id}")
+}
+
+/// That this recipient's agent has acknowledged everything in this share.
+pub(super) fn received(share: Uuid, recipient: &Address) -> Op {
+    Op::Put(
+        format!("received/{share}/{}", who(recipient)),
+        typed::encode(recipient),
+    )
+}
+
+pub(super) fn roots(resources: &[SharedResource]) -> Vec<cid::Cid> {
+    resources.iter().map(|resource| *resource.cid()).collect()
+}
+
+fn between(sender: &Address, recipient: &Address) -> String {
+    format!("share-to/{}/{}/", who(sender), who(recipient))
+}
+
+fn is_by(share: &Share, caller: &Address) -> bool {
+    who(&share.parts().sender) == who(caller)
+}
+
+/// What the ledger is told of a new share: one entry, or a few when there are many recipients.
+fn told(share: &Share) -> Vec<Event> {
+    let parts = share.parts();
+    let with = |recipients: &[Address]| Event {
+        act: Act::Shared,
+        parties: std::iter::once(&parts.sender)
+            .chain(recipients)
+            .map(ToString::to_string)
+            .collect(),
+        message_id: parts.message_id.clone(),
+        resources: roots(&parts.resources),
+        evidence: String::new(),
+    };
+    parts.recipients.chunks(PARTIES).map(with).collect()
+}
