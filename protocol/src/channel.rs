@@ -212,13 +212,13 @@ pub enum Outcome {
     Accepted,
     /// Never, by that code.
     Refused(StatusCode),
-    /// Not now; try again after so many seconds, at most 86400.
+    /// Not now; try again after so many seconds, at most [`limits::LONGEST_WAIT`].
     Later(u32),
 }
 
 impl Outcome {
-    /// The longest wait that is asked for, in seconds: a day.
-    pub const LONGEST_WAIT: u32 = 86_400;
+    /// The longest wait that is asked for, in seconds: [`limits::LONGEST_WAIT`].
+    pub const LONGEST_WAIT: u32 = limits::LONGEST_WAIT;
 
     /// What a fault comes to: later when it is temporary, refused when it is not.
     #[must_use]
@@ -273,7 +273,7 @@ pub enum Answer {
     Receipt(String),
     /// The token was not believed, or the message cannot be taken: the HTTP status that it would have had alone.
     Refused(u16),
-    /// Nothing could be decided; try again after so many seconds.
+    /// Nothing could be decided; try again after so many seconds, from 1 to [`limits::LONGEST_WAIT`].
     Later(u64),
 }
 
@@ -282,7 +282,9 @@ impl Answer {
     #[must_use]
     pub fn of(fault: Fault) -> Self {
         match fault.retry_after() {
-            Some(wait) if fault.is_temporary() => Self::Later(wait.as_secs().max(1)),
+            Some(wait) if fault.is_temporary() => {
+                Self::Later(wait.as_secs().clamp(1, limits::LONGEST_WAIT.into()))
+            }
             _ => Self::Refused(fault.http()),
         }
     }
@@ -293,11 +295,14 @@ impl Answer {
         serde_json::to_vec(self).expect("texts and numbers can always be written")
     }
 
-    /// Reads the answer to one message.
+    /// Reads the answer to one message, of at most [`limits::ANSWER`] octets.
     ///
     /// # Errors
     /// [`ChannelError::Answer`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ChannelError> {
+        if bytes.len() > limits::ANSWER {
+            return Err(ChannelError::Answer);
+        }
         let answer: Self = json::read(bytes).map_err(|_| ChannelError::Answer)?;
         answer.check()
     }
@@ -308,11 +313,14 @@ impl Answer {
         serde_json::to_vec(answers).expect("texts and numbers can always be written")
     }
 
-    /// Reads the answers to a batch of `count` messages.
+    /// Reads the answers to a batch of `count` messages, of at most [`limits::ANSWER`] octets each.
     ///
     /// # Errors
     /// [`ChannelError::Answer`], also for another number of answers.
     pub fn parse_list(bytes: &[u8], count: usize) -> Result<Vec<Answer>, ChannelError> {
+        if bytes.len() > limits::ANSWER.saturating_mul(count.saturating_add(1)) {
+            return Err(ChannelError::Answer);
+        }
         let answers: Vec<json::Object<Answer>> =
             serde_json::from_slice(bytes).map_err(|_| ChannelError::Answer)?;
         if answers.len() != count {
@@ -328,7 +336,7 @@ impl Answer {
         let fits = match &self {
             Answer::Receipt(token) => token.len() <= limits::TOKEN_CHAIN,
             Answer::Refused(status) => (400..600).contains(status),
-            Answer::Later(_) => true,
+            Answer::Later(seconds) => (1..=limits::LONGEST_WAIT.into()).contains(seconds),
         };
         if fits { Ok(self) } else { Err(ChannelError::Answer) }
     }

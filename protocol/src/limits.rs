@@ -100,6 +100,10 @@ pub const BATCH: usize = 100;
 /// All octets of a web channel request of many messages: a hundred usual placeholders, or one of the largest; it is
 /// held in memory while it is judged.
 pub const BATCH_SIZE: usize = 8 * 1024 * 1024;
+/// The answer to one message of the web channel: a receipt, which is a chain of tokens, and a few letters around it.
+pub const ANSWER: usize = TOKEN_CHAIN + 64;
+/// The longest wait that a broker asks of another, in seconds: a day. Longer ones would lose a mail by asking.
+pub const LONGEST_WAIT: u32 = 86_400;
 /// Recipients of one share: those of one mail, in as many SMTP transactions as it takes.
 pub const SHARE_RECIPIENTS: usize = 1000;
 /// How long sending is tried before a delivery status notification (RFC 5321 §4.5.4.1).

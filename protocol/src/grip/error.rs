@@ -176,7 +176,7 @@ pub enum Syntax {
     /// A time is later than the year 9999, or `exp` is not after `iat`.
     #[error("iat or exp is out of range")]
     Times,
-    /// `jti` is not a UUID of version 7 in its one text form (RFC 9562 §4).
+    /// `jti` is not a UUID of version 7 and of RFC 9562's variant in its one text form (RFC 9562 §4).
     #[error("jti is not a UUIDv7")]
     Id,
     /// `digest` is not a CIDv1 (raw, sha2-256) in base32.

@@ -7,7 +7,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Uuid, Variant};
 
 use super::claims::{Claims, Kind, Statement};
 use super::digest::Digest;
@@ -310,7 +310,8 @@ impl Wire {
         };
         let id = Uuid::try_parse(&self.jti)
             .ok()
-            .filter(|id| id.get_version_num() == 7 && id.to_string() == self.jti)
+            .filter(|id| id.get_version_num() == 7 && id.get_variant() == Variant::RFC4122)
+            .filter(|id| id.to_string() == self.jti)
             .ok_or(Why::Malformed(Syntax::Id))?;
         let digest = Digest::parse(&self.digest).ok_or(Why::Malformed(Syntax::Digest))?;
         let statement = match kind {
