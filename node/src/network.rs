@@ -1,6 +1,7 @@
 //! The port for byte streams (DESIGN §15): listen and connect, in reality TCP; and the policy that says to which
 //! addresses a stranger may make this node connect.
 
+mod callers;
 mod policy;
 mod reach;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+pub(crate) use callers::{Caller, Callers};
 pub use policy::{AddressPolicy, BadNetwork, Cidr, Forbidden, Kind};
 pub use reach::{ConnectError, reach};
 

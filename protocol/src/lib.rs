@@ -17,4 +17,5 @@ pub mod queue;
 pub mod receipt;
 pub mod routing;
 pub mod share;
+pub mod smtp;
 pub mod timestamp;

@@ -133,3 +133,29 @@ pub const SHARE: usize = 2 * 1024 * 1024;
 pub const RETRIEVALS_PER_USER: u32 = 1000;
 /// Retrievals from one origin at once: enough to fill a line, and too few to keep all others out.
 pub const RETRIEVALS_PER_ORIGIN: usize = 4;
+/// One command line of SMTP: RFC 5321 §4.5.3.1.4 asks for 512 octets, a long address and parameters need more.
+pub const SMTP_LINE: usize = 2048;
+/// One line of a message, with its CR LF (RFC 5321 §4.5.3.1.6).
+pub const SMTP_TEXT_LINE: usize = 1000;
+/// Commands of one SMTP session: some fifty transactions of the largest kind.
+pub const SMTP_COMMANDS: u32 = 5000;
+/// Commands that make no sense, before the client is sent away.
+pub const SMTP_BAD_COMMANDS: u32 = 10;
+/// One reply of an SMTP server to our client, with all its lines.
+pub const SMTP_REPLY: usize = 16 * 1024;
+/// SMTP connections in all.
+pub const SMTP_CONNECTIONS: usize = 256;
+/// SMTP connections from one IPv4 address or one IPv6 /64.
+pub const SMTP_CONNECTIONS_PER_ADDRESS: usize = 32;
+/// Memory that all messages which are coming in take together: a few of the largest, thousands of the usual ones.
+pub const SMTP_MEMORY: usize = 4 * MESSAGE;
+/// An SMTP client may be silent for so long (RFC 5321 §4.5.3.2.7).
+pub const SMTP_SILENCE: Duration = Duration::from_secs(5 * 60);
+/// An SMTP session lasts so long at most: the largest message over a slow line.
+pub const SMTP_SESSION: Duration = Duration::from_secs(3600);
+/// Questions to the DNS for one message's SPF, DKIM and DMARC: SPF alone may need ten, and ten more for each of its MX.
+pub const AUTHENTICATION_QUESTIONS: usize = 100;
+/// All of one message's SPF, DKIM and DMARC.
+pub const AUTHENTICATION: Duration = Duration::from_secs(30);
+/// DKIM signatures of one message that are looked at; mailing lists and forwarders each add one.
+pub const SIGNATURES: usize = 8;

@@ -3,11 +3,10 @@
 //! What always holds: one connection can neither delay another's handshake nor outlive its limits; what is over a cap
 //! is closed at once and costs no task.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,7 +22,7 @@ use tower::ServiceExt;
 
 use super::tls::inspect;
 use super::watch::{Paced, Progress, Watched};
-use crate::network::{ByteStream, Listener};
+use crate::network::{ByteStream, Caller, Callers, Listener};
 
 /// The header of one request.
 const HEADER: u32 = 32 * 1024;
@@ -251,40 +250,5 @@ fn builder(limits: &ServingLimits, version: Version) -> auto::Builder<TokioExecu
     match version {
         Version::One => builder.http1_only(),
         Version::Two => builder.http2_only(),
-    }
-}
-
-/// Open connections by where they come from: an IPv4 address, or an IPv6 /64, which one customer has to itself.
-#[derive(Clone, Default)]
-struct Callers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One connection's entry; dropped with it.
-struct Caller(Callers, IpAddr);
-
-impl Callers {
-    fn enter(&self, from: IpAddr, most: usize) -> Option<Caller> {
-        let from = match from.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-            v4 => v4,
-        };
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = callers.entry(from).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Caller(self.clone(), from))
-    }
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        let mut callers = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = callers.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                callers.remove(&self.1);
-            }
-        }
     }
 }
