@@ -1,0 +1,9 @@
+//! Resource Mailboxes on real disks, with real libp2p on loopback and a real DNS server.
+#![allow(clippy::unwrap_used)]
+
+mod destination;
+mod notify;
+mod origin;
+mod people;
+mod rig;
+mod walk;

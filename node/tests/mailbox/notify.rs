@@ -1,0 +1,354 @@
+//! Which notifications are taken, and what a broker learns of them.
+
+use axum::Extension;
+use axum::body::Body;
+use cargomail_node::https::PeerCertificate;
+use cargomail_protocol::address::Address;
+use cargomail_protocol::grip::{self, Digest, NodeKey};
+use cargomail_protocol::ledger::Act;
+use cargomail_protocol::notification::{self as wire, JobState, Notification, Taken};
+use cargomail_protocol::placeholder::Category;
+use cargomail_protocol::share::SharedResource;
+use cargomail_protocol::timestamp::Timestamp;
+use data_encoding::BASE64URL_NOPAD;
+use http::{Request, StatusCode, header};
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::rig::*;
+
+/// What a broker says of a resource that nobody ever gets: its origin does not exist.
+fn of_nowhere(world: &World, recipient: &Address, size: u64) -> Notification {
+    let cid = Digest::of(&size.to_le_bytes()).cid();
+    Notification {
+        origin: locator("mailbox.nowhere.test"),
+        message_id: "<1@foo.test>".to_owned(),
+        sender: alice(),
+        recipient: recipient.clone(),
+        category: Category::parse("general").unwrap(),
+        expires: Timestamp::from_seconds(world.now().plus(24 * HOUR).seconds()),
+        resources: vec![SharedResource::new(cid, size).unwrap()],
+    }
+}
+
+async fn status(broker: &Broker, to: &Node, token: &str, notification: &Notification) -> StatusCode {
+    let body = notification.to_bytes().unwrap();
+    broker.send(to, token, body).await.status()
+}
+
+#[tokio::test]
+async fn the_same_notification_gives_the_same_job_and_needs_a_fresh_token() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let notification = of_nowhere(&world, &bob(), 5);
+    let job = broker.notify(&world, &insurance, &notification).await;
+    assert_eq!(broker.notify(&world, &insurance, &notification).await, job);
+    let other = of_nowhere(&world, &bob(), 6);
+    assert_ne!(broker.notify(&world, &insurance, &other).await, job);
+    let for_carol = of_nowhere(&world, &carol(), 5);
+    assert_ne!(broker.notify(&world, &insurance, &for_carol).await, job);
+    assert_eq!(insurance.count(Act::Notified).await, 3);
+    assert_eq!(insurance.retrievals(&bob()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn t07_a_replayed_token_is_refused_after_a_restart_too() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let notification = of_nowhere(&world, &bob(), 5);
+    let token = broker.token(&world, &insurance.locator(), &notification);
+    assert_eq!(
+        status(&broker, &insurance, &token, &notification).await,
+        StatusCode::ACCEPTED
+    );
+    assert_eq!(
+        status(&broker, &insurance, &token, &notification).await,
+        StatusCode::UNAUTHORIZED
+    );
+    let insurance = world.restart(insurance).await;
+    assert_eq!(
+        status(&broker, &insurance, &token, &notification).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(insurance.count(Act::Notified).await, 1);
+}
+
+#[tokio::test]
+async fn t05_a_token_of_one_key_over_the_channel_of_another_is_refused() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    // Both keys are bound to the broker's name.
+    let second = world.broker("bar.test", 8);
+    let notification = of_nowhere(&world, &bob(), 5);
+    let token = broker.token(&world, &insurance.locator(), &notification);
+    assert_eq!(
+        status(&second, &insurance, &token, &notification).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        status(&broker, &insurance, &token, &notification).await,
+        StatusCode::ACCEPTED
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_valid_certificate_is_refused() {
+    let world = World::new().await;
+    let insurance = world.insurance().await;
+    let key = NodeKey::from_seed(&[7; 32]).unwrap();
+    let bound = world.broker("bar.test", 9);
+    let stranger = Broker { key, id: bound.id };
+    let notification = of_nowhere(&world, &bob(), 5);
+    let token = stranger.token(&world, &insurance.locator(), &notification);
+    assert_eq!(
+        status(&stranger, &insurance, &token, &notification).await,
+        StatusCode::UNAUTHORIZED
+    );
+    // Also one whose certificate claims another name than its token.
+    let broker = world.broker("bar.test", 6);
+    let token = broker.token(&world, &insurance.locator(), &notification);
+    let certificate = PeerCertificate {
+        cn: "_cb.evil.test".to_owned(),
+        ..broker.certificate()
+    };
+    let request = Request::post(wire::PATH)
+        .header(header::AUTHORIZATION, grip::authorization(&token))
+        .header(header::CONTENT_TYPE, wire::MEDIA_TYPE)
+        .body(Body::from(notification.to_bytes().unwrap()));
+    let router = insurance.mailbox.grip_routes();
+    let response = router
+        .clone()
+        .layer(Extension(certificate))
+        .oneshot(request.unwrap())
+        .await;
+    assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
+    // And one who proved no key at all.
+    let bare = Request::post(wire::PATH).body(Body::empty()).unwrap();
+    assert_eq!(
+        router.clone().oneshot(bare).await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+    let bare = Request::get(format!("{}/x", wire::PATH))
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(
+        router.oneshot(bare).await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+    assert!(insurance.acts().await.is_empty());
+}
+
+#[tokio::test]
+async fn t11_a_broker_speaks_for_nobody_of_another_domain() {
+    let world = World::new().await;
+    let (insurance, evil) = (world.insurance().await, world.broker("evil.test", 13));
+    let notification = of_nowhere(&world, &bob(), 5);
+    // Our own library would not issue such a token.
+    let seconds = world.now().seconds();
+    let claims = json!({
+        "iss": evil.id, "aud": insurance.name, "sub": bob(), "jwk": evil.key.public().jwk(),
+        "iat": seconds, "exp": seconds + 3600, "jti": world.stamp().id,
+        "digest": Digest::of(&notification.to_bytes().unwrap()).to_string(),
+    });
+    let part = |value: serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let said = format!(
+        "{}.{}",
+        part(json!({"alg": "EdDSA", "typ": "grip-notify+jwt"})),
+        part(claims)
+    );
+    let token = format!(
+        "{said}.{}",
+        BASE64URL_NOPAD.encode(&evil.key.sign(said.as_bytes()))
+    );
+    assert_eq!(
+        status(&evil, &insurance, &token, &notification).await,
+        StatusCode::FORBIDDEN
+    );
+    // A token for one of its own people does not carry a notification for another.
+    let mallory = Address::parse("mallory@evil.test").unwrap();
+    let token = wire::token(
+        &evil.key,
+        &mallory,
+        &insurance.locator(),
+        Digest::of(&notification.to_bytes().unwrap()),
+        notification.expires,
+        world.stamp(),
+    );
+    assert_eq!(
+        status(&evil, &insurance, &token.unwrap(), &notification).await,
+        StatusCode::FORBIDDEN
+    );
+    // Nor does it make an account here.
+    let own = of_nowhere(&world, &mallory, 5);
+    let token = evil.token(&world, &insurance.locator(), &own);
+    assert_eq!(
+        status(&evil, &insurance, &token, &own).await,
+        StatusCode::FORBIDDEN
+    );
+    assert!(insurance.retrievals(&bob()).await.is_empty());
+}
+
+#[tokio::test]
+async fn t10_token_1_for_another_notification_or_another_mailbox_is_refused() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let (one, other) = (of_nowhere(&world, &bob(), 5), of_nowhere(&world, &bob(), 6));
+    let token = broker.token(&world, &insurance.locator(), &one);
+    assert_eq!(
+        status(&broker, &insurance, &token, &other).await,
+        StatusCode::FORBIDDEN
+    );
+    for elsewhere in [
+        "mailbox.hospital.test",
+        "insurance.test",
+        "mailbox.insurance.test.evil.test",
+    ] {
+        let token = broker.token(&world, &locator(elsewhere), &one);
+        assert_eq!(
+            status(&broker, &insurance, &token, &one).await,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_another_form_is_refused() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let notification = of_nowhere(&world, &bob(), 5);
+    let body = notification.to_bytes().unwrap();
+    let token = || broker.token(&world, &insurance.locator(), &notification);
+    let ask = async |authorization: Vec<String>, media_type: &str, body: Vec<u8>| {
+        let mut request = Request::post(wire::PATH).header(header::CONTENT_TYPE, media_type);
+        for value in authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let response = broker
+            .request(&insurance, request.body(body.into()).unwrap())
+            .await;
+        assert!(octets(response).await.is_empty());
+    };
+    let told = async |authorization: Vec<String>, media_type: &str, body: Vec<u8>| {
+        let mut request = Request::post(wire::PATH).header(header::CONTENT_TYPE, media_type);
+        for value in authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        broker
+            .request(&insurance, request.body(body.into()).unwrap())
+            .await
+            .status()
+    };
+    let good = || vec![grip::authorization(&token())];
+    ask(Vec::new(), "application/json", body.clone()).await;
+    for bad in [
+        Vec::new(),
+        vec![format!("Bearer {}", token())],
+        vec!["GRIP".to_owned()],
+        vec!["GRIP a.b.c".to_owned()],
+        [good(), good()].concat(),
+    ] {
+        assert_eq!(
+            told(bad, "application/json", body.clone()).await,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    assert_eq!(
+        told(good(), "text/plain", body.clone()).await,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    let huge = vec![b' '; 1024 * 1024 + 1];
+    assert_eq!(
+        told(good(), "application/json", huge).await,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    // A token for octets that are no notification.
+    let nonsense = b"{}".to_vec();
+    let speaks = wire::token(
+        &broker.key,
+        &bob(),
+        &insurance.locator(),
+        Digest::of(&nonsense),
+        notification.expires,
+        world.stamp(),
+    );
+    let speaks = vec![grip::authorization(&speaks.unwrap())];
+    assert_eq!(
+        told(speaks, "application/json", nonsense).await,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    assert_eq!(
+        told(good(), "application/json; charset=utf-8", body).await,
+        StatusCode::ACCEPTED
+    );
+}
+
+#[tokio::test]
+async fn q09_what_passes_the_quota_is_refused_before_anything_is_fetched() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    insurance.account(&bob(), Some(1000)).await;
+    let ask = async |size| {
+        let notification = of_nowhere(&world, &bob(), size);
+        let token = broker.token(&world, &insurance.locator(), &notification);
+        status(&broker, &insurance, &token, &notification).await
+    };
+    assert_eq!(ask(1001).await, StatusCode::INSUFFICIENT_STORAGE);
+    // What is on its way counts as if it were here.
+    assert_eq!(ask(600).await, StatusCode::ACCEPTED);
+    assert_eq!(ask(401).await, StatusCode::INSUFFICIENT_STORAGE);
+    assert_eq!(ask(400).await, StatusCode::ACCEPTED);
+    assert_eq!(ask(600).await, StatusCode::ACCEPTED);
+    let request = Request::post("/api/v1/resources").body(Body::from("x"));
+    let response = insurance.ask(&bob(), request.unwrap()).await;
+    assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
+    assert_eq!(insurance.count(Act::Notified).await, 2);
+    // What comes to nothing is free again.
+    for size in [600, 400] {
+        let end = broker
+            .insist(&world, &insurance, &of_nowhere(&world, &bob(), size))
+            .await;
+        assert!(matches!(end, JobState::Failed { .. }), "{end:?}");
+    }
+    assert_eq!(ask(1000).await, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn what_has_expired_is_refused() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let mut notification = of_nowhere(&world, &bob(), 5);
+    notification.expires = Timestamp::from_seconds(world.now().seconds() + 1);
+    let token = broker.token(&world, &insurance.locator(), &notification);
+    world.clock.by(std::time::Duration::from_secs(2));
+    assert_eq!(
+        status(&broker, &insurance, &token, &notification).await,
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test]
+async fn h05_a_broker_learns_nothing_of_the_jobs_of_others() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let notification = of_nowhere(&world, &bob(), 5);
+    let job = broker.notify(&world, &insurance, &notification).await;
+    assert!(!broker.state(&insurance, &job).await.is_final());
+    let ask = async |broker: &Broker, job: &str| {
+        let request = Request::get(format!("{}/{job}", wire::PATH)).body(Body::empty());
+        let response = broker.request(&insurance, request.unwrap()).await;
+        (response.status(), octets(response).await)
+    };
+    let missing = ask(&broker, "0123456789abcdef0123456789abcdef").await;
+    assert_eq!(missing.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&world.broker("foo.test", 10), &job).await, missing);
+    // Nor one with the name of the broker and another key, even a bound one.
+    let second = world.broker("bar.test", 8);
+    assert_eq!(ask(&second, &job).await, missing);
+    // Whose it becomes when it notifies itself.
+    let token = second.token(&world, &insurance.locator(), &notification);
+    let response = second
+        .send(&insurance, &token, notification.to_bytes().unwrap())
+        .await;
+    assert_eq!(Taken::parse(&octets(response).await).unwrap().job, job);
+    assert!(!second.state(&insurance, &job).await.is_final());
+}
