@@ -258,3 +258,22 @@ proptest! {
         drop(Answer::parse_list(&octets, 1));
     }
 }
+
+#[test]
+fn the_specification_shows_the_vectors() {
+    let text = include_str!("../../spec/channel.md");
+    let shown = crate::dag::tests::examples(text);
+    let batch = vectors().batches.into_iter().next().unwrap();
+    assert_eq!(shown, [batch.octets]);
+    for bound in ["4,194,304", "8,388,608", "16,448", "86,400", "8,192"] {
+        assert!(text.contains(bound), "{bound}");
+    }
+    let said = (
+        limits::PLACEHOLDER,
+        limits::BATCH_SIZE,
+        limits::ANSWER,
+        limits::LONGEST_WAIT,
+        limits::TOKEN,
+    );
+    assert_eq!(said, (4_194_304, 8_388_608, 16_448, 86_400, 8_192));
+}

@@ -275,3 +275,12 @@ fn a_missing_repeated_or_swapped_entry_is_found() {
     let cut = entries.get(..3).unwrap();
     assert_eq!(check(cut, &head), Err(LedgerError::Head { found: 3, said: 4 }));
 }
+
+#[test]
+fn the_specification_shows_the_vectors() {
+    let text = include_str!("../../spec/ledger.md");
+    let first = vectors().entries.into_iter().next().unwrap();
+    assert_eq!(crate::dag::tests::examples(text), [first.octets, first.hash]);
+    assert!(text.contains("548,864"));
+    assert_eq!(ENTRY, 548_864);
+}

@@ -280,3 +280,21 @@ proptest! {
         let _ = (Notification::parse(&octets), Taken::parse(&octets), JobState::parse(&octets));
     }
 }
+
+#[test]
+fn the_specification_shows_the_vectors() {
+    let shown: String = include_str!("../../spec/notification.md")
+        .split_whitespace()
+        .collect();
+    let first = vectors().written.into_iter().next().unwrap();
+    assert!(shown.contains(&first.octets));
+    assert!(shown.contains(&first.digest));
+    assert!(shown.contains(&format!("theseare{}octets", first.octets.len())));
+    for state in vectors().states {
+        let name = JobState::parse(state.as_bytes())
+            .map(StateWire::from)
+            .unwrap()
+            .state;
+        assert!(shown.contains(&format!("`{name}`")), "{name}");
+    }
+}

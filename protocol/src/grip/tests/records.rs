@@ -85,3 +85,33 @@ fn what_is_published_is_85_octets_and_is_read_back() {
         assert_eq!(Record::parse(&vector.text), Ok(record));
     }
 }
+
+#[test]
+fn the_specification_shows_the_vectors() {
+    let shown: String = include_str!("../../../spec/grip.md").split_whitespace().collect();
+    let bar = &vectors().keys["bar"];
+    let notify = vectors()
+        .issued
+        .iter()
+        .find(|issued| issued.kind == "notify")
+        .unwrap();
+    let record: String = bar.record.split_whitespace().collect();
+    for text in [
+        &bar.spki,
+        &bar.hash,
+        &notify.header,
+        &notify.payload,
+        &notify.token,
+        &record,
+    ] {
+        assert!(shown.contains(text.as_str()), "{text}");
+    }
+    assert!(shown.contains(&format!("whichhas{}tokens", vectors().cases.len())));
+    for case in &vectors().cases {
+        let name = case.result.rsplit(": ").next().unwrap();
+        assert!(
+            name == "accepted" || shown.contains(&format!("`{name}`")),
+            "{name}"
+        );
+    }
+}
