@@ -52,7 +52,7 @@ fn a_run_that_is_watched_tells_every_point_in_order() {
 }
 
 #[test]
-fn q04_a_process_dies_before_or_after_exactly_the_point_that_was_asked_for() {
+fn a_process_dies_before_or_after_exactly_the_point_that_was_asked_for() {
     let driver = Driver::build().unwrap();
     for point in 1..=6 {
         for moment in [Moment::Before, Moment::After] {

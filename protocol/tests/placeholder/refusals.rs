@@ -308,6 +308,7 @@ fn m02_only_space_and_tab_continue_a_field() {
 }
 
 /// Runs in far less than the second that a stranger may cost us; the rest is for slow machines and debug builds.
+#[allow(clippy::disallowed_methods)] // a test may look at the clock
 fn soon<T>(what: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
     let out = what();
