@@ -4,6 +4,8 @@
 //! may reach. What always holds: a wrong password and an unknown address cost the same time and look the same (THREATS
 //! H07); checks of passwords run a few at a time, so that guessing cannot take the machine's memory.
 
+pub mod door;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -159,3 +159,9 @@ pub const AUTHENTICATION_QUESTIONS: usize = 100;
 pub const AUTHENTICATION: Duration = Duration::from_secs(30);
 /// DKIM signatures of one message that are looked at; mailing lists and forwarders each add one.
 pub const SIGNATURES: usize = 8;
+/// A login or an account in JSON: an address, a password of 1,024 octets with each escaped, and their names.
+pub const LOGIN: usize = 8 * 1024;
+/// Entries of the ledger in one answer.
+pub const LEDGER_PAGE: usize = 500;
+/// Octets of such entries: what comes after that is the next page's.
+pub const LEDGER_PAGE_SIZE: usize = 4 * 1024 * 1024;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cargomail_protocol::address::{Domain, Locator};
+use cargomail_protocol::timestamp::Timestamp;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
@@ -13,6 +14,7 @@ use super::BadValue;
 use super::written::{BrokerSection, Config, Listen, MailboxSection, PeersSection, SmtpSection, UserSection};
 use crate::api::Channel;
 use crate::dns::ResolverOptions;
+use crate::identity::{Certificate, IdentityError};
 use crate::network::{AddressPolicy, Cidr};
 
 /// What a node needs to start. All paths are absolute.
@@ -140,6 +142,38 @@ pub struct StoreSizes {
 }
 
 impl Settings {
+    /// The folder of the embedded store.
+    #[must_use]
+    pub fn store_folder(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    /// The names that the user face's own certificate is for.
+    #[must_use]
+    pub fn user_names(&self) -> Vec<String> {
+        let mut names = vec![self.hostname.to_string(), "localhost".to_owned()];
+        let listened = self.user.listen.ip();
+        let addresses = self.public.iter().copied().chain([listened]);
+        for address in addresses.filter(|address| !address.is_unspecified()) {
+            let name = address.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The certificate of the user face: the configured one, or the node's own, which is made if it is not there yet.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn user_certificate(&self, now: Timestamp) -> Result<Certificate, IdentityError> {
+        match &self.user.certificate {
+            Some((certificate, key)) => Certificate::open(certificate, key),
+            None => Certificate::for_people(&self.data, &self.user_names(), now),
+        }
+    }
+
     pub(super) fn check(config: Config, folder: &Path) -> Result<Self, BadValue> {
         let mailbox = config.mailbox.map(mailbox).transpose()?;
         let broker = config.broker.map(broker).transpose()?;

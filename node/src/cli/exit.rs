@@ -1,0 +1,42 @@
+//! The codes with which the command line ends.
+
+use std::process::ExitCode;
+
+use cargomail_protocol::fault::{Fault, Faulty};
+
+use crate::accounts::AccountError;
+use crate::app::{AppError, ComposeError, ReadError};
+
+/// What stands below every help.
+pub(super) const HELP: &str = "\
+Codes: 0 done, 1 failed, 2 wrong usage, 3 not allowed or not logged in, 4 not there, 5 a check found something wrong, 75 try again later.
+Logs go to standard error; CARGOMAIL_LOG=debug says more.";
+
+/// A check that was asked for found something wrong; what it found is printed already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckFailed(pub String);
+
+/// The code for an error.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(|cause| cause.is::<CheckFailed>()) {
+        return ExitCode::from(5);
+    }
+    let fault = error.chain().find_map(|cause| {
+        fault::<AppError>(cause)
+            .or_else(|| fault::<ComposeError>(cause))
+            .or_else(|| fault::<ReadError>(cause))
+            .or_else(|| fault::<AccountError>(cause))
+    });
+    ExitCode::from(match fault {
+        Some(Fault::Unauthenticated | Fault::Refused | Fault::NoSuchUser) => 3,
+        Some(Fault::NotFound) => 4,
+        Some(Fault::TryLater(_)) => 75,
+        _ => 1,
+    })
+}
+
+fn fault<E: Faulty + 'static>(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
+    cause.downcast_ref::<E>().map(Faulty::fault)
+}

@@ -1,0 +1,127 @@
+//! `cargomail inbox` and `cargomail read`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Everywhere, progress, value};
+use crate::api::Message;
+use crate::app::read::{Shown, on_one_line};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargomail inbox
+  cargomail inbox --sent --limit 5
+  cargomail inbox --json | jq -r .id")]
+pub(super) struct InboxArgs {
+    /// What was sent, instead of what came
+    #[arg(long, conflicts_with = "junk")]
+    sent: bool,
+    /// What came and was not believed
+    #[arg(long)]
+    junk: bool,
+    /// How many
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// Older ones than this message
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+}
+
+impl InboxArgs {
+    pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        let folder = match (self.sent, self.junk) {
+            (true, _) => "sent",
+            (_, true) => "junk",
+            _ => "inbox",
+        };
+        let broker = everywhere.app()?.broker()?;
+        let messages = broker.list(folder, self.after.as_deref(), self.limit).await?;
+        everywhere
+            .out()
+            .many(&messages, &format!("{folder}: no messages"), line)
+    }
+}
+
+fn line(message: &Message) -> String {
+    let whom = match message.folder.as_str() {
+        "sent" => &message.to,
+        _ => &message.from,
+    };
+    let subject = on_one_line(&message.subject);
+    let what = match &message.placeholder {
+        None => String::new(),
+        Some(placeholder) => {
+            let octets = value::octets(placeholder.octets);
+            let place = match &placeholder.destination {
+                Some(destination) => format!("at {destination}"),
+                None => format!("from {}", placeholder.origin),
+            };
+            format!("  [{}, {octets} {place}]", placeholder.category)
+        }
+    };
+    let whom = on_one_line(whom);
+    format!(
+        "{}  {}  {whom}  {subject}{what}\n",
+        message.id,
+        message.since.rfc3339()
+    )
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargomail read 0192f3c1-…
+  cargomail read 0192f3c1-… --wait 10m
+
+`cargomail inbox` shows the names of messages.")]
+pub(super) struct ReadArgs {
+    /// Which message
+    id: String,
+    /// How long to wait for what is still on its way
+    #[arg(long, default_value = "60s", value_parser = value::duration, value_name = "TIME")]
+    wait: Duration,
+}
+
+impl ReadArgs {
+    pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        let app = everywhere.app()?;
+        let opened = app.open(&self.id).await?;
+        let shown = app.show(&opened, self.wait, &progress::bars()).await?;
+        everywhere.out().one(&shown, people)
+    }
+}
+
+fn people(shown: &Shown) -> String {
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text.push_str(&format!("{name:12} {value}\n"));
+        }
+    };
+    field("From", &shown.from);
+    field("To", &shown.to);
+    field("Cc", &shown.cc);
+    field("Subject", &shown.subject);
+    field("Date", shown.date.as_deref().unwrap_or_default());
+    field("Category", shown.category.as_deref().unwrap_or_default());
+    let locator = |locator: &Option<cargomail_protocol::address::Locator>| {
+        locator.as_ref().map(ToString::to_string).unwrap_or_default()
+    };
+    field("Origin", &locator(&shown.origin));
+    field("Destination", &locator(&shown.destination));
+    text.push_str(&format!("\n{}\n", shown.text.trim_end()));
+    if !shown.parts.is_empty() {
+        text.push('\n');
+    }
+    for part in &shown.parts {
+        let name = part.name.as_deref().unwrap_or("-");
+        let size = value::octets(part.size);
+        text.push_str(&format!(
+            "{:>3}  {size:>11}  {}  {name}\n",
+            part.part, part.media_type
+        ));
+    }
+    text
+}
