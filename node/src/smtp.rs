@@ -1,8 +1,17 @@
 //! SMTP, both sides: the server that takes messages, and the client that gives them to the next one (RFC 5321, RFC 2033).
 //!
 //! Not here: what becomes of a message, which whoever implements [`Receiver`] decides; and who may be believed, except
-//! that [`authenticate`] says what SPF, DKIM and DMARC say. What always holds: only CR LF is a line's end, only
+//! that [`Authenticator`] says what SPF, DKIM and DMARC say. What always holds: only CR LF is a line's end, only
 //! CR LF . CR LF ends a message (THREATS S01), and no 250 is said before the receiver has made the message durable.
+
+mod authenticate;
+mod client;
+mod delivery;
+mod dialogue;
+mod dkim;
+mod reply;
+mod server;
+mod tls;
 
 use std::net::SocketAddr;
 
@@ -10,6 +19,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::fault::Fault;
+
+pub use authenticate::{Authentication, Authenticator};
+pub use client::{Client, ClientError, ClientOptions};
+pub use delivery::{Delivery, Said, Unclean};
+pub use dkim::{Dkim, DkimError};
+pub use reply::Broken;
+pub use server::{ServerOptions, SmtpServing, serve};
+pub use tls::server_tls;
 
 /// A message as it came, with its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]

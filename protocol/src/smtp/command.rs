@@ -103,7 +103,10 @@ fn http(text: &str) -> bool {
 
 fn refused(error: &Error, text: &str) -> Bad {
     // A chunk follows, of unknown size.
-    if text.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case("BDAT")) {
+    if text
+        .get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case("BDAT"))
+    {
         return Bad::Last(Reply::new(501, (5, 5, 4), "not the size of a chunk"));
     }
     match error {
