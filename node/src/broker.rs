@@ -1,1 +1,313 @@
-//! broker: not written yet.
+//! The Cargo Broker: takes placeholders for the users of its domain, has their resources sent where each user wishes,
+//! delivers, and sends what its users write (DESIGN §§3, 4, 9, 11 to 13).
+//!
+//! The files are the steps of the walk, in their order:
+//!
+//! | file | step |
+//! |---|---|
+//! | [`send`] | 4: a user's message is queued, one entry for each recipient domain |
+//! | [`transmit`] | 4: a queued message is given to the recipients' broker, by the web channel ([`web`]) or by SMTP |
+//! | [`channel`], [`receive`] | 5: a message comes, by the web channel or by SMTP |
+//! | [`accept`] | 5: it is judged and made durable, once, whichever way and however often it comes |
+//! | [`route`] | 5: the recipient's wishes decide about its resources |
+//! | [`notify`], [`follow`] | 6: a destination is told of them, and asked how far it is |
+//! | [`deliver`], [`inbox`] | 8: it is put into the User Mailbox |
+//! | [`report`] | what failed for good is told to the sender |
+//!
+//! Not here: SMTP and HTTPS themselves, the checks of tokens, resources (a broker never sees one).
+//!
+//! What always holds: nobody is told that a message was accepted before it and its entry are durable; each entry moves by
+//! one commit a step, so a crash between two steps repeats the one and loses nothing; a message that fails costs the
+//! others nothing. A placeholder whose resources no destination takes is not delivered: its sender is told why, and its
+//! recipient is not shown a message that cannot be read.
+//!
+//! Records: `inbound/<id>`, `outbound/<id>`, `queued/<sender>/<id, inverted>`, `seen/<domain>/<hash>/<recipient>`,
+//! `submitted/<sender>/<hash>`, `message/<user>/<id>`, `folder/<user>/<folder>/<id, inverted>`, `preferences/<user>`,
+//! `sent-receipt/<sender>/<entry>/<token>`.
+
+mod accept;
+mod ask;
+mod change;
+mod channel;
+mod deliver;
+mod fields;
+mod follow;
+mod inbound;
+mod inbox;
+mod notify;
+mod outbound;
+mod queue;
+mod receive;
+mod report;
+mod route;
+mod send;
+mod transmit;
+mod user_routes;
+mod web;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cargomail_protocol::address::{Address, Domain};
+use cargomail_protocol::fault::{Fault, Faulty};
+use cargomail_protocol::grip::IssueError;
+use cargomail_protocol::placeholder::{Broken, HeaderError};
+use cargomail_protocol::routing::RoutingError;
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, broadcast};
+use uuid::Uuid;
+
+use crate::accounts::Accounts;
+use crate::api::Channel;
+use crate::clock::{self, Clock, Randomness};
+use crate::dns::Dns;
+use crate::grip::{Signer, Verifier, VerifyError};
+use crate::identity::Identity;
+use crate::ledger::Ledger;
+use crate::network::Cidr;
+use crate::store::{BlockStore, CommitError, RecordStore, StoreError, typed};
+use crate::{https, smtp};
+
+use queue::Queue;
+
+/// Web channel requests whose bodies are held in memory at once.
+const JUDGED_AT_ONCE: usize = 32;
+/// Arrivals that a slow subscriber may be behind before it misses some.
+const ARRIVALS: usize = 256;
+
+/// What an operator decides.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The domain whose users' mail this is.
+    pub domain: Domain,
+    /// How messages travel to other domains when their sender does not say.
+    pub channel: Channel,
+    /// Where mail is delivered.
+    pub deliver: Deliver,
+    /// MTAs in front of this broker, which have authenticated what they pass on.
+    pub trusted: Vec<Cidr>,
+    /// Steps at once, of arriving and of leaving messages each.
+    pub concurrent: usize,
+}
+
+/// Where mail is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deliver {
+    /// Into the User Mailboxes of this node.
+    BuiltIn,
+    /// To a mail store, by LMTP (RFC 2033).
+    Lmtp {
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// What a broker works with.
+pub struct Needs {
+    /// The node's key.
+    pub identity: Identity,
+    /// Where messages and notifications are kept.
+    pub blocks: Arc<dyn BlockStore>,
+    /// Where entries are kept.
+    pub records: Arc<dyn RecordStore>,
+    /// Where receipts are noted.
+    pub ledger: Ledger,
+    /// The users of the domain.
+    pub accounts: Accounts,
+    /// Judges tokens.
+    pub verifier: Verifier,
+    /// Signs tokens.
+    pub signer: Signer,
+    /// The DNS.
+    pub dns: Arc<dyn Dns>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub randomness: Arc<dyn Randomness>,
+    /// An HTTPS client with the certificate of `_cb.<domain>`.
+    pub https: https::Client,
+    /// Gives messages to other mail servers.
+    pub smtp: smtp::Client,
+    /// Signs messages for SMTP.
+    pub dkim: smtp::Dkim,
+    /// Says what SPF, DKIM and DMARC say.
+    pub authenticator: smtp::Authenticator,
+}
+
+/// Why the broker did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else changed the same record.
+    #[error("{0} was changed by somebody else")]
+    Conflict(String),
+    /// A message or a notification that a record refers to is not in the store.
+    #[error("{0} is not in the store")]
+    Missing(Cid),
+    /// The header of a message cannot be read.
+    #[error("the header of the message: {0}")]
+    Header(#[from] HeaderError),
+    /// A placeholder that is refused.
+    #[error("the placeholder: {0}")]
+    Broken(#[from] Broken),
+    /// More Received fields than a message collects on its way.
+    #[error("the message is going in a loop")]
+    Loop,
+    /// The author that From names is not the sender, or From names nobody or several.
+    #[error("the From field does not name the sender as the one author")]
+    Author,
+    /// A message without exactly one Message-ID of the form `<…>`.
+    #[error("the message needs one Message-ID of the form <…>")]
+    MessageId,
+    /// The sender is not of this broker's domain.
+    #[error("{0} is not an address of this domain")]
+    Foreign(Address),
+    /// The envelope names nobody or too many.
+    #[error("a message needs between 1 and {most} recipients", most = cargomail_protocol::limits::SHARE_RECIPIENTS)]
+    Recipients,
+    /// A body of a request that is not what it should be.
+    #[error("{0}")]
+    Request(&'static str),
+    /// A request or a message above its bound.
+    #[error("larger than {0} octets")]
+    TooLarge(usize),
+    /// A token was not believed.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A request without a token.
+    #[error("no token")]
+    NoToken,
+    /// A token could not be issued.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// Preferences that are refused.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// A message could not be signed.
+    #[error("DKIM: {0}")]
+    Dkim(String),
+    /// There is no such thing for this user.
+    #[error("there is no such message")]
+    NotFound,
+    /// Too much at once.
+    #[error("too many requests at once; try again soon")]
+    Busy,
+    /// What SPF, DKIM and DMARC say is not known now.
+    #[error("the sender cannot be authenticated now")]
+    NotNow,
+}
+
+impl Faulty for BrokerError {
+    fn fault(&self) -> Fault {
+        match self {
+            BrokerError::Store(error) => error.fault(),
+            BrokerError::Conflict(_) | BrokerError::Missing(_) | BrokerError::Dkim(_) => Fault::Local,
+            BrokerError::Header(error) => error.fault(),
+            BrokerError::Broken(error) => error.fault(),
+            BrokerError::Loop | BrokerError::Author | BrokerError::Foreign(_) => Fault::Refused,
+            BrokerError::MessageId | BrokerError::Recipients | BrokerError::Request(_) => Fault::Malformed,
+            BrokerError::TooLarge(_) => Fault::TooLarge,
+            BrokerError::Verify(error) => error.fault(),
+            BrokerError::NoToken => Fault::Unauthenticated,
+            BrokerError::Issue(error) => error.fault(),
+            BrokerError::Routing(error) => error.fault(),
+            BrokerError::NotFound => Fault::NotFound,
+            BrokerError::Busy => Fault::TryLater(Duration::from_secs(5)),
+            BrokerError::NotNow => Fault::TryLater(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl From<CommitError> for BrokerError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict(key) => BrokerError::Conflict(key),
+            CommitError::Store(error) => BrokerError::Store(error),
+        }
+    }
+}
+
+/// Octets that a record refers to: a message, a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    cid: Cid,
+    size: u64,
+}
+
+/// The Cargo Broker of a domain.
+pub struct Broker {
+    options: Options,
+    needs: Needs,
+    inbound: Queue,
+    outbound: Queue,
+    judging: Semaphore,
+    arrivals: broadcast::Sender<(Address, Uuid)>,
+}
+
+impl Broker {
+    /// Opens the broker and takes up every entry where it was left. Nothing moves before [`Broker::run`].
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`].
+    pub async fn open(options: Options, needs: Needs) -> Result<Arc<Self>, BrokerError> {
+        let places = options.concurrent.max(1);
+        let broker = Arc::new(Self {
+            inbound: Queue::new(places),
+            outbound: Queue::new(places),
+            judging: Semaphore::new(JUDGED_AT_ONCE),
+            arrivals: broadcast::Sender::new(ARRIVALS),
+            options,
+            needs,
+        });
+        broker.take_up().await?;
+        Ok(broker)
+    }
+
+    fn records(&self) -> &dyn RecordStore {
+        &*self.needs.records
+    }
+
+    fn now(&self) -> cargomail_protocol::timestamp::Timestamp {
+        self.needs.clock.now()
+    }
+
+    /// A fresh name that sorts behind the earlier ones.
+    fn fresh(&self) -> Uuid {
+        clock::uuid(&*self.needs.clock, &*self.needs.randomness)
+    }
+
+    /// For the jitter of a pause.
+    fn random(&self) -> u32 {
+        let mut octets = [0_u8; 4];
+        self.needs.randomness.fill(&mut octets);
+        u32::from_le_bytes(octets)
+    }
+
+    async fn store(&self, octets: Bytes) -> Result<Stored, BrokerError> {
+        let (cid, size) = typed::put_octets(&*self.needs.blocks, octets).await?;
+        Ok(Stored { cid, size })
+    }
+
+    async fn read(&self, stored: &Stored) -> Result<Bytes, BrokerError> {
+        let octets = typed::read_octets(&*self.needs.blocks, &stored.cid, stored.size).await?;
+        octets.ok_or(BrokerError::Missing(stored.cid))
+    }
+}
+
+/// A user as keys name them: local parts that differ only in case are one user, as they are one account.
+fn user(address: &Address) -> String {
+    address.to_string().to_lowercase()
+}
+
+/// An identifier that sorts the other way round: newest first.
+fn inverted(id: Uuid) -> Uuid {
+    Uuid::from_u128(!id.as_u128())
+}

@@ -165,3 +165,9 @@ pub const LOGIN: usize = 8 * 1024;
 pub const LEDGER_PAGE: usize = 500;
 /// Octets of such entries: what comes after that is the next page's.
 pub const LEDGER_PAGE_SIZE: usize = 4 * 1024 * 1024;
+/// How long a broker remembers what it accepted and sent: twice as long as anybody tries to send.
+pub const REMEMBERED: Duration = Duration::from_secs(10 * 24 * 3600);
+/// How often a message may fail by the machine's own fault before it is put aside: an hour of growing pauses.
+pub const STUMBLES: u32 = 10;
+/// How long the body of a web channel request may take: its room in memory is wanted by others.
+pub const BODY: Duration = Duration::from_secs(60);

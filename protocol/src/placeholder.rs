@@ -35,7 +35,7 @@ mod words;
 
 pub use compose::Draft;
 pub use header::{Header, HeaderError, Headers};
-pub use mailbox::{Mailbox, MailboxError, mailboxes};
+pub use mailbox::{Mailbox, MailboxError, author, mailboxes};
 pub use model::{Category, CategoryError, Invalid, Origin, Placeholder};
 pub use parse::{Broken, is_placeholder};
 pub use part::{ContentId, Description, Disposition, Part, ResourceRef, download_name};

@@ -95,8 +95,9 @@ pub(super) fn readable(body: &str) -> Vec<Mailbox> {
         .unwrap_or_default()
 }
 
-/// The one mailbox of a From field; a group names nobody in particular.
-pub(super) fn author(body: &str) -> Option<Mailbox> {
+/// The one mailbox of a From field; a group names nobody in particular, and of several nobody is the author (THREATS S10).
+#[must_use]
+pub fn author(body: &str) -> Option<Mailbox> {
     match mailboxes(body).ok()?.as_slice() {
         [author] if !has_group(body) => Some(author.clone()),
         _ => None,

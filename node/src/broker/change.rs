@@ -1,0 +1,103 @@
+//! What one step changes: conditions, records, entries of the ledger, and who is to be woken once it is durable.
+
+use cargomail_protocol::address::Address;
+use cargomail_protocol::ledger::Event;
+use cargomail_protocol::timestamp::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Broker;
+use crate::store::{CommitError, Cond, Op, Version, typed};
+
+/// A change that is made whole or not at all.
+#[derive(Default)]
+pub(super) struct Change {
+    when: Vec<Cond>,
+    then: Vec<Op>,
+    events: Vec<Event>,
+    inbound: Vec<(Uuid, String, Timestamp)>,
+    outbound: Vec<(Uuid, String, Timestamp)>,
+    arrived: Vec<(Address, Uuid)>,
+}
+
+impl Change {
+    /// Only if there is no such record.
+    pub(super) fn absent(&mut self, key: String) {
+        self.when.push(Cond::Absent(key));
+    }
+
+    /// Only if the record still has this version.
+    pub(super) fn unchanged(&mut self, key: String, version: Version) {
+        self.when.push(Cond::Is(key, version));
+    }
+
+    /// Writes a record.
+    pub(super) fn put<T: Serialize>(&mut self, key: String, value: &T) {
+        self.then.push(Op::Put(key, typed::encode(value)));
+    }
+
+    /// Removes a record.
+    pub(super) fn delete(&mut self, key: String) {
+        self.then.push(Op::Delete(key));
+    }
+
+    /// Notes something in the ledger.
+    pub(super) fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Lets an arriving entry wait until then.
+    pub(super) fn wake_inbound(&mut self, id: Uuid, lane: String, due: Timestamp) {
+        self.inbound.push((id, lane, due));
+    }
+
+    /// Lets a leaving entry wait until then.
+    pub(super) fn wake_outbound(&mut self, id: Uuid, lane: String, due: Timestamp) {
+        self.outbound.push((id, lane, due));
+    }
+
+    /// Tells the user's programs of a new message.
+    pub(super) fn arrived(&mut self, whose: Address, id: Uuid) {
+        self.arrived.push((whose, id));
+    }
+
+    /// Whether nothing would be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.then.is_empty() && self.events.is_empty()
+    }
+
+    /// This change and another, as one.
+    pub(super) fn and(&mut self, mut other: Change) {
+        self.when.append(&mut other.when);
+        self.then.append(&mut other.then);
+        self.events.append(&mut other.events);
+        self.inbound.append(&mut other.inbound);
+        self.outbound.append(&mut other.outbound);
+        self.arrived.append(&mut other.arrived);
+    }
+}
+
+impl Broker {
+    /// Makes the change, durably, then wakes whom it concerns.
+    pub(super) async fn commit(&self, change: Change) -> Result<(), CommitError> {
+        if change.events.is_empty() {
+            self.records().commit(change.when, change.then).await?;
+        } else {
+            self.needs
+                .ledger
+                .commit(change.when, change.then, change.events)
+                .await?;
+        }
+        for (id, lane, due) in change.inbound {
+            self.inbound.put(id, &lane, due);
+        }
+        for (id, lane, due) in change.outbound {
+            self.outbound.put(id, &lane, due);
+        }
+        for arrived in change.arrived {
+            // Nobody listening is no error.
+            let _ = self.arrivals.send(arrived);
+        }
+        Ok(())
+    }
+}

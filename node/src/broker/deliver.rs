@@ -1,0 +1,115 @@
+//! Step 8: the message goes into the User Mailbox, with the destination of its resources if it has any.
+//!
+//! What always holds: with the built-in User Mailbox the message and the entry's next state are one commit, so it is delivered
+//! exactly once; by LMTP it is delivered again only when the machine fails between the store's 250 and that commit.
+
+use bytes::Bytes;
+use cargomail_protocol::limits;
+use cargomail_protocol::placeholder::surgery;
+use cargomail_protocol::queue::Next;
+use uuid::Uuid;
+
+use super::change::Change;
+use super::inbound::{End, Inbound, State, Wishes};
+use super::queue::Touch;
+use super::work::After;
+use super::{Broker, BrokerError, Deliver};
+use crate::smtp::{Delivery, Said};
+
+/// What the mail store behind LMTP said.
+enum Taken {
+    Yes,
+    Refused((u16, u16), String),
+    Later(String),
+}
+
+impl Broker {
+    pub(super) async fn deliver(
+        &self,
+        id: Uuid,
+        version: u64,
+        mut entry: Inbound,
+    ) -> Result<After, BrokerError> {
+        let choice = entry.wishes.as_ref().filter(|_| entry.job.is_some()).and_then(Wishes::choice);
+        let destination = choice.map(|choice| choice.locator.clone());
+        let message = self.read(&entry.message).await?;
+        let mut change = Change::default();
+        match &self.options.deliver {
+            _ if entry.delivered.is_some() => {
+                self.redirect(&entry, choice.cloned(), &mut change).await?;
+            }
+            Deliver::BuiltIn => {
+                let message = match &destination {
+                    Some(locator) => surgery::with_destination(&message, locator)?.into(),
+                    None => message,
+                };
+                let decided_by = choice.map(|choice| choice.decided_by);
+                let (folder, whose) = (entry.folder, entry.recipient.clone());
+                let kept = self.keep(&whose, folder, message, decided_by, &mut change).await?;
+                entry.delivered = Some(kept);
+            }
+            // A mail store's copy cannot be rewritten: it names the first destination that took it.
+            Deliver::Lmtp { host, port } => {
+                let message = match &destination {
+                    Some(locator) => surgery::with_destination(&message, locator)?.into(),
+                    None => message,
+                };
+                match self.hand_over(host, *port, &entry, message).await {
+                    Taken::Yes => entry.delivered = Some(id),
+                    Taken::Refused(status, why) => {
+                        return self.refuse(id, version, entry, status, &why).await;
+                    }
+                    Taken::Later(why) => return self.hand_over_later(id, version, entry, why).await,
+                }
+            }
+        }
+        tracing::info!(message = %entry.message_id, step = "deliver", recipient = %entry.recipient,
+            folder = entry.folder.name(), destination = destination.as_ref().map(tracing::field::display),
+            "delivered");
+        match (&entry.wishes, &entry.job) {
+            (Some(wishes), Some(_)) => {
+                let end = wishes.expires;
+                self.begin_to_follow(&mut entry, end);
+            }
+            _ => entry.state = State::Done(End::Delivered),
+        }
+        self.move_on(id, version, entry, change, Touch::Nothing).await
+    }
+
+    async fn hand_over(&self, host: &str, port: u16, entry: &Inbound, message: Bytes) -> Taken {
+        let delivery = Delivery {
+            sender: entry.sender.clone(),
+            recipients: vec![entry.recipient.clone()],
+            message,
+        };
+        let said = Box::pin(self.needs.smtp.lmtp(host, port, &delivery)).await;
+        match said.map(|said| said.into_iter().next()) {
+            Ok(Some(Said::Accepted)) => Taken::Yes,
+            Ok(Some(Said::Refused { status, text })) => Taken::Refused(status.parts(), text),
+            Ok(Some(Said::Later { text })) => Taken::Later(text),
+            Ok(None) => Taken::Later("no answer for the recipient".to_owned()),
+            Err(error) => Taken::Later(error.to_string()),
+        }
+    }
+
+    async fn hand_over_later(
+        &self,
+        id: Uuid,
+        version: u64,
+        mut entry: Inbound,
+        why: String,
+    ) -> Result<After, BrokerError> {
+        match entry.tries.failed(self.now(), None, self.random()) {
+            Next::At(due) => {
+                tracing::warn!(message = %entry.message_id, step = "deliver", recipient = %entry.recipient, why,
+                    failed = entry.tries.failed, %due, "the mail store did not take it yet");
+                self.move_on(id, version, entry, Change::default(), Touch::Nothing).await
+            }
+            Next::GiveUp => {
+                let days = limits::SENDING.as_secs() / 86_400;
+                let why = format!("the recipient's mail store did not take it for {days} days: {why}");
+                self.refuse(id, version, entry, (4, 7), &why).await
+            }
+        }
+    }
+}
