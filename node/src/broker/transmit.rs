@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::channel;
-use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::limits;
 use cargomail_protocol::queue::Next;
@@ -123,8 +122,13 @@ impl Broker {
         };
         let said = match Box::pin(self.needs.smtp.send(&entry.domain, &delivery)).await {
             Ok(said) => said,
-            Err(error) if error.fault().is_temporary() => return Ok(Tried::Away(error.to_string())),
-            Err(error) => return Ok(Tried::Never((4, 4), error.to_string())),
+            Err(error) => {
+                let text = error.to_string();
+                return Ok(match error.status() {
+                    None => Tried::Away(text),
+                    Some(status) => Tried::Never(status.parts(), text),
+                });
+            }
         };
         let given = said.into_iter().map(|said| match said {
             Said::Accepted => Given::Accepted,
