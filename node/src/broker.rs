@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cargomail_protocol::address::{Address, Domain};
+use cargomail_protocol::channel::ChannelError;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::IssueError;
 use cargomail_protocol::placeholder::{Broken, HeaderError};
@@ -178,6 +179,9 @@ pub enum BrokerError {
     /// A request or a message above its bound.
     #[error("larger than {0} octets")]
     TooLarge(usize),
+    /// A batch that is refused.
+    #[error(transparent)]
+    Batch(#[from] ChannelError),
     /// A token was not believed.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -214,6 +218,7 @@ impl Faulty for BrokerError {
             BrokerError::Loop | BrokerError::Author | BrokerError::Foreign(_) => Fault::Refused,
             BrokerError::MessageId | BrokerError::Recipients | BrokerError::Request(_) => Fault::Malformed,
             BrokerError::TooLarge(_) => Fault::TooLarge,
+            BrokerError::Batch(error) => error.fault(),
             BrokerError::Verify(error) => error.fault(),
             BrokerError::NoToken => Fault::Unauthenticated,
             BrokerError::Issue(error) => error.fault(),

@@ -45,8 +45,7 @@ impl Broker {
             }
             channel::BATCH_TYPE => {
                 let octets = prompt(body, limits::BATCH_SIZE).await?;
-                let batch =
-                    Batch::parse(&octets).map_err(|_| BrokerError::Request("the batch is malformed"))?;
+                let batch = Batch::parse(&octets)?;
                 drop(octets);
                 let mut answers = Vec::with_capacity(batch.parcels().len());
                 for parcel in batch.into_parcels() {

@@ -6,9 +6,9 @@ use cargomail_protocol::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Broker, BrokerError, Stored, inverted, user};
+use super::{Broker, Stored, inverted, user};
 use crate::api::{Channel, Delivery, Queued};
-use crate::store::typed;
+use crate::store::{StoreError, typed};
 
 /// Where entries stand: `outbound/<id>` → [`Outbound`].
 pub(super) const OUTBOUND: &str = "outbound/";
@@ -110,8 +110,8 @@ impl Broker {
     /// How far sent messages are, newest first: those of one user, or of everybody.
     ///
     /// # Errors
-    /// [`BrokerError::Store`].
-    pub async fn queue_of(&self, whose: Option<&Address>) -> Result<Vec<Queued>, BrokerError> {
+    /// [`StoreError`].
+    pub async fn queue_of(&self, whose: Option<&Address>) -> Result<Vec<Queued>, StoreError> {
         let ids = match whose {
             Some(address) => {
                 let prefix = format!("{QUEUED}{}/", user(address));
@@ -133,7 +133,7 @@ impl Broker {
         Ok(views)
     }
 
-    async fn newest_outbound(&self) -> Result<Vec<Uuid>, BrokerError> {
+    async fn newest_outbound(&self) -> Result<Vec<Uuid>, StoreError> {
         let mut newest = std::collections::VecDeque::new();
         let mut after: Option<String> = None;
         loop {

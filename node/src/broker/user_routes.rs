@@ -140,7 +140,8 @@ async fn queue(
     State(broker): State<Arc<Broker>>,
     Extension(Caller(caller)): Extension<Caller>,
 ) -> Response {
-    answer(broker.queue_of(Some(&caller)).await.map(Json))
+    let queued = broker.queue_of(Some(&caller)).await;
+    answer(queued.map(Json).map_err(BrokerError::from))
 }
 
 /// Server-sent events: `message`, with the JSON of [`crate::api::Message`], for each that came or changed; `missed`, when

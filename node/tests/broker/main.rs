@@ -1,0 +1,10 @@
+//! The Cargo Broker on real parts: DNS, mutual TLS, SMTP and disk on loopback; alice at foo.test, bob and carol at bar.test.
+#![allow(clippy::unwrap_used)]
+
+mod channel;
+mod queue;
+mod report;
+mod rig;
+mod route;
+mod send;
+mod smtp;

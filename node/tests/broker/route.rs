@@ -1,0 +1,230 @@
+//! Where resources go: by category and wish, to the next choice when one refuses, and what the User Mailbox shows of it.
+
+use std::time::Duration;
+
+use cargomail_node::api::{Channel, Delivery};
+use cargomail_protocol::notification::{JobState, Reason};
+use cargomail_protocol::routing::Decision;
+
+use crate::rig::{Agent, Letter, Node, Says, Setting, World, until};
+
+const BOTH: &str = r#"{"rules":[{"category":"healthcare","locator":"mailbox.insurance.test"}],
+    "default":["mailbox.bar.test"]}"#;
+
+async fn nodes(world: &World) -> (Node, Node) {
+    let web = || Setting {
+        channel: Channel::Web,
+        ..Setting::default()
+    };
+    let foo = Node::start(world, "foo.test", web()).await;
+    (foo, Node::start(world, "bar.test", web()).await)
+}
+
+#[tokio::test]
+async fn a_placeholder_goes_from_alice_to_bob_and_its_content_where_bob_wishes() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let insurance = Agent::start(
+        &world,
+        "mailbox.insurance.test",
+        Says::Takes(JobState::Retrieving { bytes: 1, of: 2 }),
+    )
+    .await;
+    let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    bob.wishes(BOTH).await;
+    let health = Letter::new("1");
+    let queued = alice.send(&health.bytes(), &[&["bob@bar.test"]]).await;
+    assert_eq!(queued.len(), 1);
+    assert_eq!(queued[0].delivery, Delivery::Waiting);
+    let personal = Letter {
+        category: "personal".to_owned(),
+        ..Letter::new("2")
+    };
+    alice.send(&personal.bytes(), &[&["bob@bar.test"]]).await;
+
+    // step 8 does not wait for step 7: the insurance is still retrieving
+    let inbox = bob.holds("inbox", 2).await;
+    let find = |id: &str| inbox.iter().find(|message| message.message_id == id).unwrap();
+    let said = find(&health.id).placeholder.clone().unwrap();
+    assert_eq!(said.destination.unwrap().as_str(), "mailbox.insurance.test");
+    assert_eq!(said.decided_by, Some(Decision::Rule(0)));
+    assert_eq!((said.resources, said.octets), (1, health.size));
+    let said = find(&personal.id).placeholder.clone().unwrap();
+    assert_eq!(said.destination.unwrap().as_str(), "mailbox.bar.test");
+    assert_eq!(said.decided_by, Some(Decision::Default(0)));
+
+    let told = insurance.told();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].sender.to_string(), "alice@foo.test");
+    assert_eq!(told[0].recipient.to_string(), "bob@bar.test");
+    assert_eq!(told[0].origin.as_str(), "mailbox.hospital.test");
+    assert_eq!(told[0].message_id, health.id);
+    assert_eq!(told[0].expires.seconds(), health.expires.seconds());
+    assert_eq!(own.told().len(), 1);
+
+    // alice knows, with bar.test's signature in her node's ledger
+    let sent = alice.sent().await;
+    assert!(sent.iter().all(|entry| entry.delivery == Delivery::Accepted), "{sent:?}");
+    assert_eq!(alice.list("sent").await.len(), 2);
+    let mut receipts = 0;
+    foo.ledger
+        .verify(|entry| receipts += usize::from(entry.event.message_id == health.id))
+        .await
+        .unwrap();
+    assert_eq!(receipts, 1);
+    insurance.says(Says::Takes(JobState::Stored));
+    until("the insurance is asked until it has everything", async || {
+        (insurance.asked() > 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_next_choice_is_asked_when_one_refuses() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(403)).await;
+    let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    bob.wishes(BOTH).await;
+    for (number, status) in [401, 403, 404, 413, 422, 507].into_iter().enumerate() {
+        insurance.says(Says::Status(status));
+        let letter = Letter::new(&number.to_string());
+        alice.send(&letter.bytes(), &[&["bob@bar.test"]]).await;
+        let inbox = bob.holds("inbox", number + 1).await;
+        let said = inbox[0].placeholder.clone().unwrap();
+        assert_eq!(said.destination.unwrap().as_str(), "mailbox.bar.test", "{status}");
+        assert_eq!(said.decided_by, Some(Decision::Default(0)));
+        assert_eq!(insurance.told().len(), number + 1, "asked once, not again");
+    }
+    assert_eq!(own.told().len(), 6);
+    assert!(alice.list("inbox").await.is_empty(), "nothing to report");
+}
+
+#[tokio::test]
+async fn a_busy_destination_is_asked_again_with_the_same_octets() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(503)).await;
+    bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
+    alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
+    until("it is asked", async || (!insurance.told().is_empty()).then_some(())).await;
+    assert!(bob.list("inbox").await.is_empty());
+    insurance.says(Says::Takes(JobState::Stored));
+    bob.holds("inbox", 1).await;
+    let octets = insurance.octets();
+    assert!(octets.len() > 1 && octets.iter().all(|other| *other == octets[0]));
+}
+
+#[tokio::test]
+async fn a_destination_that_changes_its_mind_is_replaced_in_the_delivered_message() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let refused = JobState::Refused {
+        reason: Reason::OverQuota,
+    };
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Takes(refused)).await;
+    let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    bob.wishes(BOTH).await;
+    alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
+    let message = until("the header names the next choice", async || {
+        let inbox = bob.list("inbox").await;
+        let message = inbox.into_iter().next()?;
+        let destination = message.placeholder.as_ref()?.destination.clone()?;
+        (destination.as_str() == "mailbox.bar.test").then_some(message)
+    })
+    .await;
+    let raw = bob.raw(&message.id).await;
+    assert_eq!(raw.matches("X-Destination-Resource-Mailbox-URL").count(), 1);
+    assert_eq!(bob.list("inbox").await.len(), 1, "one message, not two");
+    assert_eq!((insurance.told().len(), own.told().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_sender_is_told_when_the_origin_does_not_give_what_it_promised() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let failed = JobState::Failed {
+        reason: Reason::Unverifiable,
+    };
+    let _agent = Agent::start(&world, "mailbox.bar.test", Says::Takes(failed)).await;
+    bob.wishes(BOTH).await;
+    alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
+    let inbox = alice.holds("inbox", 1).await;
+    let report = alice.raw(&inbox[0].id).await;
+    assert!(report.contains("Final-Recipient: rfc822; bob@bar.test\r\nAction: failed\r\nStatus: 5.6.0"), "{report}");
+    assert_eq!(bob.list("inbox").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_entry_goes_on_where_it_was_after_a_restart() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(503)).await;
+    {
+        let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+        bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
+        alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
+        until("it is asked", async || (!insurance.told().is_empty()).then_some(())).await;
+    }
+    let bar = bar.stop().await;
+    insurance.says(Says::Takes(JobState::Stored));
+    let bar = bar.start(&world).await;
+    let bob = bar.user("bob").await;
+    let inbox = bob.holds("inbox", 1).await;
+    assert!(inbox[0].placeholder.as_ref().unwrap().destination.is_some());
+}
+
+#[tokio::test]
+async fn d04_a_destination_at_an_address_that_is_not_allowed_counts_as_refusing() {
+    let world = World::new().await;
+    let (foo, bar) = nodes(&world).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    let metadata = std::net::Ipv4Addr::new(169, 254, 169, 254);
+    world.publish("inside.test", cargomail_node::dns::Record::Address(metadata.into()));
+    world.publish(
+        "_grip-notify._tcp.mailbox.insurance.test",
+        cargomail_node::dns::Record::Srv(cargomail_node::dns::Srv {
+            priority: 0,
+            weight: 0,
+            host: "inside.test".to_owned(),
+            port: 443,
+        }),
+    );
+    bob.wishes(BOTH).await;
+    alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
+    bob.holds("inbox", 1).await;
+    assert_eq!(own.told().len(), 1);
+}
+
+#[tokio::test]
+async fn wishes_are_checked_and_are_each_users_own() {
+    use http::{Method, StatusCode};
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let (bob, carol) = (bar.user("bob").await, bar.user("carol").await);
+    bob.wishes(BOTH).await;
+    let path = "/api/v1/preferences";
+    let (_, theirs) = carol.ask(Method::GET, path, axum::body::Body::empty()).await;
+    assert_eq!(theirs, r#"{"rules":[],"default":[]}"#);
+    for bad in [
+        "",
+        "[]",
+        r#"{"rules":[],"defaults":[]}"#,
+        r#"{"default":["http://x"]}"#,
+    ] {
+        let (status, _) = bob.ask(Method::PUT, path, bad.to_owned()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
+    }
+    let many = format!(r#"{{"default":[{}"m.bar.test"]}}"#, r#""m.bar.test","#.repeat(100));
+    let (status, _) = bob.ask(Method::PUT, path, many).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    let quick = tokio::time::timeout(Duration::from_secs(10), bob.ask(Method::GET, path, axum::body::Body::empty()));
+    let (_, kept) = quick.await.unwrap();
+    assert!(std::str::from_utf8(&kept).unwrap().contains("insurance"));
+}

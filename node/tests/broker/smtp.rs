@@ -1,0 +1,210 @@
+//! What comes by SMTP: no relay, no belief without proof, and once with the web channel together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cargomail_node::api::Channel;
+use cargomail_node::network::{AddressPolicy, Tcp};
+use cargomail_node::smtp::{Client, ClientOptions, Delivery, Dkim, Mail, Receiver, Said};
+use cargomail_protocol::address::Address;
+use cargomail_protocol::fault::Fault;
+use cargomail_protocol::notification::JobState;
+
+use crate::rig::{Agent, Letter, Node, Says, Setting, World, address, domain, note};
+
+fn client(world: &World) -> Client {
+    let options = ClientOptions {
+        helo: "host.test".to_owned(),
+        port: 25,
+        policy: AddressPolicy::allowing_loopback(),
+        smart_host: None,
+    };
+    Client::new(Arc::new(Tcp), world.dns.clone(), options)
+}
+
+async fn give(world: &World, bar: &Node, from: Option<&str>, message: &[u8], to: &[&str]) -> Vec<Said> {
+    let delivery = Delivery {
+        sender: from.map(address),
+        recipients: to.iter().map(|to| address(to)).collect(),
+        message: message.to_vec().into(),
+    };
+    client(world)
+        .smtp("127.0.0.1", bar.smtp.port(), &delivery)
+        .await
+        .unwrap()
+}
+
+fn signed(key: &cargomail_node::identity::Identity, message: &[u8]) -> Vec<u8> {
+    Dkim::new(key, domain("foo.test"), "cargomail").sign(message).unwrap()
+}
+
+#[tokio::test]
+async fn s04_mail_for_other_domains_and_unknown_users_is_refused() {
+    let world = World::new().await;
+    let trusting = Setting {
+        trusted: vec!["127.0.0.1"],
+        ..Setting::default()
+    };
+    let bar = Node::start(&world, "bar.test", trusting).await;
+    bar.user("bob").await;
+    let client: SocketAddr = "192.0.2.1:25".parse().unwrap();
+    let ask = async |to: &str| bar.broker.recipient(client, None, &address(to)).await;
+    assert_eq!(ask("bob@bar.test").await, Ok(()));
+    assert_eq!(ask("alice@foo.test").await, Err(Fault::Refused));
+    assert_eq!(ask("bob@mail.bar.test").await, Err(Fault::Refused));
+    assert_eq!(ask("nobody@bar.test").await, Err(Fault::NoSuchUser));
+    assert_eq!(Fault::Refused.smtp().code, 550);
+    assert_eq!(Fault::Refused.smtp().enhanced, (5, 7, 1));
+    assert_eq!(Fault::NoSuchUser.smtp().enhanced, (5, 1, 1));
+    // not even for those who may vouch for what they bring
+    let message = note("alice@foo.test", "carol@baz.test", "1");
+    let said = give(
+        &world,
+        &bar,
+        Some("alice@foo.test"),
+        &message,
+        &["carol@baz.test", "nobody@bar.test"],
+    )
+    .await;
+    assert!(matches!(&said[0], Said::Refused { status, .. } if status.parts() == (7, 1)));
+    assert!(matches!(&said[1], Said::Refused { status, .. } if status.parts() == (1, 1)));
+}
+
+#[tokio::test]
+async fn a_placeholder_whose_author_is_not_proved_is_not_acted_on() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let bob = bar.user("bob").await;
+    let agent = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    bob.wishes(r#"{"default":["mailbox.bar.test"]}"#).await;
+    let letter = Letter::new("1").bytes();
+    let said = give(&world, &bar, Some("alice@foo.test"), &letter, &["bob@bar.test"]).await;
+    assert!(matches!(said[0], Said::Accepted));
+    let junk = bob.holds("junk", 1).await;
+    assert_eq!(junk[0].placeholder.as_ref().unwrap().destination, None);
+    assert!(agent.told().is_empty() && bob.list("inbox").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_signed_placeholder_and_one_from_a_trusted_mta_are_acted_on() {
+    let world = World::new().await;
+    let foo = Node::start(&world, "foo.test", Setting::default()).await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let relayed = Setting {
+        trusted: vec!["127.0.0.0/8"],
+        ..Setting::default()
+    };
+    let baz = Node::start(&world, "baz.test", relayed).await;
+    let agent = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    let (bob, carol) = (bar.user("bob").await, baz.user("carol").await);
+    for user in [&bob, &carol] {
+        user.wishes(r#"{"default":["mailbox.bar.test"]}"#).await;
+    }
+    let letter = Letter::new("1").bytes();
+    let from = Some("alice@foo.test");
+    give(&world, &bar, from, &signed(&foo.key, &letter), &["bob@bar.test"]).await;
+    give(&world, &baz, from, &letter, &["carol@baz.test"]).await;
+    for user in [&bob, &carol] {
+        let inbox = user.holds("inbox", 1).await;
+        assert!(inbox[0].placeholder.as_ref().unwrap().destination.is_some());
+    }
+    assert_eq!(agent.told().len(), 2);
+}
+
+#[tokio::test]
+async fn q03_the_same_message_by_both_channels_is_delivered_once() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let foo = Node::start(
+        &world,
+        "foo.test",
+        Setting {
+            smtp_port: bar.smtp.port(),
+            ..Setting::default()
+        },
+    )
+    .await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let message = note("alice@foo.test", "bob@bar.test", "1");
+    let to: &[&[&str]] = &[&["bob@bar.test"]];
+    for channel in [Channel::Smtp, Channel::Web] {
+        // the second time with one recipient more, so that it is another request
+        let to: &[&[&str]] = if channel == Channel::Smtp {
+            to
+        } else {
+            &[&["bob@bar.test", "nobody@bar.test"]]
+        };
+        alice.try_send(&message, to, Some(channel)).await;
+        alice.sent().await;
+    }
+    let last = note("alice@foo.test", "bob@bar.test", "2");
+    alice.send(&last, to).await;
+    let inbox = bob.holds("inbox", 2).await;
+    assert_eq!(inbox[0].message_id, "<2@foo.test>");
+    assert_eq!(inbox[1].message_id, "<1@foo.test>");
+}
+
+#[tokio::test]
+async fn nobody_can_occupy_the_place_of_somebody_elses_message() {
+    let world = World::new().await;
+    let foo = Node::start(&world, "foo.test", Setting::default()).await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    // eve knows the Message-ID before bob has the message
+    let text = String::from_utf8(note("alice@foo.test", "bob@bar.test", "1")).unwrap();
+    let forged = text.replace("At noon.", "Never.");
+    for _ in 0..2 {
+        give(&world, &bar, Some("eve@evil.test"), forged.as_bytes(), &["bob@bar.test"]).await;
+    }
+    bob.holds("inbox", 1).await;
+    alice.send(text.as_bytes(), &[&["bob@bar.test"]]).await;
+    let inbox = bob.holds("inbox", 2).await;
+    assert!(bob.raw(&inbox[0].id).await.contains("At noon."));
+}
+
+#[tokio::test]
+async fn s09_s10_null_senders_are_taken_and_two_authors_are_junk() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let bob = bar.user("bob").await;
+    let report = note("postmaster@foo.test", "bob@bar.test", "1");
+    give(&world, &bar, None, &report, &["bob@bar.test"]).await;
+    bob.holds("inbox", 1).await;
+    let text = String::from_utf8(note("alice@foo.test", "bob@bar.test", "2")).unwrap();
+    let twice = format!("From: ceo@bar.test\r\n{text}");
+    give(&world, &bar, Some("alice@foo.test"), twice.as_bytes(), &["bob@bar.test"]).await;
+    bob.holds("junk", 1).await;
+    // a placeholder with resources for a recipient without wishes, from nobody in particular: nobody is told
+    let letter = Letter::new("3").bytes();
+    give(&world, &bar, Some("victim@foo.test"), &letter, &["bob@bar.test"]).await;
+    bob.holds("junk", 2).await;
+    assert!(bar.broker.queue_of(None).await.unwrap().is_empty(), "no backscatter");
+}
+
+#[tokio::test]
+async fn a_recipient_that_is_gone_since_rcpt_is_not_lost_silently() {
+    let world = World::new().await;
+    let trusting = Setting {
+        trusted: vec!["127.0.0.1"],
+        ..Setting::default()
+    };
+    let bar = Node::start(&world, "bar.test", trusting).await;
+    let bob = bar.user("bob").await;
+    let recipients: Vec<Address> = vec![address("bob@bar.test"), address("gone@bar.test")];
+    let mail = Mail {
+        client: "127.0.0.1:25".parse().unwrap(),
+        helo: "mx.foo.test".to_owned(),
+        tls: false,
+        sender: Some(address("alice@foo.test")),
+        recipients,
+        message: note("alice@foo.test", "bob@bar.test", "1").into(),
+    };
+    let again = bar.broker.message(mail.clone()).await.unwrap_err();
+    assert!(again.is_temporary(), "the client comes back and is told at RCPT");
+    let only = Mail {
+        recipients: vec![address("bob@bar.test")],
+        ..mail
+    };
+    assert_eq!(bar.broker.message(only).await, Ok(()));
+    bob.holds("inbox", 1).await;
+}
