@@ -94,27 +94,36 @@ impl Authenticator {
         let answers = Answers::new(self.dns.as_ref());
         let sender = mail.sender.as_ref().map(Address::to_string).unwrap_or_default();
         let ip = mail.client.ip().to_canonical();
-        let ask_spf = || SpfParameters::verify_mail_from(ip, &mail.helo, &self.host, &sender);
-        let spf = answers
-            .settle(|| self.judge.verify_spf(answers.parameters(ask_spf())))
-            .await;
-        let dkim = answers
-            .settle(|| self.judge.verify_dkim(answers.parameters(&message)))
-            .await;
+        let spf = loop {
+            let asked = SpfParameters::verify_mail_from(ip, &mail.helo, &self.host, &sender);
+            let spf = self.judge.verify_spf(answers.parameters(asked)).await;
+            if answers.complete().await {
+                break spf;
+            }
+        };
+        let dkim = loop {
+            let dkim = self.judge.verify_dkim(answers.parameters(&message)).await;
+            if answers.complete().await {
+                break dkim;
+            }
+        };
         let envelope = mail
             .sender
             .as_ref()
             .map_or(mail.helo.as_str(), |sender| sender.domain().as_str());
-        let ask_dmarc = || DmarcParameters {
-            message: &message,
-            dkim_output: &dkim,
-            dkim2_output: None,
-            rfc5321_mail_from_domain: envelope,
-            spf_output: &spf,
+        let dmarc = loop {
+            let asked = DmarcParameters {
+                message: &message,
+                dkim_output: &dkim,
+                dkim2_output: None,
+                rfc5321_mail_from_domain: envelope,
+                spf_output: &spf,
+            };
+            let dmarc = self.judge.verify_dmarc(answers.parameters(asked)).await;
+            if answers.complete().await {
+                break dmarc;
+            }
         };
-        let dmarc = answers
-            .settle(|| self.judge.verify_dmarc(answers.parameters(ask_dmarc())))
-            .await;
         let author = the_author(&mail.message, &message);
         let findings = Findings { spf, dkim, dmarc };
         let vouched = author

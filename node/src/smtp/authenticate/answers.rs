@@ -1,7 +1,7 @@
 //! What `mail-auth` asks the DNS, answered by this node's own [`Dns`] port.
 //!
 //! That crate asks a cache first and its own resolver then; it cannot be given another resolver. So its resolver here has
-//! no servers and answers nothing, and the cache notes what it was asked for and did not have. [`Answers::settle`] asks
+//! no servers and answers nothing, and the cache notes what it was asked for and did not have. [`Answers::complete`] asks
 //! the port for that and lets the judge judge again, until nothing is missing. No question leaves by another way, and
 //! what cannot be answered counts as a temporary failure of the DNS, as it should.
 
@@ -102,22 +102,19 @@ impl<'d> Answers<'d> {
         !self.lock().missed.is_empty()
     }
 
-    /// Judges again and again until no answer is missing that can be had.
-    pub(super) async fn settle<T>(&self, mut judge: impl AsyncFnMut() -> T) -> T {
-        loop {
-            let judged = judge().await;
-            let wanted: Vec<Question> = {
-                let mut known = self.lock();
-                let left = limits::AUTHENTICATION_QUESTIONS.saturating_sub(known.asked);
-                let wanted: Vec<_> = known.wanted.drain().take(left).collect();
-                known.asked += wanted.len();
-                wanted
-            };
-            if wanted.is_empty() {
-                return judged;
-            }
-            futures::future::join_all(wanted.into_iter().map(|question| self.ask(question))).await;
-        }
+    /// Asks for what the judge wanted and was not answered; whether nothing was, so that its judgement stands.
+    pub(super) async fn complete(&self) -> bool {
+        let wanted: Vec<Question> = {
+            let mut known = self.lock();
+            let left = limits::AUTHENTICATION_QUESTIONS.saturating_sub(known.asked);
+            let wanted: Vec<_> = known.wanted.drain().take(left).collect();
+            known.asked += wanted.len();
+            wanted
+        };
+        let complete = wanted.is_empty();
+        let asking: Vec<_> = wanted.into_iter().map(|question| self.ask(question)).collect();
+        futures::future::join_all(asking).await;
+        complete
     }
 
     async fn ask(&self, question: Question) {
