@@ -15,6 +15,7 @@ mod out;
 mod preferences;
 mod progress;
 mod queue;
+mod run;
 mod save;
 mod send;
 mod share;
@@ -27,6 +28,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{App, Profile, World};
 use crate::config::{Settings, example};
+use crate::demo::{self, Telling};
 use out::Out;
 
 /// Mail whose content travels between mailboxes that people choose, and never through their mail provider.
@@ -67,13 +69,23 @@ enum Command {
     User(UserCommand),
 }
 
+const DEMO: &str = "Examples:
+  cargomail demo
+  cargomail demo report.pdf scan.tiff --topology single
+  cargomail demo --keep";
+
 /// For whoever runs a node.
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    /// See it work: four domains on this machine, and a mail on its walk through them
+    #[command(after_help = DEMO)]
+    Demo(demo::Options),
     /// Write a configuration and a key, and print the DNS records to publish
     Init(init::InitArgs),
     /// Print a configuration with every key that there is
     ExampleConfig,
+    /// Run the node until SIGTERM or Ctrl-C
+    Run,
     /// Make and list the accounts of this node
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -111,10 +123,15 @@ enum UserCommand {
 }
 
 impl Cli {
-    /// What is logged when the environment does not say: a running node says more than a command.
+    /// What is logged when the environment does not say: a running node says more than a command. None for the
+    /// demonstration, which shows the log itself.
     #[must_use]
-    pub fn log(&self) -> &'static str {
-        "warn,libp2p=error"
+    pub fn log(&self) -> Option<&'static str> {
+        match self.command {
+            Command::Node(NodeCommand::Demo(_)) => None,
+            Command::Node(NodeCommand::Run) => Some("info,libp2p=error"),
+            _ => Some("warn,libp2p=error"),
+        }
     }
 
     /// Whether errors and logs are for programs.
@@ -138,6 +155,8 @@ impl Cli {
 impl NodeCommand {
     async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
         match self {
+            Self::Demo(options) => demo::run(options, everywhere.telling()).await,
+            Self::Run => run::run(everywhere).await,
             Self::Init(args) => args.run(everywhere).await,
             Self::ExampleConfig => everywhere.out().text(&example()),
             Self::Account(command) => command.run(everywhere).await,
@@ -166,6 +185,13 @@ impl UserCommand {
 impl Everywhere {
     fn out(&self) -> Out {
         Out::new(self.json)
+    }
+
+    fn telling(&self) -> Telling {
+        match self.json {
+            true => Telling::Json,
+            false => Telling::Text,
+        }
     }
 
     /// Where the profile is.

@@ -8,6 +8,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // There is one provider in the build; naming it here keeps a second one from ever being a question.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     let json = cli.is_json();
     log(&cli);
@@ -22,7 +24,8 @@ fn main() -> ExitCode {
 }
 
 fn log(cli: &Cli) {
-    let filter = EnvFilter::try_from_env("CARGOMAIL_LOG").unwrap_or_else(|_| EnvFilter::new(cli.log()));
+    let Some(log) = cli.log() else { return };
+    let filter = EnvFilter::try_from_env("CARGOMAIL_LOG").unwrap_or_else(|_| EnvFilter::new(log));
     let to_stderr = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

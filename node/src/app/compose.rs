@@ -247,7 +247,7 @@ impl App {
             };
             shares.push(posting.session.share(&share).await?);
         }
-        tracing::info!(message = %message_id, step = "share", shares = shares.len(), "composed and shared");
+        tracing::info!(message_id = %message_id, step = "share", shares = shares.len(), "composed and shared");
         Ok(Composed {
             message_id,
             origin: locator,

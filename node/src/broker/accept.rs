@@ -186,7 +186,7 @@ impl Broker {
             let outcome = match seen {
                 Some(record) => {
                     let seen: Seen = crate::store::typed::decode(&record)?;
-                    tracing::info!(message = %letter.message_id, step = "accept", %recipient, how = letter.how,
+                    tracing::info!(message_id = %letter.message_id, step = "accept", %recipient, how = letter.how,
                         entry = %seen.entry, "came again; the answer is the same");
                     Outcome::parse(&seen.answer).unwrap_or(Outcome::Accepted)
                 }
@@ -257,7 +257,7 @@ impl Broker {
             change.put(key, &seen);
             change.put(Inbound::key(id), &entry);
             change.wake_inbound(id, entry.lane(), now);
-            tracing::info!(message = %letter.message_id, step = "accept", %recipient, how = letter.how,
+            tracing::info!(message_id = %letter.message_id, step = "accept", %recipient, how = letter.how,
                 folder = letter.folder.name(), entry = %id, "accepted");
         }
         Ok(())
@@ -292,11 +292,7 @@ impl Broker {
 }
 
 /// The domain for whose sender the message is proved to be; none when nobody vouches for it.
-fn proved(
-    arrival: &Arrival,
-    author: Option<&Address>,
-    own: &Domain,
-) -> Result<Option<Domain>, BrokerError> {
+fn proved(arrival: &Arrival, author: Option<&Address>, own: &Domain) -> Result<Option<Domain>, BrokerError> {
     let of_sender = || match (author, &arrival.sender) {
         (Some(author), Some(sender)) if author == sender => Ok(()),
         _ => Err(BrokerError::Author),

@@ -60,7 +60,9 @@ impl Broker {
                 }
                 Ok(Answer::list_to_bytes(&answers))
             }
-            _ => Err(BrokerError::Request("the media type is not one that is taken here")),
+            _ => Err(BrokerError::Request(
+                "the media type is not one that is taken here",
+            )),
         }
     }
 
@@ -83,9 +85,7 @@ impl Broker {
             sender: Some(chain.subject().clone()),
             came: Came::Channel(chain.issuer().clone()),
         };
-        let outcomes = self
-            .accept(arrival, chain.token().claims().recipients())
-            .await?;
+        let outcomes = self.accept(arrival, chain.token().claims().recipients()).await?;
         let signer = &self.needs.signer;
         Ok(channel::receipt(signer.key(), &chain, outcomes, signer.stamp())?)
     }
@@ -115,7 +115,9 @@ fn note(peer: &PeerCertificate, error: &BrokerError) {
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     value
         .and_then(|value| value.split(';').next())
         .map(str::trim)

@@ -30,7 +30,11 @@ impl Broker {
         version: u64,
         mut entry: Inbound,
     ) -> Result<After, BrokerError> {
-        let choice = entry.wishes.as_ref().filter(|_| entry.job.is_some()).and_then(Wishes::choice);
+        let choice = entry
+            .wishes
+            .as_ref()
+            .filter(|_| entry.job.is_some())
+            .and_then(Wishes::choice);
         let destination = choice.map(|choice| choice.locator.clone());
         let message = self.read(&entry.message).await?;
         let mut change = Change::default();
@@ -45,7 +49,9 @@ impl Broker {
                 };
                 let decided_by = choice.map(|choice| choice.decided_by);
                 let (folder, whose) = (entry.folder, entry.recipient.clone());
-                let kept = self.keep(&whose, folder, message, decided_by, &mut change).await?;
+                let kept = self
+                    .keep(&whose, folder, message, decided_by, &mut change)
+                    .await?;
                 entry.delivered = Some(kept);
             }
             // A mail store's copy cannot be rewritten: it names the first destination that took it.
@@ -63,7 +69,7 @@ impl Broker {
                 }
             }
         }
-        tracing::info!(message = %entry.message_id, step = "deliver", recipient = %entry.recipient,
+        tracing::info!(message_id = %entry.message_id, step = "deliver", recipient = %entry.recipient,
             folder = entry.folder.name(), destination = destination.as_ref().map(tracing::field::display),
             "delivered");
         match (&entry.wishes, &entry.job) {
@@ -101,9 +107,10 @@ impl Broker {
     ) -> Result<After, BrokerError> {
         match entry.tries.failed(self.now(), None, self.random()) {
             Next::At(due) => {
-                tracing::warn!(message = %entry.message_id, step = "deliver", recipient = %entry.recipient, why,
+                tracing::warn!(message_id = %entry.message_id, step = "deliver", recipient = %entry.recipient, why,
                     failed = entry.tries.failed, %due, "the mail store did not take it yet");
-                self.move_on(id, version, entry, Change::default(), Touch::Nothing).await
+                self.move_on(id, version, entry, Change::default(), Touch::Nothing)
+                    .await
             }
             Next::GiveUp => {
                 let days = limits::SENDING.as_secs() / 86_400;

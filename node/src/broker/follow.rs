@@ -35,7 +35,11 @@ enum Said {
 
 impl Broker {
     /// From now on the job is followed.
-    pub(super) fn begin_to_follow(&self, entry: &mut Inbound, wishes_end: cargomail_protocol::timestamp::Timestamp) {
+    pub(super) fn begin_to_follow(
+        &self,
+        entry: &mut Inbound,
+        wishes_end: cargomail_protocol::timestamp::Timestamp,
+    ) {
         let now = self.now();
         entry.state = State::Follow;
         entry.tries = Tries::new(now, wishes_end.since(now) + AFTERWARDS);
@@ -50,11 +54,15 @@ impl Broker {
     ) -> Result<After, BrokerError> {
         let (Some(wishes), Some(job)) = (entry.wishes.clone(), entry.job.clone()) else {
             entry.state = State::Done(End::Unknown);
-            return self.move_on(id, version, entry, Change::default(), Touch::Nothing).await;
+            return self
+                .move_on(id, version, entry, Change::default(), Touch::Nothing)
+                .await;
         };
         let Some(choice) = wishes.choice().cloned() else {
             entry.state = State::Done(End::Unknown);
-            return self.move_on(id, version, entry, Change::default(), Touch::Nothing).await;
+            return self
+                .move_on(id, version, entry, Change::default(), Touch::Nothing)
+                .await;
         };
         if wishes.renews(&job).is_some_and(|when| when <= self.now()) {
             self.renew(&mut entry, &wishes).await?;
@@ -64,12 +72,12 @@ impl Broker {
         let destination = &choice.locator;
         let touch = match said {
             Said::State(state) if !state.is_final() => {
-                tracing::debug!(message = %entry.message_id, step = "notify", %destination, ?state, "on its way");
+                tracing::debug!(message_id = %entry.message_id, step = "notify", %destination, ?state, "on its way");
                 self.ask_again(&mut entry);
                 Touch::Answered
             }
             Said::State(state) => {
-                tracing::info!(message = %entry.message_id, step = "notify", recipient = %entry.recipient,
+                tracing::info!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
                     %destination, ?state, "the destination has finished");
                 self.ended(&mut entry, state, &mut change).await?;
                 Touch::Answered
@@ -82,7 +90,7 @@ impl Broker {
                 Touch::Answered
             }
             Said::Nothing(touch, why) => {
-                tracing::debug!(message = %entry.message_id, step = "notify", %destination, why, "no answer");
+                tracing::debug!(message_id = %entry.message_id, step = "notify", %destination, why, "no answer");
                 self.ask_again(&mut entry);
                 touch
             }
@@ -96,7 +104,7 @@ impl Broker {
         match entry.tries.failed(now, None, self.random()) {
             Next::At(_) => true,
             Next::GiveUp => {
-                tracing::warn!(message = %entry.message_id, step = "notify", recipient = %entry.recipient,
+                tracing::warn!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
                     "the destination never said whether it has everything");
                 entry.state = State::Done(End::Unknown);
                 false
@@ -138,10 +146,13 @@ impl Broker {
             return Ok(());
         };
         let octets = self.read(&wishes.notification).await?;
-        match self.tell(&choice.locator, &entry.recipient, octets, wishes.expires).await? {
+        match self
+            .tell(&choice.locator, &entry.recipient, octets, wishes.expires)
+            .await?
+        {
             Told::Taken(job) => entry.job = Some(job),
             Told::Refused(_, why) | Told::Later(_, why) | Told::Away(why) => {
-                tracing::warn!(message = %entry.message_id, step = "notify", destination = %choice.locator, why,
+                tracing::warn!(message_id = %entry.message_id, step = "notify", destination = %choice.locator, why,
                     "a token could not be renewed");
             }
         }

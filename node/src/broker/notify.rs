@@ -48,33 +48,41 @@ impl Broker {
     ) -> Result<After, BrokerError> {
         let now = self.now();
         let Some(wishes) = &entry.wishes else {
-            return self.refuse(id, version, entry, (3, 0), "its route was lost").await;
+            return self
+                .refuse(id, version, entry, (3, 0), "its route was lost")
+                .await;
         };
         if now >= wishes.expires {
-            return self.none_left(id, version, entry, Some("the time of its share is over")).await;
+            return self
+                .none_left(id, version, entry, Some("the time of its share is over"))
+                .await;
         }
         let Some(choice) = wishes.choice().cloned() else {
             return self.none_left(id, version, entry, None).await;
         };
         let octets = self.read(&wishes.notification).await?;
         let expires = wishes.expires;
-        let told = self.tell(&choice.locator, &entry.recipient, octets, expires).await?;
+        let told = self
+            .tell(&choice.locator, &entry.recipient, octets, expires)
+            .await?;
         let destination = &choice.locator;
         let (touch, refused) = match told {
             Told::Taken(job) => {
-                tracing::info!(message = %entry.message_id, step = "notify", recipient = %entry.recipient,
+                tracing::info!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
                     %destination, job = job.name, "the destination has taken it");
                 entry.job = Some(job);
                 entry.state = State::Deliver;
                 entry.tries = Tries::new(now, limits::SENDING);
-                return self.move_on(id, version, entry, Change::default(), Touch::Answered).await;
+                return self
+                    .move_on(id, version, entry, Change::default(), Touch::Answered)
+                    .await;
             }
             Told::Refused(status, why) => (Touch::Answered, Some((status, why))),
             Told::Later(asked, why) => (Touch::Answered, self.again(&mut entry, asked, why, destination)),
             Told::Away(why) => (Touch::Away, self.again(&mut entry, None, why, destination)),
         };
         if let Some((status, why)) = refused {
-            tracing::info!(message = %entry.message_id, step = "notify", recipient = %entry.recipient,
+            tracing::info!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
                 %destination, why, "the destination does not take it; the next choice is asked");
             self.next_choice(&mut entry, status, why);
         }
@@ -91,7 +99,7 @@ impl Broker {
     ) -> Option<((u16, u16), String)> {
         match entry.tries.failed(self.now(), asked, self.random()) {
             Next::At(due) => {
-                tracing::warn!(message = %entry.message_id, step = "notify", recipient = %entry.recipient,
+                tracing::warn!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
                     %destination, why, failed = entry.tries.failed, %due, "the destination could not be told yet");
                 None
             }
@@ -160,14 +168,21 @@ impl Broker {
         mut entry: Inbound,
         why: Option<&str>,
     ) -> Result<After, BrokerError> {
-        let refused = entry.wishes.as_ref().map(|wishes| wishes.refused.as_slice()).unwrap_or_default();
+        let refused = entry
+            .wishes
+            .as_ref()
+            .map(|wishes| wishes.refused.as_slice())
+            .unwrap_or_default();
         let status = refused.last().map_or((4, 7), |refusal| refusal.status);
         let told: Vec<String> = refused
             .iter()
             .map(|refusal| format!("{}: {}", refusal.locator, refusal.why))
             .chain(why.map(str::to_owned))
             .collect();
-        let text = format!("no Resource Mailbox of the recipient takes its content ({})", told.join("; "));
+        let text = format!(
+            "no Resource Mailbox of the recipient takes its content ({})",
+            told.join("; ")
+        );
         if entry.delivered.is_none() {
             return self.refuse(id, version, entry, status, &text).await;
         }
@@ -187,10 +202,11 @@ impl Broker {
         status: (u16, u16),
         why: &str,
     ) -> Result<After, BrokerError> {
-        tracing::info!(message = %entry.message_id, step = "route", recipient = %entry.recipient, why,
+        tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient, why,
             "not delivered");
         let mut change = Change::default();
-        self.tell_sender(&entry, status, why.to_owned(), &mut change).await?;
+        self.tell_sender(&entry, status, why.to_owned(), &mut change)
+            .await?;
         entry.state = State::Done(End::Refused);
         self.move_on(id, version, entry, change, Touch::Nothing).await
     }
@@ -206,7 +222,7 @@ impl Broker {
         let original = match self.read(&entry.message).await {
             Ok(octets) => Some(octets),
             Err(error) => {
-                tracing::error!(message = %entry.message_id, step = "report", %error, "reported without the header");
+                tracing::error!(message_id = %entry.message_id, step = "report", %error, "reported without the header");
                 None
             }
         };

@@ -98,7 +98,12 @@ impl Queue {
                 self.bound(name)
             };
             let (due, id) = lane.waiting.first().filter(|_| lane.running < most)?;
-            Some(((*due).max(lane.breaker.ready(Timestamp::from_millis(0))), *due, *id, name))
+            Some((
+                (*due).max(lane.breaker.ready(Timestamp::from_millis(0))),
+                *due,
+                *id,
+                name,
+            ))
         });
         let Some((ready, due, id, name)) = open.min() else {
             return Next::Wait(None);
@@ -140,7 +145,11 @@ impl Queue {
 
     /// Steps within this machine, which have no destination, may fill every place.
     fn bound(&self, lane: &str) -> usize {
-        if lane.is_empty() { self.places } else { self.per_lane }
+        if lane.is_empty() {
+            self.places
+        } else {
+            self.per_lane
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

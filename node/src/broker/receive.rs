@@ -19,7 +19,10 @@ const AGAIN: Fault = Fault::TryLater(Duration::from_secs(60));
 impl Broker {
     fn trusts(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
-        self.options.trusted.iter().any(|network| network.contains(client))
+        self.options
+            .trusted
+            .iter()
+            .any(|network| network.contains(client))
     }
 
     async fn receive(&self, mail: Mail) -> Result<Vec<Outcome>, BrokerError> {

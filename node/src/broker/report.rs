@@ -52,13 +52,17 @@ impl Broker {
         });
         let reporter = |to: &Address| *to == channel::reporter(to.domain());
         let Some(to) = notice.to.clone().filter(|to| !automatic && !reporter(to)) else {
-            tracing::info!(message = notice.message_id, step = "report", "it failed, and there is nobody to tell");
+            tracing::info!(
+                message = notice.message_id,
+                step = "report",
+                "it failed, and there is nobody to tell"
+            );
             return Ok(());
         };
         let (message, message_id) = self.written(&to, &notice)?;
         let message = self.store(message.into()).await?;
         let (id, now) = (self.fresh(), self.now());
-        tracing::info!(message = notice.message_id, step = "report", %to, report = message_id, "the sender is told");
+        tracing::info!(message_id = notice.message_id, step = "report", %to, report = message_id, "the sender is told");
         if *to.domain() == self.options.domain {
             let entry = Inbound {
                 recipient: to,
@@ -102,7 +106,11 @@ impl Broker {
         let domain = &self.options.domain;
         let boundary = format!("report-{}", self.fresh().simple());
         let message_id = format!("<{}@{domain}>", self.fresh());
-        let subject = match notice.original.as_deref().map(|original| Shown::of(original).subject) {
+        let subject = match notice
+            .original
+            .as_deref()
+            .map(|original| Shown::of(original).subject)
+        {
             Some(subject) if !subject.is_empty() => format!("Not delivered: {subject}"),
             _ => "Not delivered".to_owned(),
         };
@@ -125,10 +133,24 @@ impl Broker {
         for field in &fields {
             let _ = write!(out, "{}:{}\r\n", field.name(), field.raw());
         }
-        let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n");
-        let _ = write!(out, "Content-Transfer-Encoding: 8bit\r\n\r\n{}", for_people(notice));
-        let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n");
-        let _ = write!(out, "Reporting-MTA: dns; {domain}\r\nArrival-Date: {}\r\n", notice.arrived.rfc5322());
+        let _ = write!(
+            out,
+            "\r\n--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        );
+        let _ = write!(
+            out,
+            "Content-Transfer-Encoding: 8bit\r\n\r\n{}",
+            for_people(notice)
+        );
+        let _ = write!(
+            out,
+            "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n"
+        );
+        let _ = write!(
+            out,
+            "Reporting-MTA: dns; {domain}\r\nArrival-Date: {}\r\n",
+            notice.arrived.rfc5322()
+        );
         for failure in &notice.failures {
             out.push_str(&for_programs(failure));
         }
@@ -177,8 +199,14 @@ fn for_programs(failure: &Failure) -> String {
 
 /// What somebody else's server said, on one line and not too long.
 fn said(text: &str) -> String {
-    let line: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let line = line.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let line: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .collect();
+    let line = line
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
     line.chars().take(SAID).collect()
 }
 

@@ -73,11 +73,13 @@ impl Broker {
         };
         let now = self.now();
         if let Some(why) = deliver {
-            tracing::info!(message = %entry.message_id, step = "route", recipient = %entry.recipient, why,
+            tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient, why,
                 folder = entry.folder.name(), "goes to the User Mailbox");
             entry.state = State::Deliver;
             entry.tries = Tries::new(now, limits::SENDING);
-            return self.move_on(id, version, entry, Change::default(), Touch::Nothing).await;
+            return self
+                .move_on(id, version, entry, Change::default(), Touch::Nothing)
+                .await;
         }
         let placeholder = placeholder.expect("anything else was decided above");
         let expires = match placeholder.origin().expires {
@@ -87,7 +89,17 @@ impl Broker {
         let author = &placeholder.author().address;
         let (resources, size) = match resources(&placeholder) {
             Some(resources) => resources,
-            None => return self.refuse(id, version, entry, (6, 0), "a resource is named twice, in two ways").await,
+            None => {
+                return self
+                    .refuse(
+                        id,
+                        version,
+                        entry,
+                        (6, 0),
+                        "a resource is named twice, in two ways",
+                    )
+                    .await;
+            }
         };
         let facts = Facts {
             category: placeholder.category(),
@@ -114,7 +126,7 @@ impl Broker {
         };
         match choices.first() {
             Some(choice) => {
-                tracing::info!(message = %entry.message_id, step = "route", recipient = %entry.recipient,
+                tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient,
                     destination = %choice.locator, decided_by = %choice.decided_by, choices = choices.len(),
                     category = %facts.category, size, "the destination is chosen");
             }
@@ -132,7 +144,8 @@ impl Broker {
         });
         entry.state = State::Notify;
         entry.tries = Tries::new(now, limits::SENDING.min(expires.since(now)));
-        self.move_on(id, version, entry, Change::default(), Touch::Nothing).await
+        self.move_on(id, version, entry, Change::default(), Touch::Nothing)
+            .await
     }
 }
 
@@ -148,6 +161,9 @@ fn resources(placeholder: &Placeholder) -> Option<(Vec<SharedResource>, u64)> {
             Some(_) => return None,
         }
     }
-    let size = resources.iter().map(SharedResource::size).fold(0, u64::saturating_add);
+    let size = resources
+        .iter()
+        .map(SharedResource::size)
+        .fold(0, u64::saturating_add);
     Some((resources, size))
 }

@@ -146,8 +146,14 @@ impl Broker {
         let mut change = Change::default();
         let now = self.now();
         let stored = self.store(leaving.message.clone()).await?;
-        self.keep(&leaving.sender, Folder::Sent, leaving.message.clone(), None, &mut change)
-            .await?;
+        self.keep(
+            &leaving.sender,
+            Folder::Sent,
+            leaving.message.clone(),
+            None,
+            &mut change,
+        )
+        .await?;
         let mut ids = Vec::new();
         let mut local = BTreeSet::new();
         for (domain, addresses) in &leaving.copies {
@@ -168,11 +174,12 @@ impl Broker {
             let id = self.fresh();
             if *domain == self.options.domain {
                 local.extend(addresses.iter().map(user));
-                self.give_here(leaving, &mut entry, addresses, &mut change).await?;
+                self.give_here(leaving, &mut entry, addresses, &mut change)
+                    .await?;
             } else {
                 change.wake_outbound(id, domain.to_string(), now);
             }
-            tracing::info!(message = %leaving.message_id, step = "send", %domain, recipients = addresses.len(),
+            tracing::info!(message_id = %leaving.message_id, step = "send", %domain, recipients = addresses.len(),
                 channel = ?leaving.channel, entry = %id, "queued");
             change.put(Outbound::key(id), &entry);
             if let Some(index) = entry.index(id) {
@@ -249,7 +256,10 @@ fn copies(envelopes: Vec<Vec<Address>>) -> Result<Vec<(Domain, Vec<Address>)>, B
         let mut domains: BTreeMap<Domain, Vec<Address>> = BTreeMap::new();
         for recipient in envelope {
             if known.insert(user(&recipient)) {
-                domains.entry(recipient.domain().clone()).or_default().push(recipient);
+                domains
+                    .entry(recipient.domain().clone())
+                    .or_default()
+                    .push(recipient);
             }
         }
         for (domain, recipients) in domains {
@@ -327,7 +337,14 @@ mod tests {
     #[test]
     fn s02_only_cr_lf_ends_a_line() {
         assert!(has_whole_line_ends(b"a: b\r\n\r\ntext\r\n"));
-        for bad in [&b"a\n.\r\n"[..], b"a\r.\r\n", b"a\r\n\0", b"a\r", b"\n", b"a\r\r\n"] {
+        for bad in [
+            &b"a\n.\r\n"[..],
+            b"a\r.\r\n",
+            b"a\r\n\0",
+            b"a\r",
+            b"\n",
+            b"a\r\r\n",
+        ] {
             assert!(!has_whole_line_ends(bad), "{bad:?}");
         }
     }

@@ -91,7 +91,7 @@ impl Broker {
         }
         match self.by_web(entry, message, waiting).await? {
             Tried::Nowhere(why) => {
-                tracing::info!(message = %entry.message_id, step = "send", domain = %entry.domain, why,
+                tracing::info!(message_id = %entry.message_id, step = "send", domain = %entry.domain, why,
                     "no web channel: SMTP");
                 self.by_smtp(entry, message, waiting).await
             }
@@ -100,7 +100,7 @@ impl Broker {
                 if entry.away < AWAY {
                     return Ok(Tried::Away(why));
                 }
-                tracing::warn!(message = %entry.message_id, step = "send", domain = %entry.domain, why,
+                tracing::warn!(message_id = %entry.message_id, step = "send", domain = %entry.domain, why,
                     tries = entry.away, "the web channel that the DNS names stays away: SMTP");
                 self.by_smtp(entry, message, waiting).await
             }
@@ -118,7 +118,9 @@ impl Broker {
         let delivery = smtp::Delivery {
             sender: entry.sender.clone(),
             recipients: waiting.to_vec(),
-            message: signed.map_err(|error| BrokerError::Dkim(error.to_string()))?.into(),
+            message: signed
+                .map_err(|error| BrokerError::Dkim(error.to_string()))?
+                .into(),
         };
         let said = match Box::pin(self.needs.smtp.send(&entry.domain, &delivery)).await {
             Ok(said) => said,
@@ -163,7 +165,12 @@ impl Broker {
             }
             Tried::Never(status, why) => {
                 for address in entry.waiting() {
-                    self.note(entry, &address, Given::Refused(status, why.clone()), &mut failures);
+                    self.note(
+                        entry,
+                        &address,
+                        Given::Refused(status, why.clone()),
+                        &mut failures,
+                    );
                 }
             }
             Tried::Later(wait, why) => {
@@ -181,7 +188,7 @@ impl Broker {
         if !entry.waiting().is_empty() {
             match entry.tries.failed(self.now(), asked, self.random()) {
                 Next::At(due) => {
-                    tracing::warn!(message = %entry.message_id, step = "send", domain = %entry.domain,
+                    tracing::warn!(message_id = %entry.message_id, step = "send", domain = %entry.domain,
                         waiting = entry.waiting().len(), failed = entry.tries.failed, %due, "not given yet");
                 }
                 Next::GiveUp => self.give_up(entry, &mut failures),
@@ -242,7 +249,7 @@ impl Broker {
     }
 
     fn give_up(&self, entry: &mut Outbound, failures: &mut Vec<Failure>) {
-        tracing::warn!(message = %entry.message_id, step = "send", domain = %entry.domain, "its time is over");
+        tracing::warn!(message_id = %entry.message_id, step = "send", domain = %entry.domain, "its time is over");
         for recipient in &mut entry.recipients {
             if recipient.delivery == Delivery::Waiting {
                 recipient.delivery = Delivery::Expired;

@@ -86,8 +86,7 @@ async fn list(
 ) -> Response {
     let listed = async {
         let name = listing.folder.as_deref().unwrap_or("inbox");
-        let folder = Folder::named(name)
-            .ok_or(BrokerError::Request("a folder is inbox, sent or junk"))?;
+        let folder = Folder::named(name).ok_or(BrokerError::Request("a folder is inbox, sent or junk"))?;
         let limit = listing.limit.unwrap_or(PAGE);
         let messages = broker.messages(&caller, folder, listing.after, limit).await?;
         Ok(Json(messages))
@@ -107,9 +106,15 @@ async fn read(
         let headers = [
             (header::CONTENT_TYPE, "message/rfc822"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\""),
+            (
+                header::CONTENT_DISPOSITION,
+                "attachment; filename=\"message.eml\"",
+            ),
         ];
-        Ok((headers.map(|(name, value)| (name, HeaderValue::from_static(value))), octets))
+        Ok((
+            headers.map(|(name, value)| (name, HeaderValue::from_static(value))),
+            octets,
+        ))
     };
     answer(found.await)
 }
@@ -136,10 +141,7 @@ async fn set_preferences(
     answer(set.await)
 }
 
-async fn queue(
-    State(broker): State<Arc<Broker>>,
-    Extension(Caller(caller)): Extension<Caller>,
-) -> Response {
+async fn queue(State(broker): State<Arc<Broker>>, Extension(Caller(caller)): Extension<Caller>) -> Response {
     let queued = broker.queue_of(Some(&caller)).await;
     answer(queued.map(Json).map_err(BrokerError::from))
 }
@@ -151,21 +153,24 @@ async fn events(
     Extension(caller): Extension<Caller>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let arrivals = broker.arrivals.subscribe();
-    let stream = futures::stream::unfold((broker, caller, arrivals), async |(broker, caller, mut arrivals)| {
-        loop {
-            let event = match arrivals.recv().await {
-                Ok((whose, id)) if whose == caller.0 => match broker.message(&whose, id).await {
-                    Ok(kept) => Event::default().event("message").json_data(kept.view).ok(),
-                    Err(_) => None,
-                },
-                Ok(_) => None,
-                Err(RecvError::Lagged(_)) => Some(Event::default().event("missed").data("")),
-                Err(RecvError::Closed) => return None,
-            };
-            if let Some(event) = event {
-                return Some((Ok(event), (broker, caller, arrivals)));
+    let stream = futures::stream::unfold(
+        (broker, caller, arrivals),
+        async |(broker, caller, mut arrivals)| {
+            loop {
+                let event = match arrivals.recv().await {
+                    Ok((whose, id)) if whose == caller.0 => match broker.message(&whose, id).await {
+                        Ok(kept) => Event::default().event("message").json_data(kept.view).ok(),
+                        Err(_) => None,
+                    },
+                    Ok(_) => None,
+                    Err(RecvError::Lagged(_)) => Some(Event::default().event("missed").data("")),
+                    Err(RecvError::Closed) => return None,
+                };
+                if let Some(event) = event {
+                    return Some((Ok(event), (broker, caller, arrivals)));
+                }
             }
-        }
-    });
+        },
+    );
     Sse::new(stream).keep_alive(KeepAlive::default())
 }

@@ -63,12 +63,7 @@ impl Broker {
         Ok(Tried::Answered { results, receipts })
     }
 
-    async fn post(
-        &self,
-        entry: &Outbound,
-        message: &Bytes,
-        group: &[Address],
-    ) -> Result<Tried, BrokerError> {
+    async fn post(&self, entry: &Outbound, message: &Bytes, group: &[Address]) -> Result<Tried, BrokerError> {
         let signer = &self.needs.signer;
         let digest = Digest::of(message);
         let reporter = channel::reporter(&self.options.domain);
@@ -133,9 +128,12 @@ impl Broker {
         let chain = match self.needs.verifier.verify(expectation, &token).await {
             Ok(chain) => chain,
             Err(error) => {
-                tracing::warn!(message = %entry.message_id, step = "send", domain = %entry.domain, %error,
+                tracing::warn!(message_id = %entry.message_id, step = "send", domain = %entry.domain, %error,
                     "a receipt is not believed");
-                return Ok(Tried::Later(None, format!("its receipt is not believed: {error}")));
+                return Ok(Tried::Later(
+                    None,
+                    format!("its receipt is not believed: {error}"),
+                ));
             }
         };
         let results = channel::results(&chain).into_iter().map(|(address, outcome)| {
@@ -160,7 +158,12 @@ impl Broker {
 
 /// What an answer without a receipt comes to.
 fn refused(status: StatusCode, retry_after: Option<Duration>) -> Tried {
-    let never = |code| Tried::Never(code, format!("the recipients' broker refused the message (status {status})"));
+    let never = |code| {
+        Tried::Never(
+            code,
+            format!("the recipients' broker refused the message (status {status})"),
+        )
+    };
     match status.as_u16() {
         413 => never((3, 4)),
         422 => never((6, 0)),
@@ -170,4 +173,3 @@ fn refused(status: StatusCode, retry_after: Option<Duration>) -> Tried {
         _ => Tried::Later(retry_after, format!("the broker failed (status {status})")),
     }
 }
-

@@ -6,6 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use cargomail_protocol::limits;
 use cargomail_protocol::queue::backoff;
@@ -66,12 +67,15 @@ impl Broker {
             let until = match self.queue(way).take(self.now()) {
                 Next::Work { id, lane } => {
                     let (broker, shutdown) = (self.clone(), shutdown.clone());
-                    tasks.spawn(async move {
-                        tokio::select! {
-                            () = shutdown.cancelled() => {}
-                            () = broker.one(way, id, lane) => {}
+                    tasks.spawn(
+                        async move {
+                            tokio::select! {
+                                () = shutdown.cancelled() => {}
+                                () = broker.one(way, id, lane) => {}
+                            }
                         }
-                    });
+                        .in_current_span(),
+                    );
                     continue;
                 }
                 Next::Wait(until) => until,
@@ -192,7 +196,7 @@ impl Broker {
         entry.stumbles += 1;
         entry.tries.due = self.now().plus(backoff(entry.stumbles, self.random()));
         if entry.stumbles >= limits::STUMBLES {
-            tracing::error!(message = %entry.message_id, entry = %id, why, "put aside; an operator has to look");
+            tracing::error!(message_id = %entry.message_id, entry = %id, why, "put aside; an operator has to look");
             let text = "the recipient's mail server failed on this message".to_owned();
             self.tell_sender(&entry, (3, 0), text, &mut change).await?;
             entry.state = State::Quarantined;
@@ -211,7 +215,7 @@ impl Broker {
         entry.stumbles += 1;
         entry.tries.due = now.plus(backoff(entry.stumbles, self.random()));
         if entry.stumbles >= limits::STUMBLES {
-            tracing::error!(message = %entry.message_id, entry = %id, why, "put aside; an operator has to look");
+            tracing::error!(message_id = %entry.message_id, entry = %id, why, "put aside; an operator has to look");
             let text = "your mail server failed on this message";
             let mut failures = Vec::new();
             for recipient in &mut entry.recipients {

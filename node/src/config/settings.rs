@@ -13,6 +13,7 @@ use libp2p::multiaddr::Protocol;
 use super::BadValue;
 use super::written::{BrokerSection, Config, Listen, MailboxSection, PeersSection, SmtpSection, UserSection};
 use crate::api::Channel;
+use crate::broker::Deliver;
 use crate::dns::ResolverOptions;
 use crate::identity::{Certificate, IdentityError};
 use crate::network::{AddressPolicy, Cidr};
@@ -103,20 +104,6 @@ pub struct BrokerRole {
     pub concurrent: usize,
 }
 
-/// Where a broker delivers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deliver {
-    /// To the node's own User Mailboxes.
-    BuiltIn,
-    /// To a mail store by LMTP (RFC 2033).
-    Lmtp {
-        /// The host, or an IP address.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-}
-
 /// The SMTP edge.
 #[derive(Debug, Clone)]
 pub struct SmtpEdge {
@@ -142,6 +129,14 @@ pub struct StoreSizes {
 }
 
 impl Settings {
+    /// What the log calls the node: the domain whose broker it is, the Resource Mailbox that it is, or both.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let broker = self.broker.iter().map(|role| role.domain.to_string());
+        let mailbox = self.mailbox.iter().map(|role| role.locator.to_string());
+        broker.chain(mailbox).collect::<Vec<_>>().join("+")
+    }
+
     /// The folder of the embedded store.
     #[must_use]
     pub fn store_folder(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::print::samples;
 use super::*;
+use crate::broker::Deliver;
 
 const BOTH: &str =
     "[mailbox]\nlocator = \"mailbox.foo.test\"\ndomain = \"foo.test\"\n[broker]\ndomain = \"foo.test\"\n";

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use axum::Router;
 use http::Request;
@@ -119,7 +120,7 @@ pub fn serve(
         limits,
         shutdown,
     };
-    let task = tokio::spawn(accept(listener, Arc::new(face)));
+    let task = tokio::spawn(accept(listener, Arc::new(face)).in_current_span());
     Ok(Serving { local, task })
 }
 
@@ -153,7 +154,7 @@ async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
             tracing::debug!(%from, "a connection over the cap was closed");
             continue;
         };
-        tasks.spawn(connection(face.clone(), stream, from, place, caller));
+        tasks.spawn(connection(face.clone(), stream, from, place, caller).in_current_span());
     }
     drop(listener);
     tasks.close();

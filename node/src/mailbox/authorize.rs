@@ -66,7 +66,7 @@ impl Mailbox {
         };
         self.grant(fetch, &chain, &notification, &wanted, shares).await?;
         tracing::info!(
-            message = %notification.message_id,
+            message_id = %notification.message_id,
             step = "retrieve",
             agent = %chain.issuer(),
             %recipient,

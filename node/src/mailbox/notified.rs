@@ -86,7 +86,7 @@ impl Mailbox {
             if self.create(job, notification).await? {
                 self.agenda.put(&id, &notification.origin, now);
                 tracing::info!(
-                    message = %notification.message_id,
+                    message_id = %notification.message_id,
                     step = "notify",
                     job = %id,
                     broker = %chain.issuer(),

@@ -61,7 +61,7 @@ impl Mailbox {
             .await
         {
             Ok(_) => tracing::info!(
-                message = %notification.message_id,
+                message_id = %notification.message_id,
                 step = "receipt",
                 agent = %chain.issuer(),
                 recipient = %grant.recipient,

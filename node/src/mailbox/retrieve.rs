@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::ledger::{Act, Event};
@@ -49,13 +50,16 @@ impl Mailbox {
                 },
             };
             let (mailbox, shutdown) = (self.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    next = mailbox.attempt(&id) => mailbox.agenda.done(&id, next),
+            tasks.spawn(
+                async move {
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        next = mailbox.attempt(&id) => mailbox.agenda.done(&id, next),
+                    }
+                    drop(place);
                 }
-                drop(place);
-            });
+                .in_current_span(),
+            );
         }
         tasks.close();
         tasks.wait().await;
@@ -103,7 +107,7 @@ impl Mailbox {
                 return self.end(job, JobState::Refused { reason }).await;
             }
             Trouble::Violated(why) => {
-                tracing::warn!(message = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin cannot be believed");
+                tracing::warn!(message_id = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin cannot be believed");
                 if last {
                     let reason = Reason::Unverifiable;
                     return self.end(job, JobState::Failed { reason }).await;
@@ -112,7 +116,7 @@ impl Mailbox {
             }
             Trouble::Unusable(why) => {
                 if last {
-                    tracing::warn!(message = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin leads to nobody");
+                    tracing::warn!(message_id = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin leads to nobody");
                     let reason = Reason::OriginUnreachable;
                     return self.end(job, JobState::Failed { reason }).await;
                 }
@@ -124,14 +128,14 @@ impl Mailbox {
             }
             Trouble::Later { why, asked } => (why, asked, 0),
             Trouble::Own(error) => {
-                tracing::error!(message = %job.message_id, step = "retrieve", %error, "this node failed");
+                tracing::error!(message_id = %job.message_id, step = "retrieve", %error, "this node failed");
                 (error.to_string(), error.fault().retry_after(), 0)
             }
         };
         let due = self.postpone(job, asked, mishaps).await?;
         match due {
             Some(due) => {
-                tracing::warn!(message = %job.message_id, step = "retrieve", job = %job.id, origin = %job.origin, %why, %due, "not yet");
+                tracing::warn!(message_id = %job.message_id, step = "retrieve", job = %job.id, origin = %job.origin, %why, %due, "not yet");
                 Ok(Some(due))
             }
             None => self.end(job, JobState::Expired).await,
@@ -224,7 +228,7 @@ impl Mailbox {
             match self.needs.ledger.commit(when, then, events).await {
                 Ok(_) => {
                     tracing::info!(
-                        message = %fresh.message_id,
+                        message_id = %fresh.message_id,
                         step = "retrieve",
                         job = %fresh.id,
                         origin = %fresh.origin,
@@ -273,7 +277,7 @@ impl Mailbox {
             }
             match self.needs.ledger.commit(when, then, events).await {
                 Ok(_) => {
-                    tracing::warn!(message = %fresh.message_id, step = "retrieve", job = %fresh.id, ?state, "the retrieval has ended without its resources");
+                    tracing::warn!(message_id = %fresh.message_id, step = "retrieve", job = %fresh.id, ?state, "the retrieval has ended without its resources");
                     return Ok(None);
                 }
                 Err(CommitError::Conflict(_)) => {}
@@ -287,11 +291,11 @@ impl Mailbox {
     async fn send_receipt(&self, job: &Job, token: &str) -> Result<Option<Timestamp>, MailboxError> {
         let why = match self.acknowledge(job, token).await {
             Ok(()) => {
-                tracing::info!(message = %job.message_id, step = "receipt", origin = %job.origin, "the origin has noted the receipt");
+                tracing::info!(message_id = %job.message_id, step = "receipt", origin = %job.origin, "the origin has noted the receipt");
                 return self.finished(job).await;
             }
             Err(Trouble::Refused) => {
-                tracing::warn!(message = %job.message_id, step = "receipt", origin = %job.origin, "the origin refuses the receipt");
+                tracing::warn!(message_id = %job.message_id, step = "receipt", origin = %job.origin, "the origin refuses the receipt");
                 return self.finished(job).await;
             }
             Err(Trouble::Later { why, asked }) => (why, asked),
@@ -305,11 +309,11 @@ impl Mailbox {
         let (why, asked) = why;
         match self.postpone(job, asked, 0).await? {
             Some(due) => {
-                tracing::warn!(message = %job.message_id, step = "receipt", origin = %job.origin, %why, %due, "not yet");
+                tracing::warn!(message_id = %job.message_id, step = "receipt", origin = %job.origin, %why, %due, "not yet");
                 Ok(Some(due))
             }
             None => {
-                tracing::warn!(message = %job.message_id, step = "receipt", origin = %job.origin, %why, "given up");
+                tracing::warn!(message_id = %job.message_id, step = "receipt", origin = %job.origin, %why, "given up");
                 self.finished(job).await
             }
         }

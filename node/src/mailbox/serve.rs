@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use cargomail_protocol::exchange::{Frame, Heard, Origin, OriginAction, OriginEvent, Refused, Served};
 use cargomail_protocol::fault::Faulty;
@@ -40,13 +41,16 @@ impl Mailbox {
                 },
             };
             let (mailbox, shutdown) = (self.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = mailbox.answer(stream) => {}
+            tasks.spawn(
+                async move {
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = mailbox.answer(stream) => {}
+                    }
+                    drop(place);
                 }
-                drop(place);
-            });
+                .in_current_span(),
+            );
         }
         tasks.close();
         tasks.wait().await;

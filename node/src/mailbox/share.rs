@@ -58,7 +58,7 @@ impl Mailbox {
         let when = vec![Cond::Absent(share_key(id))];
         self.needs.ledger.commit(when, then, told(&share)).await?;
         tracing::info!(
-            message = %share.parts().message_id,
+            message_id = %share.parts().message_id,
             step = "share",
             %id,
             resources = share.parts().resources.len(),
@@ -124,7 +124,7 @@ impl Mailbox {
             };
             match self.needs.ledger.commit(when, then, vec![event]).await {
                 Ok(_) => {
-                    tracing::info!(message = %share.parts().message_id, step = "share", %id, "revoked");
+                    tracing::info!(message_id = %share.parts().message_id, step = "share", %id, "revoked");
                     return self.view(&share).await;
                 }
                 Err(CommitError::Conflict(_)) => {}

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use cargomail_protocol::limits;
 use cargomail_protocol::smtp::{Action, Envelope, Event, Offer, Session};
@@ -105,7 +106,7 @@ pub fn serve(
         options,
         shutdown,
     };
-    let task = tokio::spawn(accept(listener, Arc::new(face)));
+    let task = tokio::spawn(accept(listener, Arc::new(face)).in_current_span());
     Ok(SmtpServing { local, task })
 }
 
@@ -140,7 +141,7 @@ async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
             tracing::debug!(%from, "an SMTP connection over the cap was closed");
             continue;
         };
-        tasks.spawn(connection(face.clone(), stream, from, place, caller));
+        tasks.spawn(connection(face.clone(), stream, from, place, caller).in_current_span());
     }
     drop(listener);
     tasks.close();

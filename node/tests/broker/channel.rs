@@ -39,7 +39,14 @@ impl Foo {
     }
 
     async fn post(&self, bar: &Node, token: &str, message: &[u8]) -> (StatusCode, Bytes) {
-        post(&self.client, bar, Some(token), channel::MESSAGE_TYPE, message.to_vec()).await
+        post(
+            &self.client,
+            bar,
+            Some(token),
+            channel::MESSAGE_TYPE,
+            message.to_vec(),
+        )
+        .await
     }
 
     async fn give(&self, bar: &Node, message: &[u8], recipients: &[&str]) -> (StatusCode, Bytes) {
@@ -85,7 +92,10 @@ async fn outcomes(world: &World, body: &[u8], token: &str, message: &[u8]) -> Ve
         Digest::of(message),
     );
     let chain = verifier.verify(expectation, &receipt).await.unwrap();
-    channel::results(&chain).into_iter().map(|(_, outcome)| outcome).collect()
+    channel::results(&chain)
+        .into_iter()
+        .map(|(_, outcome)| outcome)
+        .collect()
 }
 
 /// The same token with other claims, signed by the same key.
@@ -118,7 +128,10 @@ async fn each_recipient_has_an_outcome_in_a_signed_receipt() {
     assert_eq!(inbox[0].subject, "lunch?");
     assert_eq!(inbox[0].message_id, "<1@foo.test>");
     let raw = bob.raw(&inbox[0].id).await;
-    assert!(raw.starts_with("Received: from _cb.foo.test by bar.test with HTTPS"), "{raw}");
+    assert!(
+        raw.starts_with("Received: from _cb.foo.test by bar.test with HTTPS"),
+        "{raw}"
+    );
     assert!(raw.ends_with(std::str::from_utf8(&message).unwrap()));
 }
 
@@ -219,7 +232,10 @@ async fn q03_the_same_message_again_has_the_same_answer_and_is_delivered_once() 
     }
     let bar = bar.stop().await.start(&world).await;
     let bob = bar.user("bob").await;
-    assert_eq!(foo.give(&bar, &message, &["bob@bar.test"]).await.0, StatusCode::OK);
+    assert_eq!(
+        foo.give(&bar, &message, &["bob@bar.test"]).await.0,
+        StatusCode::OK
+    );
     // what comes behind it shows that the queue has passed it
     let next = note("alice@foo.test", "bob@bar.test", "2");
     assert_eq!(foo.give(&bar, &next, &["bob@bar.test"]).await.0, StatusCode::OK);
@@ -236,7 +252,10 @@ async fn s10_m02_a_message_with_two_meanings_is_refused() {
     let twice = format!("From: bob@bar.test\r\n{letter}");
     let (status, _) = foo.give(&bar, twice.as_bytes(), &["bob@bar.test"]).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "two authors");
-    let tree = letter.replace("X-Cargomail-Structure:", "X-Cargomail-Structure: mixed(1 1)\r\nX-Was:");
+    let tree = letter.replace(
+        "X-Cargomail-Structure:",
+        "X-Cargomail-Structure: mixed(1 1)\r\nX-Was:",
+    );
     let (status, _) = foo.give(&bar, tree.as_bytes(), &["bob@bar.test"]).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "an ambiguous structure");
     let bare = letter.replace("Subject:", "X: a\nY: b\r\nSubject:");
@@ -259,9 +278,13 @@ async fn s09_a_message_that_goes_in_circles_is_refused() {
     let bob = bar.user("bob").await;
     let message = String::from_utf8(note("alice@foo.test", "bob@bar.test", "1")).unwrap();
     let hops = |count: usize| format!("{}{message}", "Received: from a by b; now\r\n".repeat(count));
-    let (status, _) = foo.give(&bar, hops(limits::HOPS + 1).as_bytes(), &["bob@bar.test"]).await;
+    let (status, _) = foo
+        .give(&bar, hops(limits::HOPS + 1).as_bytes(), &["bob@bar.test"])
+        .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    let (status, _) = foo.give(&bar, hops(limits::HOPS).as_bytes(), &["bob@bar.test"]).await;
+    let (status, _) = foo
+        .give(&bar, hops(limits::HOPS).as_bytes(), &["bob@bar.test"])
+        .await;
     assert_eq!(status, StatusCode::OK);
     bob.holds("inbox", 1).await;
 }
@@ -313,7 +336,11 @@ async fn a_batch_has_an_answer_for_each_of_its_messages() {
     assert_eq!(status, StatusCode::OK);
     let answers = Answer::parse_list(&body, 3).unwrap();
     assert!(matches!(answers[0], Answer::Receipt(_)));
-    assert_eq!(answers[1], Answer::Refused(403), "the token speaks of other octets");
+    assert_eq!(
+        answers[1],
+        Answer::Refused(403),
+        "the token speaks of other octets"
+    );
     assert!(matches!(answers[2], Answer::Receipt(_)));
     bob.holds("inbox", 2).await;
 }

@@ -63,8 +63,11 @@ async fn q02_a_dead_resource_mailbox_does_not_delay_the_others() {
         letter.bytes()
     };
     for number in 0..20 {
-        bob.send(&letter(format!("dead-{number}"), "bob@bar.test"), &[&["bob@bar.test"]])
-            .await;
+        bob.send(
+            &letter(format!("dead-{number}"), "bob@bar.test"),
+            &[&["bob@bar.test"]],
+        )
+        .await;
     }
     bob.send(&letter("1".to_owned(), "carol@bar.test"), &[&["carol@bar.test"]])
         .await;
@@ -109,11 +112,16 @@ async fn q01_a_poison_message_does_not_stop_the_queue() {
     let message = note("alice@foo.test", "bob@bar.test", "1");
     alice.send(&message, &[&["bob@bar.test"]]).await;
     bob.holds("inbox", 1).await;
-    let last = until("the poison message waits for an operator or another try", async || {
-        let queue = alice.queue().await;
-        let poison = queue.into_iter().find(|entry| entry.message_id.contains("poison"))?;
-        (poison.delivery == Delivery::Waiting).then_some(poison)
-    })
+    let last = until(
+        "the poison message waits for an operator or another try",
+        async || {
+            let queue = alice.queue().await;
+            let poison = queue
+                .into_iter()
+                .find(|entry| entry.message_id.contains("poison"))?;
+            (poison.delivery == Delivery::Waiting).then_some(poison)
+        },
+    )
     .await;
     assert!(last.due.is_some());
 }

@@ -42,8 +42,15 @@ async fn the_sender_is_told_why_when_no_destination_is_left() {
         assert!(report.contains(part), "{part} in {report}");
     }
     let lines = report.split("\r\n");
-    assert!(lines.clone().all(|line| line.len() <= 998 && !line.contains('\n')));
-    assert!(bob.list("inbox").await.is_empty(), "what cannot be read is not delivered");
+    assert!(
+        lines
+            .clone()
+            .all(|line| line.len() <= 998 && !line.contains('\n'))
+    );
+    assert!(
+        bob.list("inbox").await.is_empty(),
+        "what cannot be read is not delivered"
+    );
     // the report came by the web channel, with a receipt, and caused no other
     until("the queue of bar.test is empty", async || {
         let queue = bar.broker.queue_of(None).await.unwrap();
@@ -66,7 +73,11 @@ async fn a_recipient_without_wishes_is_reported_and_an_expired_share_too() {
     };
     bob.send(&mine("1").bytes(), &[&["carol@bar.test"]]).await;
     let report = bob.holds("inbox", 1).await;
-    assert!(bob.raw(&report[0].id).await.contains("has named no Resource Mailbox"));
+    assert!(
+        bob.raw(&report[0].id)
+            .await
+            .contains("has named no Resource Mailbox")
+    );
     carol.wishes(r#"{"default":["mailbox.bar.test"]}"#).await;
     let over = Letter {
         expires: cargomail_protocol::timestamp::Timestamp::from_seconds(1_700_000_000),
@@ -95,7 +106,9 @@ async fn s09_programs_and_reporters_are_never_told() {
         .await;
     alice.sent().await;
     reporter.sent().await;
-    alice.send(&note("alice@foo.test", "nobody@bar.test", "3"), to).await;
+    alice
+        .send(&note("alice@foo.test", "nobody@bar.test", "3"), to)
+        .await;
     let inbox = alice.holds("inbox", 1).await;
     assert!(alice.raw(&inbox[0].id).await.contains("<3@foo.test>"));
     assert!(reporter.list("inbox").await.is_empty());

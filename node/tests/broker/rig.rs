@@ -236,9 +236,7 @@ impl Node {
         };
         let broker = Broker::open(options, needs).await.unwrap();
         let shutdown = CancellationToken::new();
-        let certificate = key
-            .server_certificate(name.as_str(), SystemClock.now())
-            .unwrap();
+        let certificate = key.server_certificate(name.as_str(), SystemClock.now()).unwrap();
         let tls = https::grip_server(&certificate, clock()).unwrap();
         let listener = Tcp.listen(ANYWHERE).await.unwrap();
         let limits = ServingLimits::default();
@@ -389,12 +387,7 @@ impl User<'_> {
 
     pub(crate) async fn send(&self, message: &[u8], envelopes: &[&[&str]]) -> Vec<api::Queued> {
         let (status, body) = self.try_send(message, envelopes, None).await;
-        assert_eq!(
-            status,
-            StatusCode::ACCEPTED,
-            "{}",
-            String::from_utf8_lossy(&body)
-        );
+        assert_eq!(status, StatusCode::ACCEPTED, "{}", String::from_utf8_lossy(&body));
         serde_json::from_slice(&body).unwrap()
     }
 
@@ -408,9 +401,7 @@ impl User<'_> {
     pub(crate) async fn sent(&self) -> Vec<api::Queued> {
         until("nothing waits", async || {
             let queue = self.queue().await;
-            let waits = queue
-                .iter()
-                .any(|entry| entry.delivery == api::Delivery::Waiting);
+            let waits = queue.iter().any(|entry| entry.delivery == api::Delivery::Waiting);
             (!waits && !queue.is_empty()).then_some(queue)
         })
         .await
@@ -553,7 +544,9 @@ impl Agent {
     /// The notifications that it took.
     pub(crate) fn told(&self) -> Vec<Notification> {
         let told = self.state.told.lock().unwrap();
-        told.iter().map(|(notification, _)| notification.clone()).collect()
+        told.iter()
+            .map(|(notification, _)| notification.clone())
+            .collect()
     }
 
     /// Their octets.

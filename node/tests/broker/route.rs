@@ -65,7 +65,10 @@ async fn a_placeholder_goes_from_alice_to_bob_and_its_content_where_bob_wishes()
 
     // alice knows, with bar.test's signature in her node's ledger
     let sent = alice.sent().await;
-    assert!(sent.iter().all(|entry| entry.delivery == Delivery::Accepted), "{sent:?}");
+    assert!(
+        sent.iter().all(|entry| entry.delivery == Delivery::Accepted),
+        "{sent:?}"
+    );
     assert_eq!(alice.list("sent").await.len(), 2);
     let mut receipts = 0;
     foo.ledger
@@ -110,7 +113,10 @@ async fn a_busy_destination_is_asked_again_with_the_same_octets() {
     let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(503)).await;
     bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
     alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
-    until("it is asked", async || (!insurance.told().is_empty()).then_some(())).await;
+    until("it is asked", async || {
+        (!insurance.told().is_empty()).then_some(())
+    })
+    .await;
     assert!(bob.list("inbox").await.is_empty());
     insurance.says(Says::Takes(JobState::Stored));
     bob.holds("inbox", 1).await;
@@ -156,7 +162,10 @@ async fn the_sender_is_told_when_the_origin_does_not_give_what_it_promised() {
     alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
     let inbox = alice.holds("inbox", 1).await;
     let report = alice.raw(&inbox[0].id).await;
-    assert!(report.contains("Final-Recipient: rfc822; bob@bar.test\r\nAction: failed\r\nStatus: 5.6.0"), "{report}");
+    assert!(
+        report.contains("Final-Recipient: rfc822; bob@bar.test\r\nAction: failed\r\nStatus: 5.6.0"),
+        "{report}"
+    );
     assert_eq!(bob.list("inbox").await.len(), 1);
 }
 
@@ -169,7 +178,10 @@ async fn an_entry_goes_on_where_it_was_after_a_restart() {
         let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
         bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
         alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
-        until("it is asked", async || (!insurance.told().is_empty()).then_some(())).await;
+        until("it is asked", async || {
+            (!insurance.told().is_empty()).then_some(())
+        })
+        .await;
     }
     let bar = bar.stop().await;
     insurance.says(Says::Takes(JobState::Stored));
@@ -186,7 +198,10 @@ async fn d04_a_destination_at_an_address_that_is_not_allowed_counts_as_refusing(
     let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
     let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
     let metadata = std::net::Ipv4Addr::new(169, 254, 169, 254);
-    world.publish("inside.test", cargomail_node::dns::Record::Address(metadata.into()));
+    world.publish(
+        "inside.test",
+        cargomail_node::dns::Record::Address(metadata.into()),
+    );
     world.publish(
         "_grip-notify._tcp.mailbox.insurance.test",
         cargomail_node::dns::Record::Srv(cargomail_node::dns::Srv {
@@ -221,10 +236,16 @@ async fn wishes_are_checked_and_are_each_users_own() {
         let (status, _) = bob.ask(Method::PUT, path, bad.to_owned()).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
     }
-    let many = format!(r#"{{"default":[{}"m.bar.test"]}}"#, r#""m.bar.test","#.repeat(100));
+    let many = format!(
+        r#"{{"default":[{}"m.bar.test"]}}"#,
+        r#""m.bar.test","#.repeat(100)
+    );
     let (status, _) = bob.ask(Method::PUT, path, many).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-    let quick = tokio::time::timeout(Duration::from_secs(10), bob.ask(Method::GET, path, axum::body::Body::empty()));
+    let quick = tokio::time::timeout(
+        Duration::from_secs(10),
+        bob.ask(Method::GET, path, axum::body::Body::empty()),
+    );
     let (_, kept) = quick.await.unwrap();
     assert!(std::str::from_utf8(&kept).unwrap().contains("insurance"));
 }

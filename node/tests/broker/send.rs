@@ -29,7 +29,10 @@ async fn a_hidden_recipient_gets_a_copy_and_nobody_sees_it() {
     for user in [&bob, &carol] {
         let inbox = user.holds("inbox", 1).await;
         let raw = user.raw(&inbox[0].id).await;
-        assert!(!raw.to_lowercase().contains("bcc") && !raw.contains("carol"), "{raw}");
+        assert!(
+            !raw.to_lowercase().contains("bcc") && !raw.contains("carol"),
+            "{raw}"
+        );
     }
     let sent = alice.sent().await;
     assert_eq!(sent.len(), 2);
@@ -132,8 +135,11 @@ async fn h05_somebody_elses_message_is_not_there() {
     let world = World::new().await;
     let bar = Node::start(&world, "bar.test", Setting::default()).await;
     let (bob, carol) = (bar.user("bob").await, bar.user("carol").await);
-    bob.send(&note("bob@bar.test", "carol@bar.test", "1"), &[&["carol@bar.test"]])
-        .await;
+    bob.send(
+        &note("bob@bar.test", "carol@bar.test", "1"),
+        &[&["carol@bar.test"]],
+    )
+    .await;
     let theirs = carol.holds("inbox", 1).await;
     let ask = async |path: String| bob.ask(Method::GET, &path, Body::empty()).await;
     let foreign = ask(format!("/api/v1/messages/{}", theirs[0].id)).await;
@@ -163,7 +169,10 @@ async fn h06_pages_are_bounded_and_newest_first() {
         messages
     };
     let shown = |messages: &[cargomail_node::api::Message]| -> Vec<String> {
-        messages.iter().map(|message| message.message_id.clone()).collect()
+        messages
+            .iter()
+            .map(|message| message.message_id.clone())
+            .collect()
     };
     let first = page("folder=inbox&limit=2").await;
     assert_eq!(shown(&first), ["<4@bar.test>", "<3@bar.test>"]);
@@ -207,7 +216,10 @@ async fn a_domain_without_a_web_channel_gets_smtp() {
         .await;
     let inbox = bob.holds("inbox", 1).await;
     let raw = bob.raw(&inbox[0].id).await;
-    assert!(raw.contains("DKIM-Signature:") && raw.contains("Authentication-Results:"), "{raw}");
+    assert!(
+        raw.contains("DKIM-Signature:") && raw.contains("Authentication-Results:"),
+        "{raw}"
+    );
     let sent = alice.sent().await;
     let states: Vec<Delivery> = sent.iter().map(|entry| entry.delivery).collect();
     assert_eq!(states, [Delivery::Accepted, Delivery::Refused]);
@@ -290,8 +302,11 @@ async fn new_mail_is_told_by_server_sent_events() {
     let mut events = response.into_body().into_data_stream();
     bob.send(&note("bob@bar.test", "bob@bar.test", "own"), &[&["bob@bar.test"]])
         .await;
-    bob.send(&note("bob@bar.test", "carol@bar.test", "1"), &[&["carol@bar.test"]])
-        .await;
+    bob.send(
+        &note("bob@bar.test", "carol@bar.test", "1"),
+        &[&["carol@bar.test"]],
+    )
+    .await;
     let told = until("carol is told", async || {
         let chunk = events.next().await.unwrap().unwrap();
         let text = String::from_utf8(chunk.to_vec()).unwrap();

@@ -35,7 +35,9 @@ async fn give(world: &World, bar: &Node, from: Option<&str>, message: &[u8], to:
 }
 
 fn signed(key: &cargomail_node::identity::Identity, message: &[u8]) -> Vec<u8> {
-    Dkim::new(key, domain("foo.test"), "cargomail").sign(message).unwrap()
+    Dkim::new(key, domain("foo.test"), "cargomail")
+        .sign(message)
+        .unwrap()
 }
 
 #[tokio::test]
@@ -154,7 +156,14 @@ async fn nobody_can_occupy_the_place_of_somebody_elses_message() {
     let text = String::from_utf8(note("alice@foo.test", "bob@bar.test", "1")).unwrap();
     let forged = text.replace("At noon.", "Never.");
     for _ in 0..2 {
-        give(&world, &bar, Some("eve@evil.test"), forged.as_bytes(), &["bob@bar.test"]).await;
+        give(
+            &world,
+            &bar,
+            Some("eve@evil.test"),
+            forged.as_bytes(),
+            &["bob@bar.test"],
+        )
+        .await;
     }
     bob.holds("inbox", 1).await;
     alice.send(text.as_bytes(), &[&["bob@bar.test"]]).await;
@@ -172,13 +181,23 @@ async fn s09_s10_null_senders_are_taken_and_two_authors_are_junk() {
     bob.holds("inbox", 1).await;
     let text = String::from_utf8(note("alice@foo.test", "bob@bar.test", "2")).unwrap();
     let twice = format!("From: ceo@bar.test\r\n{text}");
-    give(&world, &bar, Some("alice@foo.test"), twice.as_bytes(), &["bob@bar.test"]).await;
+    give(
+        &world,
+        &bar,
+        Some("alice@foo.test"),
+        twice.as_bytes(),
+        &["bob@bar.test"],
+    )
+    .await;
     bob.holds("junk", 1).await;
     // a placeholder with resources for a recipient without wishes, from nobody in particular: nobody is told
     let letter = Letter::new("3").bytes();
     give(&world, &bar, Some("victim@foo.test"), &letter, &["bob@bar.test"]).await;
     bob.holds("junk", 2).await;
-    assert!(bar.broker.queue_of(None).await.unwrap().is_empty(), "no backscatter");
+    assert!(
+        bar.broker.queue_of(None).await.unwrap().is_empty(),
+        "no backscatter"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,297 @@
+//! The demonstration: the domains of the paper's Figure 1 on this machine, and Alice's mail on its walk to Bob, by SMTP and
+//! by the web channel.
+//!
+//! Everything is what a real network has: DNS queries, mutual TLS, libp2p, SMTP, disks. Only the addresses are loopback's,
+//! and the DNS server knows only this town. What always holds: it succeeds only if what Bob reads equals what Alice wrote,
+//! octet for octet.
+
+mod compare;
+mod letter;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::json;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::walk::{Step, Stopwatch, Walk};
+use crate::api::{Channel, Message};
+use crate::app::{App, Unwatched, Watch};
+use crate::harness::{Topology, Town};
+
+/// How long a mail may take to be notified of, and to arrive.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How often Bob looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is demonstrated.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Options {
+    /// Files for Alice to send; with none, a text, an HTML body with an inline image, and an attachment of 64 MiB
+    pub files: Vec<PathBuf>,
+    /// Which of the paper's topologies
+    #[arg(long, value_enum, default_value_t)]
+    pub topology: Topology,
+    /// Leave everything running, and print commands to play with
+    #[arg(long)]
+    pub keep: bool,
+    /// Where everything is laid out; without it, in a folder that is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// How it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs the demonstration.
+///
+/// # Errors
+/// When a part of it fails, or what Bob reads is not what Alice wrote.
+pub async fn run(options: Options, telling: Telling) -> anyhow::Result<()> {
+    for file in &options.files {
+        let about = std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        if !about.is_file() {
+            bail!("{} is not a file", file.display());
+        }
+    }
+    let stopwatch = Stopwatch::new();
+    let walk = Walk::new(stopwatch.clone(), move |step| tell(telling, &step));
+    tracing_subscriber::registry()
+        .with(walk)
+        .try_init()
+        .context("the demonstration shows the log itself")?;
+    let (folder, temporary) = folder(&options)?;
+    let told = demonstrate(&options, telling, &folder, &stopwatch).await;
+    if temporary && !options.keep {
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("{} cannot be removed", folder.display()))?;
+    }
+    told
+}
+
+/// The folder, and whether it is to be removed.
+fn folder(options: &Options) -> anyhow::Result<(PathBuf, bool)> {
+    let (folder, temporary) = match &options.folder {
+        Some(folder) => (folder.clone(), false),
+        None => {
+            let name = format!("cargomail-demo-{}", std::process::id());
+            (std::env::temp_dir().join(name), true)
+        }
+    };
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok((std::path::absolute(folder)?, temporary))
+}
+
+async fn demonstrate(
+    options: &Options,
+    telling: Telling,
+    folder: &std::path::Path,
+    stopwatch: &Stopwatch,
+) -> anyhow::Result<()> {
+    let topology = options.topology;
+    let town = Town::start(folder, &topology.plans()).await?;
+    let alice = town.person("alice@foo.test").await?;
+    let bob = town.person("bob@bar.test").await?;
+    bob.broker()?.set_preferences(&topology.wishes()?).await?;
+    introduce(telling, &town, topology);
+    for channel in [Channel::Smtp, Channel::Web] {
+        let letter = letter::write(folder, &options.files, topology.origin(), channel)?;
+        title(telling, &letter.subject);
+        stopwatch.restart();
+        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+        let sent = alice.send(&letter, &watch).await?;
+        for part in &sent.resources {
+            let (posted, name) = (&part.posted, &part.name);
+            tracing::info!(step = "compose", cid = %posted.cid, size = %octets(posted.size), "{name}");
+        }
+        let arrived = wait(&bob, &sent.message_id).await?;
+        let opened = bob.open(&arrived.id).await?;
+        let into = folder.join("bob").join(channel_name(channel));
+        let compared = compare::compare(&bob, &opened, &letter, &into, PATIENCE, &watch).await?;
+        tracing::info!(step = "read", parts = compared.parts, size = %octets(compared.octets), "what Bob reads equals what Alice wrote");
+        receipt(&alice, &sent.message_id).await?;
+    }
+    finish(options, telling, &town);
+    if options.keep {
+        tokio::signal::ctrl_c()
+            .await
+            .context("Ctrl-C cannot be waited for")?;
+    }
+    town.stop().await;
+    Ok(())
+}
+
+/// Waits until the placeholder is in Bob's inbox.
+async fn wait(bob: &App, message_id: &str) -> anyhow::Result<Message> {
+    let broker = bob.broker()?;
+    let looking = async {
+        loop {
+            let inbox = broker.list("inbox", None, 50).await?;
+            if let Some(message) = inbox.into_iter().find(|message| message.message_id == message_id) {
+                return anyhow::Ok(message);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .context("the placeholder did not arrive")?
+}
+
+/// Waits until Alice's mailbox has the receipt.
+async fn receipt(alice: &App, message_id: &str) -> anyhow::Result<()> {
+    let (_, origin) = alice.origin(None)?;
+    let looking = async {
+        loop {
+            let shares = origin.shares().await?;
+            let mut ours = shares.iter().filter(|share| share.message_id == message_id);
+            if ours.all(|share| share.received_by.len() == share.recipients.len()) {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .context("the receipt did not arrive")?
+}
+
+fn channel_name(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Smtp => "smtp",
+        Channel::Web => "web",
+        Channel::WebThenSmtp => "web-then-smtp",
+    }
+}
+
+/// A size as people write it.
+fn octets(size: u64) -> String {
+    indicatif::BinaryBytes(size).to_string()
+}
+
+fn tell(telling: Telling, step: &Step) {
+    let fields = step.fields.iter();
+    match telling {
+        Telling::Json => {
+            let fields: serde_json::Map<_, _> = fields
+                .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                .collect();
+            let line = json!({
+                "millis": u64::try_from(step.after.as_millis()).unwrap_or(u64::MAX), "node": step.node,
+                "step": step.step, "text": step.text, "fields": fields,
+            });
+            println!("{line}");
+        }
+        Telling::Text => {
+            let shown: Vec<String> = fields
+                .filter(|(name, _)| *name != "message_id")
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            let mark = if step.warns { "!" } else { " " };
+            let node = if step.node.is_empty() {
+                "the application"
+            } else {
+                &step.node
+            };
+            println!(
+                "{mark}{:>8.3} s  {:<9} {node:<24} {}{}{}",
+                step.after.as_secs_f64(),
+                step.step,
+                step.text,
+                if shown.is_empty() { "" } else { ": " },
+                shown.join(", "),
+            );
+        }
+    }
+}
+
+fn introduce(telling: Telling, town: &Town, topology: Topology) {
+    if telling == Telling::Json {
+        return;
+    }
+    println!(
+        "The town ({topology:?} topology), with a DNS server at {}:",
+        town.zone.local_addr()
+    );
+    for site in town.sites() {
+        let roles: Vec<String> = site
+            .plan
+            .mailbox
+            .iter()
+            .map(|locator| format!("Resource Mailbox {locator}"))
+            .chain(
+                site.plan
+                    .broker
+                    .iter()
+                    .map(|domain| format!("Cargo Broker of {domain}")),
+            )
+            .collect();
+        println!(
+            "  {:<16} {:<16} {}",
+            site.plan.name,
+            site.ports.address,
+            roles.join(", ")
+        );
+    }
+}
+
+fn title(telling: Telling, subject: &str) {
+    match telling {
+        Telling::Json => println!("{}", json!({ "mail": subject })),
+        Telling::Text => println!("\n\"{subject}\": Alice (alice@foo.test) writes to Bob (bob@bar.test)"),
+    }
+}
+
+fn finish(options: &Options, telling: Telling, town: &Town) {
+    let folder = town.folder.display();
+    if telling == Telling::Json {
+        println!(
+            "{}",
+            json!({ "equal": true, "folder": town.folder, "kept": options.keep || options.folder.is_some() })
+        );
+        return;
+    }
+    println!("\nBoth mails were read, and equal what was written.");
+    if !options.keep && options.folder.is_none() {
+        println!(
+            "Everything lay in {folder}, which is removed now; --folder DIR keeps it, --keep leaves it running."
+        );
+        return;
+    }
+    println!(
+        "Everything lies in {folder}: a folder for each node with its configuration, key and data; the profiles of"
+    );
+    println!("Alice and Bob; what Bob saved in {folder}/bob.");
+    if options.keep {
+        println!("\nIt goes on until Ctrl-C. In another terminal:\n");
+        for command in [
+            format!("cargomail --profile {folder}/bob@bar.test.toml inbox"),
+            format!("cargomail --profile {folder}/bob@bar.test.toml retrievals"),
+            format!(
+                "cargomail --profile {folder}/alice@foo.test.toml send --to bob@bar.test --subject Hello --text 'How are you?'"
+            ),
+            format!("cargomail --profile {folder}/alice@foo.test.toml share list"),
+            format!("cargomail --config {folder}/foo.test/cargomail.toml queue"),
+            format!(
+                "cargomail --config {folder}/{}/cargomail.toml ledger verify",
+                town.sites()
+                    .iter()
+                    .find(|site| site.plan.mailbox.is_some())
+                    .map_or("foo.test", |site| &site.plan.name)
+            ),
+        ] {
+            println!("  {command}");
+        }
+    }
+}
