@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::walk::{Step, Stopwatch, Walk};
 use crate::api::{Channel, Message};
-use crate::app::{App, Unwatched, Watch};
+use crate::app::{App, Watch};
 use crate::harness::{Topology, Town};
 
 /// How long a mail may take to be notified of, and to arrive.
@@ -109,12 +109,8 @@ async fn demonstrate(
         let letter = letter::write(folder, &options.files, topology.origin(), channel)?;
         title(telling, &letter.subject);
         stopwatch.restart();
-        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+        let watch: Arc<dyn Watch> = Arc::new(Told);
         let sent = alice.send(&letter, &watch).await?;
-        for part in &sent.resources {
-            let (posted, name) = (&part.posted, &part.name);
-            tracing::info!(step = "compose", cid = %posted.cid, size = %octets(posted.size), "{name}");
-        }
         let arrived = wait(&bob, &sent.message_id).await?;
         let opened = bob.open(&arrived.id).await?;
         let into = folder.join("bob").join(channel_name(channel));
@@ -130,6 +126,17 @@ async fn demonstrate(
     }
     town.stop().await;
     Ok(())
+}
+
+/// Tells of each part that is posted or read.
+struct Told;
+
+impl Watch for Told {
+    fn begin(&self, what: &str, size: u64) {
+        tracing::info!(step = "part", size = %octets(size), "{what}");
+    }
+    fn moved(&self, _: u64) {}
+    fn end(&self) {}
 }
 
 /// Waits until the placeholder is in Bob's inbox.

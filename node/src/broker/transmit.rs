@@ -225,13 +225,13 @@ impl Broker {
             .find(|recipient| recipient.address == *address)?;
         match given {
             Given::Accepted => {
-                tracing::info!(%message, step = "send", %domain, recipient = %address, "accepted");
+                tracing::info!(message_id = %message, step = "send", %domain, recipient = %address, "accepted");
                 recipient.delivery = Delivery::Accepted;
                 "accepted".clone_into(&mut recipient.last);
                 None
             }
             Given::Refused(status, text) => {
-                tracing::info!(%message, step = "send", %domain, recipient = %address, ?status, text, "refused");
+                tracing::info!(message_id = %message, step = "send", %domain, recipient = %address, ?status, text, "refused");
                 recipient.delivery = Delivery::Refused;
                 recipient.last = format!("refused (5.{}.{}): {text}", status.0, status.1);
                 failures.push(Failure {

@@ -189,13 +189,15 @@ async fn connection(
         },
     };
     let router = face.router.clone();
+    // HTTP/2 runs each request in a task of its own, which would forget whose node it is.
+    let span = tracing::Span::current();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Paced::wrap);
         request.extensions_mut().insert(RemoteAddress(from));
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
-        router.clone().oneshot(request)
+        router.clone().oneshot(request).instrument(span.clone())
     });
     let builder = builder(&face.limits, if http2 { Version::Two } else { Version::One });
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
