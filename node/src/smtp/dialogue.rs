@@ -184,6 +184,10 @@ impl Dialogue {
         }
         let data = self.command("DATA", DATA).await?;
         if data.code != 354 {
+            // Nothing was sent yet that could have been accepted.
+            if data.is_positive() {
+                return Err(Broken::Garbled);
+            }
             accepted_become(&mut said, &data);
             return Ok(said);
         }
