@@ -5,13 +5,11 @@
 //! and the DNS server knows only this town. What always holds: it succeeds only if what Bob reads equals what Alice wrote,
 //! octet for octet.
 
-mod compare;
 mod letter;
 mod walk;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -20,14 +18,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::walk::{Step, Stopwatch, Walk};
-use crate::api::{Channel, Message};
-use crate::app::{App, Watch};
-use crate::harness::{Topology, Town};
-
-/// How long a mail may take to be notified of, and to arrive.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// How often Bob looks.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::api::Channel;
+use crate::app::Watch;
+use crate::harness::{PATIENCE, Topology, Town, acknowledged, compare, delivered};
 
 /// What is demonstrated.
 #[derive(Debug, Clone, Default, Args)]
@@ -111,12 +104,12 @@ async fn demonstrate(
         stopwatch.restart();
         let watch: Arc<dyn Watch> = Arc::new(Told);
         let sent = alice.send(&letter, &watch).await?;
-        let arrived = wait(&bob, &sent.message_id).await?;
+        let arrived = delivered(&bob, "inbox", &sent.message_id).await?;
         let opened = bob.open(&arrived.id).await?;
         let into = folder.join("bob").join(channel_name(channel));
-        let compared = compare::compare(&bob, &opened, &letter, &into, PATIENCE, &watch).await?;
+        let compared = compare(&bob, &opened, &letter, &into, PATIENCE, &watch).await?;
         tracing::info!(step = "read", parts = compared.parts, size = %octets(compared.octets), "what Bob reads equals what Alice wrote");
-        receipt(&alice, &sent.message_id).await?;
+        acknowledged(&alice, &sent.message_id).await?;
     }
     finish(options, telling, &town);
     if options.keep {
@@ -137,41 +130,6 @@ impl Watch for Told {
     }
     fn moved(&self, _: u64) {}
     fn end(&self) {}
-}
-
-/// Waits until the placeholder is in Bob's inbox.
-async fn wait(bob: &App, message_id: &str) -> anyhow::Result<Message> {
-    let broker = bob.broker()?;
-    let looking = async {
-        loop {
-            let inbox = broker.list("inbox", None, 50).await?;
-            if let Some(message) = inbox.into_iter().find(|message| message.message_id == message_id) {
-                return anyhow::Ok(message);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking)
-        .await
-        .context("the placeholder did not arrive")?
-}
-
-/// Waits until Alice's mailbox has the receipt.
-async fn receipt(alice: &App, message_id: &str) -> anyhow::Result<()> {
-    let (_, origin) = alice.origin(None)?;
-    let looking = async {
-        loop {
-            let shares = origin.shares().await?;
-            let mut ours = shares.iter().filter(|share| share.message_id == message_id);
-            if ours.all(|share| share.received_by.len() == share.recipients.len()) {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking)
-        .await
-        .context("the receipt did not arrive")?
 }
 
 fn channel_name(channel: Channel) -> &'static str {

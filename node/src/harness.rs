@@ -5,8 +5,10 @@
 //! loopback address and ports. A site runs in this process, or as a process of its own from its configuration file; the
 //! files are those that an operator would write. Not here: what the people in the town do.
 
+mod compare;
 mod plan;
 mod ports;
+mod wait;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,8 +17,10 @@ use std::time::Duration;
 use anyhow::Context;
 use cargomail_protocol::address::Address;
 
+pub use compare::{Compared, compare};
 pub use plan::{SitePlan, Topology};
 pub use ports::Ports;
+pub use wait::{PATIENCE, acknowledged, delivered};
 
 use crate::accounts::door::AdminToken;
 use crate::api::NewAccount;
@@ -202,16 +206,13 @@ impl Town {
         let mut profile = Profile::new(address.clone());
         for site in self.sites.iter().filter(|site| site.plan.has(&address)) {
             let listen = site.ports.at(site.ports.user);
-            let data = site.folder.join("data");
             let fingerprint = site.fingerprint()?;
-            let admin = AdminToken::open(&data)?;
-            let administration = Administration::at(&client, listen, fingerprint, admin.text());
             let account = NewAccount {
                 address: address.clone(),
                 password: PASSWORD.to_owned(),
                 quota: None,
             };
-            administration.set_account(&account).await?;
+            self.administration(site)?.set_account(&account).await?;
             let url = Url::new(listen.ip().to_string(), listen.port());
             let access =
                 Session::log_in(&client, &url, Some(Fingerprint(fingerprint)), &address, PASSWORD).await?;
@@ -224,6 +225,22 @@ impl Town {
         }
         profile.save(&self.profile(&address))?;
         Ok(App::new(profile, world))
+    }
+
+    /// The administrator of a site, whose node runs or has run.
+    ///
+    /// # Errors
+    /// When the node has made no administrator's token yet.
+    pub fn administration(&self, site: &Site) -> anyhow::Result<Administration> {
+        let admin = AdminToken::open(&site.folder.join("data"))?;
+        let listen = site.ports.at(site.ports.user);
+        let client = World::real()?.client();
+        Ok(Administration::at(
+            &client,
+            listen,
+            site.fingerprint()?,
+            admin.text(),
+        ))
     }
 
     /// Where a person's profile is.

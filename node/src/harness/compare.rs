@@ -1,4 +1,4 @@
-//! Whether what Bob reads equals what Alice wrote, octet for octet.
+//! Whether what a reader reads equals what its author wrote, octet for octet.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,16 +13,19 @@ use crate::app::{App, Letter, Opened, Watch};
 
 /// What was compared.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Compared {
+pub struct Compared {
     /// Bodies and files.
-    pub(super) parts: usize,
+    pub parts: usize,
     /// Their octets.
-    pub(super) octets: u64,
+    pub octets: u64,
 }
 
-/// Saves everything that Bob received, and compares it with what Alice wrote.
-pub(super) async fn compare(
-    bob: &App,
+/// Saves everything that a reader received, and compares it with what the author wrote.
+///
+/// # Errors
+/// Names the first part that differs.
+pub async fn compare(
+    reader: &App,
     opened: &Opened,
     letter: &Letter,
     into: &Path,
@@ -30,9 +33,9 @@ pub(super) async fn compare(
     watch: &Arc<dyn Watch>,
 ) -> anyhow::Result<Compared> {
     let Some(placeholder) = &opened.placeholder else {
-        bail!("Bob received an ordinary message");
+        bail!("an ordinary message was received");
     };
-    let saved = bob
+    let saved = reader
         .save(opened, Which::All, into, Existing::Replace, patience, watch)
         .await?;
     ensure!(saved.len() == placeholder.parts().len(), "a part was not saved");
@@ -54,7 +57,7 @@ pub(super) async fn compare(
     }
     ensure!(
         saved.len() == written.len(),
-        "Bob has {} parts, Alice wrote {}",
+        "{} parts were read, {} were written",
         saved.len(),
         written.len()
     );
@@ -63,7 +66,7 @@ pub(super) async fn compare(
         let found = hash_file(&saved.path).await?;
         ensure!(
             found == *expected,
-            "{name} is not what Bob has in {}",
+            "{name} is not what was read into {}",
             saved.path.display()
         );
         octets += saved.size;
