@@ -5,3 +5,4 @@ pub mod crash;
 pub mod dovecot;
 pub mod peers;
 pub mod postfix;
+pub mod processes;

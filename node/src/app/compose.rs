@@ -307,7 +307,11 @@ impl App {
         })
     }
 
-    async fn hand_over(
+    /// Gives a composed letter to the broker. Given again, it is the same message.
+    ///
+    /// # Errors
+    /// [`ComposeError`].
+    pub async fn hand_over(
         &self,
         composed: &Composed,
         channel: Option<Channel>,

@@ -1,0 +1,89 @@
+//! Nodes as processes of their own, started from the configuration files of a town's sites as an operator starts them.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// The binary that was built together with this test.
+///
+/// # Errors
+/// When it was not built.
+pub fn cargomail() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .context("a test lies in target/<profile>/deps")?;
+    let binary = folder.join("cargomail");
+    if !binary.exists() {
+        bail!(
+            "{} is not there: cargo build --workspace makes it",
+            binary.display()
+        );
+    }
+    Ok(binary)
+}
+
+/// The command that runs the node of a configuration.
+///
+/// # Errors
+/// When the binary was not built.
+pub fn command(config: &Path) -> anyhow::Result<std::process::Command> {
+    let mut command = std::process::Command::new(cargomail()?);
+    command.arg("--config").arg(config).arg("run");
+    command.env("CARGOMAIL_LOG", "warn,libp2p=error");
+    Ok(command)
+}
+
+/// A node that runs. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a node and returns once it serves; none when it ended before that.
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub async fn start(command: std::process::Command) -> anyhow::Result<Option<Self>> {
+        let mut command = Command::from(command);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().context("the node cannot be started")?;
+        let stdout = child.stdout.take().context("its output was asked for")?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            if line == "running" {
+                // What it prints later must find a reader.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return Ok(Some(Self { child }));
+            }
+        }
+        child.wait().await?;
+        Ok(None)
+    }
+
+    /// Returns when the process has ended.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Errors
+    /// When the system cannot.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+}
