@@ -21,6 +21,7 @@ use super::home::{Home, VIEW};
 use super::journal::Journal;
 use super::log::{Appender, Log, Position};
 use super::packs::{Checks, Packs};
+use super::recover::Extent;
 use super::scan::Damage;
 use super::view::View;
 use super::{BlockStore, RecordStore, StoreError, recover};
@@ -113,11 +114,18 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
         journal: record_end.position(),
         version: found.version,
     };
-    let home = Arc::new(Home::new(folder, found.view, checkpoint));
+    let home = Arc::new(Home::new(
+        folder,
+        packs,
+        journal,
+        found.view,
+        options.cache,
+        checkpoint,
+    ));
     home.save()?;
     Ok(Embedded {
-        packs: Arc::new(Packs::open(home.clone(), packs, block_end, found.checks)?),
-        journal: Arc::new(Journal::open(home.clone(), journal, record_end, found.version)?),
+        packs: Arc::new(Packs::open(home.clone(), block_end, found.checks)?),
+        journal: Arc::new(Journal::open(home.clone(), record_end, found.version)?),
         home,
         damages: found.damages.into(),
     })
@@ -172,8 +180,8 @@ fn anew(
     options: &EmbeddedOptions,
 ) -> Result<Beginning, StoreError> {
     let view = View::create(&path, options.cache)?;
-    let blocks = recover::blocks(packs, last.map(|last| last.packs), &view)?;
-    let records = recover::records(journal, last.map(|last| last.journal), &view)?;
+    let blocks = recover::blocks(packs, Extent::Looked(last.map(|last| last.packs)), &view)?;
+    let records = recover::records(journal, Extent::Looked(last.map(|last| last.journal)), &view)?;
     let damages = [blocks.damages, records.damages].concat();
     for damage in &damages {
         let Damage { file, from, to, why } = damage;
@@ -190,7 +198,8 @@ fn anew(
         packs: blocks.end,
         pack_records: blocks.records,
         journal: records.end,
-        version: records.version,
+        // No version is given twice, not even when commits are lost.
+        version: records.version.max(last.map_or(0, |last| last.version)),
         checks: Checks::Hash,
         damages,
     })

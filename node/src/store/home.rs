@@ -1,63 +1,146 @@
 //! What packs and journal share: the folder, the view, the checkpoint, and whether writing has failed.
+//!
+//! What always holds: the view shows whole commits, and only what is durable. One that fails is thrown away and made anew
+//! from packs and journal, also while the store is open; until that succeeds nobody is told anything from it.
 
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Left};
 use super::folder::Folder;
+use super::log::Log;
+use super::recover::{self, Extent};
 use super::view::{Changes, View, wait_until_free};
 use super::{StoreError, Version};
 
 /// The name of the view in the data directory.
 pub(super) const VIEW: &str = "view.sled";
+/// How long a view that failed again is left alone: at least this, and so many times as long as making it anew took.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSES: u32 = 10;
 
-/// What is open.
+/// The view that is open, if it does what it should.
 struct Open {
-    view: View,
+    view: Option<View>,
+    /// How often it was made anew.
+    generation: u64,
+    /// Before this it is not tried again.
+    pause: Option<Instant>,
     /// Of the last commit that the view holds.
     version: Version,
-    folder: Folder,
 }
 
 /// A store that is open, until it is closed.
 pub(super) struct Home {
-    /// Readers see a commit whole or not at all: who writes has the lock alone.
+    /// Who writes has the lock alone, so that a commit is seen whole or not at all. None when the store is closed.
     open: RwLock<Option<Open>>,
+    pub(super) packs: Arc<Log>,
+    pub(super) journal: Arc<Log>,
+    /// Octets of memory for the view.
+    cache: u64,
     checkpoint: Mutex<Checkpoint>,
     failure: OnceLock<String>,
+    /// None when the store is closed, so that it can be opened again.
+    folder: Mutex<Option<Folder>>,
 }
 
 impl Home {
-    pub(super) fn new(folder: Folder, view: View, checkpoint: Checkpoint) -> Self {
+    pub(super) fn new(
+        folder: Folder,
+        packs: Arc<Log>,
+        journal: Arc<Log>,
+        view: View,
+        cache: u64,
+        checkpoint: Checkpoint,
+    ) -> Self {
         Self {
             open: RwLock::new(Some(Open {
-                view,
+                view: Some(view),
+                generation: 0,
+                pause: None,
                 version: checkpoint.version,
-                folder,
             })),
+            packs,
+            journal,
+            cache,
             checkpoint: Mutex::new(checkpoint),
             failure: OnceLock::new(),
+            folder: Mutex::new(Some(folder)),
         }
     }
 
     /// Reads the view as it is after a whole number of commits, the last of which is given.
     pub(super) fn read<T>(
         &self,
-        read: impl FnOnce(&View, Version) -> Result<T, StoreError>,
+        read: impl Fn(&View, Version) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_ref().ok_or(StoreError::Closed)?;
-        read(&open.view, open.version)
+        let attempt = || {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            let open = open.as_ref().ok_or(StoreError::Closed)?;
+            let read = open.view.as_ref().map(|view| read(view, open.version));
+            Ok::<_, StoreError>((open.generation, read))
+        };
+        match attempt()? {
+            (_, Some(Ok(read))) => return Ok(read),
+            (generation, _) => self.mend(generation)?,
+        }
+        match attempt()?.1 {
+            Some(read) => read,
+            None => Err(no_view()),
+        }
     }
 
-    /// Shows to everybody what became durable; `version` when commits are among it.
+    /// Shows to everybody what became durable and was noted; `version` when commits are among it.
     pub(super) fn apply(&self, changes: &Changes, version: Option<Version>) -> Result<(), StoreError> {
+        let generation = {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            let open = open.as_mut().ok_or(StoreError::Closed)?;
+            if let Some(view) = &open.view
+                && view.apply(changes).is_ok()
+            {
+                open.version = version.unwrap_or(open.version);
+                return Ok(());
+            }
+            // It may hold a part of a commit.
+            open.view = None;
+            open.generation
+        };
+        self.mend(generation)
+    }
+
+    /// Makes the view anew, up to what was noted, unless somebody else did since `generation`.
+    fn mend(&self, generation: u64) -> Result<(), StoreError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_mut().ok_or(StoreError::Closed)?;
-        open.view.apply(changes)?;
-        if let Some(version) = version {
-            open.version = version;
+        if open.generation != generation {
+            return Ok(());
         }
+        let begin = Instant::now();
+        if open.pause.is_some_and(|until| begin < until) {
+            return Err(no_view());
+        }
+        tracing::error!("the view fails and is made anew from packs and journal");
+        open.view = None;
+        let made = self.make();
+        open.pause = Some(Instant::now() + PAUSE.max(begin.elapsed() * PAUSES));
+        let (view, version) =
+            made.inspect_err(|error| tracing::error!(%error, "the view is not made anew"))?;
+        open.view = Some(view);
+        open.version = version;
+        open.generation += 1;
         Ok(())
+    }
+
+    fn make(&self) -> Result<(View, Version), StoreError> {
+        let path = match &*self.folder.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(folder) => folder.join(VIEW),
+            None => return Err(StoreError::Closed),
+        };
+        let noted = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = View::create(&path, self.cache)?;
+        recover::blocks(&self.packs, Extent::Known(noted.packs), &view)?;
+        recover::records(&self.journal, Extent::Known(noted.journal), &view)?;
+        Ok((view, noted.version))
     }
 
     /// Notes how far something is durable. The file is written only by [`Home::save`] and at the end.
@@ -67,10 +150,10 @@ impl Home {
 
     /// Writes the checkpoint as it was noted.
     pub(super) fn save(&self) -> Result<(), StoreError> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_ref().ok_or(StoreError::Closed)?;
-        let checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        checkpoint.write(&open.folder.join("CHECKPOINT"))
+        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = folder.as_ref().ok_or(StoreError::Closed)?;
+        let checkpoint = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        checkpoint.write(&folder.join("CHECKPOINT"))
     }
 
     /// Ends all writing.
@@ -85,31 +168,45 @@ impl Home {
         self.failure.get().cloned()
     }
 
-    /// Leaves view and checkpoint in order, unless a write failed, and lets go of the folder.
+    /// Leaves view and checkpoint in order, unless something failed, and lets go of the folder.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = slot.take() else {
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(open), Some(folder)) = (slot.take(), folder.take()) else {
             return Ok(());
         };
-        if self.failure.get().is_some() {
+        let view = open.view.filter(|_| self.failure.get().is_none());
+        let Some(view) = view else {
+            wait_until_free(&folder.join(VIEW));
             return Ok(());
-        }
+        };
         let stamp = rand::random();
-        open.view.close(stamp)?;
-        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        view.close(stamp)?;
+        let mut checkpoint = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         checkpoint.left = Left::Closed { stamp };
-        checkpoint.write(&open.folder.join("CHECKPOINT"))
+        checkpoint.write(&folder.join("CHECKPOINT"))
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let slot = self.open.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = slot.take() {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let folder = self
+            .folder
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let (Some(open), Some(folder)) = (open, folder) {
             // The lock is the last thing that goes: nobody may find files of this view still being written.
-            let path = open.folder.join(VIEW);
-            drop(open.view);
-            wait_until_free(&path);
+            drop(open);
+            wait_until_free(&folder.join(VIEW));
         }
+    }
+}
+
+fn no_view() -> StoreError {
+    StoreError::Damaged {
+        what: VIEW.to_owned(),
+        why: "it could not be made anew from packs and journal; that is tried again".to_owned(),
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::frame::{HEAD, Kind, sha256};
 use super::home::Home;
-use super::log::{Appender, Failure, Log, Place, Position};
+use super::log::{Appender, Failure, Place, Position};
 use super::view::{Changes, Entry};
 use super::writer::{Write, Writer};
 use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
@@ -25,20 +25,11 @@ pub(super) struct Journal {
 /// What a thread needs to look up and read.
 struct Reader {
     home: Arc<Home>,
-    journal: Arc<Log>,
 }
 
 impl Journal {
-    pub(super) fn open(
-        home: Arc<Home>,
-        journal: Arc<Log>,
-        appender: Appender,
-        version: Version,
-    ) -> Result<Self, StoreError> {
-        let reader = Arc::new(Reader {
-            home: home.clone(),
-            journal,
-        });
+    pub(super) fn open(home: Arc<Home>, appender: Appender, version: Version) -> Result<Self, StoreError> {
+        let reader = Arc::new(Reader { home: home.clone() });
         let scribe = Scribe {
             reader: reader.clone(),
             appender,
@@ -67,7 +58,7 @@ impl Journal {
 
 impl Reader {
     fn record(&self, key: Key, entry: Entry) -> Result<Record, StoreError> {
-        let octets = Bytes::from(self.journal.read(entry.place)?);
+        let octets = Bytes::from(self.home.journal.read(entry.place)?);
         match commit::decode(&octets) {
             Some(Op::Put(found, value)) if found == key => Ok(Record {
                 key,
@@ -76,6 +67,7 @@ impl Reader {
             }),
             _ => {
                 let error = self
+                    .home
                     .journal
                     .damaged(entry.place, &format!("record {key} does not check"));
                 tracing::error!(%error, "a record is damaged and is not given out");
@@ -92,14 +84,14 @@ impl Reader {
         if after >= last || limit == 0 {
             return Ok(changes);
         }
-        let numbers = self.journal.numbers()?;
+        let numbers = self.home.journal.numbers()?;
         let first = numbers.first().copied().unwrap_or_default();
         let mark = mark.unwrap_or(Position {
             file: first,
             offset: 0,
         });
         for number in numbers.into_iter().filter(|number| *number >= mark.file) {
-            let mut scan = self.journal.scan(number)?;
+            let mut scan = self.home.journal.scan(number)?;
             let mut offset = if number == mark.file { mark.offset } else { 0 };
             while let Some(frame) = scan.frame(offset)? {
                 let place = Place {
@@ -109,12 +101,12 @@ impl Reader {
                 };
                 offset += frame.header.size();
                 let outline = commit::outline(frame.payload)
-                    .ok_or_else(|| self.journal.damaged(place, "the commit has no form"))?;
+                    .ok_or_else(|| self.home.journal.damaged(place, "the commit has no form"))?;
                 if outline.version > after {
                     let payload = Bytes::copy_from_slice(frame.payload);
                     for range in outline.ops {
                         let op = commit::decode(&payload.slice(range))
-                            .ok_or_else(|| self.journal.damaged(place, "an operation does not check"))?;
+                            .ok_or_else(|| self.home.journal.damaged(place, "an operation does not check"))?;
                         changes.push(change(outline.version, op));
                     }
                 }
@@ -123,7 +115,7 @@ impl Reader {
                 }
             }
             if offset < scan.size() {
-                return Err(self.journal.damaged(
+                return Err(self.home.journal.damaged(
                     Place {
                         file: number,
                         offset,
@@ -236,7 +228,11 @@ impl Scribe {
             let (Cond::Absent(key) | Cond::Is(key, _)) = cond;
             let entry = match pending.get(key) {
                 Some(entry) => *entry,
-                None => self.reader.home.read(|view, _| view.record(key))?,
+                None => self
+                    .reader
+                    .home
+                    .read(|view, _| view.record(key))
+                    .map_err(Failure::Refused)?,
             };
             let holds = match cond {
                 Cond::Absent(_) => entry.is_none(),
@@ -320,9 +316,13 @@ impl Write for Scribe {
         }
         if version > self.version {
             self.appender.sync()?;
-            changes.records = pending.into_iter().collect();
-            self.reader.home.apply(&changes, Some(version))?;
             self.version = version;
+            self.note();
+            changes.records = pending.into_iter().collect();
+            self.reader
+                .home
+                .apply(&changes, Some(version))
+                .map_err(Failure::Unseen)?;
         }
         Ok(answers)
     }

@@ -139,8 +139,10 @@ impl Log {
 /// Why an append did not happen.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There is no room; the file is as it was before the group.
-    Full(StoreError),
+    /// There is no room, or no new file; what was there is as it was.
+    Refused(StoreError),
+    /// It is durable, but the view could not be told: it will be seen once the view is made anew.
+    Unseen(StoreError),
     /// What the file holds is not known any more: nothing may be appended.
     Broken(StoreError),
 }
@@ -152,13 +154,13 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    /// An error that changed nothing.
-    pub(super) fn of(path: &Path, error: io::Error) -> Self {
+    /// An error of writing.
+    fn of(path: &Path, error: io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
         let error = io_error(path)(error);
         if full {
-            Failure::Full(error)
+            Failure::Refused(error)
         } else {
             Failure::Broken(error)
         }
@@ -198,6 +200,8 @@ impl Appender {
         let file = File::options().write(true).open(&path).map_err(io_error(&path))?;
         let length = file.metadata().map_err(io_error(&path))?.len();
         if length > end.offset {
+            let octets = length - end.offset;
+            tracing::warn!(path = %path.display(), from = end.offset, octets, "the end of a write that was not finished is cut off");
             file.set_len(end.offset).map_err(io_error(&path))?;
         }
         file.sync_all().map_err(io_error(&path))?;
@@ -239,10 +243,11 @@ impl Appender {
     /// Begins the next file.
     pub(super) fn begin_next(&mut self) -> Result<(), Failure> {
         let path = self.log.path(self.number + 1);
-        let file = match File::options().create_new(true).write(true).open(&path) {
-            Ok(file) => file,
-            Err(error) => return Err(Failure::of(&path, error)),
-        };
+        let file = File::options()
+            .create_new(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Failure::Refused(io_error(&path)(error)))?;
         sync_folder(&self.log.folder)?;
         self.file = file;
         self.number += 1;

@@ -11,7 +11,7 @@ use cid::Cid;
 
 use super::frame::{Digest, HEAD, Header, Kind};
 use super::home::Home;
-use super::log::{Appender, Failure, Log, Place};
+use super::log::{Appender, Failure, Place};
 use super::view::Changes;
 use super::writer::{Write, Writer};
 use super::{BlockStore, StoreError, seal};
@@ -37,22 +37,15 @@ pub(super) struct Packs {
 /// What a thread needs to look up and read.
 struct Reader {
     home: Arc<Home>,
-    packs: Arc<Log>,
     checks: Checks,
     /// Blocks that were read and did not check: not here, for whoever brings them anew.
     damaged: Mutex<HashSet<Digest>>,
 }
 
 impl Packs {
-    pub(super) fn open(
-        home: Arc<Home>,
-        packs: Arc<Log>,
-        appender: Appender,
-        checks: Checks,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn open(home: Arc<Home>, appender: Appender, checks: Checks) -> Result<Self, StoreError> {
         let reader = Arc::new(Reader {
             home: home.clone(),
-            packs,
             checks,
             damaged: Mutex::default(),
         });
@@ -97,7 +90,7 @@ impl Reader {
         let Some(place) = self.home.read(|view, _| view.block(digest))? else {
             return Ok(None);
         };
-        let octets = self.packs.read(Place {
+        let octets = self.home.packs.read(Place {
             offset: place.offset.saturating_sub(HEAD as u64),
             length: place.length.saturating_add(HEAD as u32),
             ..place
@@ -114,7 +107,7 @@ impl Reader {
 
     fn check(&self, digest: &Digest, place: Place, octets: Vec<u8>) -> Result<Bytes, StoreError> {
         let octets = Bytes::from(octets);
-        let sound = Header::decode(&octets, self.packs.salt()).is_some_and(|header| {
+        let sound = Header::decode(&octets, self.home.packs.salt()).is_some_and(|header| {
             let payload = &octets[HEAD..];
             header.kind == Kind::Data
                 && header.digest == *digest
@@ -126,7 +119,7 @@ impl Reader {
         if sound {
             Ok(octets.slice(HEAD..))
         } else {
-            Err(self.packs.damaged(place, "the block does not check"))
+            Err(self.home.packs.damaged(place, "the block does not check"))
         }
     }
 }
@@ -204,7 +197,7 @@ impl Packer {
         self.appender.begin_next()?;
         self.note();
         // Both are derived: the next opening does without them, only slower.
-        match seal::seal(&self.reader.packs, full).map(|(_, damages)| damages) {
+        match seal::seal(&self.reader.home.packs, full).map(|(_, damages)| damages) {
             Ok(damages) => damages.iter().for_each(|damage| {
                 tracing::error!(
                     file = damage.file,
@@ -237,7 +230,7 @@ impl Packer {
     ) -> Result<(), Failure> {
         let here = match changed.get(&digest) {
             Some(place) => place.is_some(),
-            None => self.reader.place(&digest)?.is_some(),
+            None => self.reader.place(&digest).map_err(Failure::Refused)?.is_some(),
         };
         if !here {
             let at = self.appender.append(Kind::Data, digest, octets)?;
@@ -254,7 +247,12 @@ impl Packer {
     fn sweep(&mut self, digest: Digest, changed: &mut HashMap<Digest, Option<Place>>) -> Result<(), Failure> {
         let here = match changed.get(&digest) {
             Some(place) => place.is_some(),
-            None => self.reader.home.read(|view, _| view.block(&digest))?.is_some(),
+            None => self
+                .reader
+                .home
+                .read(|view, _| view.block(&digest))
+                .map_err(Failure::Refused)?
+                .is_some(),
         };
         if here {
             self.appender.append(Kind::Tombstone, digest, &[])?;
@@ -299,11 +297,12 @@ impl Write for Packer {
         }
         if !changed.is_empty() {
             self.appender.sync()?;
+            self.note();
             let changes = Changes {
                 blocks: changed.into_iter().collect(),
                 ..Changes::default()
             };
-            self.reader.home.apply(&changes, None)?;
+            self.reader.home.apply(&changes, None).map_err(Failure::Unseen)?;
             let mut damaged = self.reader.damaged();
             changes.blocks.iter().for_each(|(digest, _)| {
                 damaged.remove(digest);

@@ -3,12 +3,52 @@
 use super::frame::{HEAD, Kind};
 use super::journal::is_far;
 use super::log::{Log, Place, Position};
-use super::scan::{Damage, Trust};
+use super::scan::{Damage, Scan, Trust};
 use super::view::{Changes, Entry, View};
 use super::{StoreError, Version, commit, seal};
 
 /// Entries that the view takes in at once.
 const BATCH: usize = 1000;
+
+/// How far a log is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Extent {
+    /// To its end, which is looked for; what is before the position was synced.
+    Looked(Option<Position>),
+    /// To this position; everything before was synced.
+    Known(Position),
+}
+
+impl Extent {
+    /// The files that are read.
+    fn numbers(self, log: &Log) -> Result<Vec<u32>, StoreError> {
+        let mut numbers = log.numbers()?;
+        if let Extent::Known(end) = self {
+            numbers.retain(|number| *number <= end.file);
+        }
+        Ok(numbers)
+    }
+
+    fn synced(self) -> Option<Position> {
+        match self {
+            Extent::Looked(synced) => synced,
+            Extent::Known(end) => Some(end),
+        }
+    }
+
+    /// A reader of the last file, and how much of it was synced: of one that is newer than the checkpoint, nothing.
+    fn last(self, log: &Log, last: u32) -> Result<(Scan, u64), StoreError> {
+        let mut scan = log.scan(last)?;
+        let synced = self
+            .synced()
+            .filter(|synced| synced.file == last)
+            .map_or(0, |synced| synced.offset);
+        if let Extent::Known(_) = self {
+            scan.end_at(synced);
+        }
+        Ok((scan, synced))
+    }
+}
 
 /// What was found.
 #[derive(Default)]
@@ -24,9 +64,10 @@ pub(super) struct Found {
 }
 
 /// Puts every block into the view.
-pub(super) fn blocks(packs: &Log, synced: Option<Position>, view: &View) -> Result<Found, StoreError> {
+pub(super) fn blocks(packs: &Log, extent: Extent, view: &View) -> Result<Found, StoreError> {
     let mut found = Found::default();
-    let numbers = packs.numbers()?;
+    let numbers = extent.numbers(packs)?;
+    found.damages.extend(missing(packs, &numbers, extent.synced()));
     let Some((last, sealed)) = numbers.split_last() else {
         return Ok(found);
     };
@@ -46,13 +87,13 @@ pub(super) fn blocks(packs: &Log, synced: Option<Position>, view: &View) -> Resu
             })?;
         }
     }
-    let synced = synced_in(synced, *last);
+    let (mut scan, synced) = extent.last(packs, *last)?;
     let trust = Trust {
         synced,
         payloads: synced,
     };
     let mut changes = Changes::default();
-    let walked = packs.scan(*last)?.walk(trust, |frame| {
+    let walked = scan.walk(trust, |frame| {
         let place = Place {
             file: *last,
             offset: frame.offset + HEAD as u64,
@@ -73,22 +114,21 @@ pub(super) fn blocks(packs: &Log, synced: Option<Position>, view: &View) -> Resu
 }
 
 /// Puts every record into the view.
-pub(super) fn records(journal: &Log, synced: Option<Position>, view: &View) -> Result<Found, StoreError> {
+pub(super) fn records(journal: &Log, extent: Extent, view: &View) -> Result<Found, StoreError> {
     let mut found = Found::default();
     let mut changes = Changes::default();
     let mut mark = None;
-    let numbers = journal.numbers()?;
+    let numbers = extent.numbers(journal)?;
+    found.damages.extend(missing(journal, &numbers, extent.synced()));
     for number in &numbers {
-        let mut scan = journal.scan(*number)?;
-        let last = Some(number) == numbers.last();
-        let trust = Trust {
-            synced: if last {
-                synced_in(synced, *number)
-            } else {
-                scan.size()
-            },
-            payloads: 0,
+        let (mut scan, synced) = if Some(number) == numbers.last() {
+            extent.last(journal, *number)?
+        } else {
+            let scan = journal.scan(*number)?;
+            let size = scan.size();
+            (scan, size)
         };
+        let trust = Trust { synced, payloads: 0 };
         let mut formless = Vec::new();
         let walked = scan.walk(trust, |frame| {
             let begin = Position {
@@ -149,11 +189,14 @@ pub(super) fn records(journal: &Log, synced: Option<Position>, view: &View) -> R
     Ok(found)
 }
 
-/// How much of the last file is known to be synced: of one that is newer than the checkpoint, nothing.
-fn synced_in(synced: Option<Position>, last: u32) -> u64 {
-    synced
-        .filter(|synced| synced.file == last)
-        .map_or(0, |synced| synced.offset)
+/// Files that are not there: they are numbered without a gap, and the checkpoint knows of the last one.
+fn missing(log: &Log, numbers: &[u32], synced: Option<Position>) -> Vec<Damage> {
+    let last = numbers.last().copied().unwrap_or_default();
+    let last = synced.map_or(last, |synced| last.max(synced.file));
+    (1..=last)
+        .filter(|number| numbers.binary_search(number).is_err())
+        .map(|file| damage(log, Position { file, offset: 0 }, 0, "the file is not there"))
+        .collect()
 }
 
 fn flush(view: &View, changes: &mut Changes, from: usize) -> Result<(), StoreError> {

@@ -80,6 +80,11 @@ impl Scan {
         self.size
     }
 
+    /// Takes the file for one that ends here.
+    pub(super) fn end_at(&mut self, offset: u64) {
+        self.size = self.size.min(offset);
+    }
+
     /// Shows every record, those with a damaged payload too: their readers will see that they do not check.
     pub(super) fn walk(
         &mut self,
@@ -114,6 +119,10 @@ impl Scan {
             }
             match header {
                 Some(header) => {
+                    if !sound {
+                        // The search has read others since.
+                        self.read_payload(offset, &header)?;
+                    }
                     visit(&Frame {
                         offset,
                         header,

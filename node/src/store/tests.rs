@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod files;
+mod processes;
 
 use std::path::Path;
 use std::sync::Arc;

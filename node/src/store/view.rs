@@ -5,6 +5,7 @@
 //! thrown away in every other case; and every call is caught.
 
 use std::fs::File;
+use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -81,9 +82,9 @@ impl View {
         if path.exists() {
             // sled of an earlier opening in this process may hold files in there for a while: they get another name.
             let bad = path.with_extension(format!("sled.bad-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&bad);
+            remove(&bad)?;
             std::fs::rename(path, &bad).map_err(io_error(path))?;
-            std::fs::remove_dir_all(&bad).map_err(io_error(&bad))?;
+            remove(&bad)?;
         }
         Self::raw(path, cache)
     }
@@ -232,6 +233,15 @@ impl View {
     }
 }
 
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+    .map_err(io_error(path))
+}
+
 /// Whether nobody has the index open: sled lets go of its files some time after it was dropped.
 pub(super) fn wait_until_free(path: &Path) -> bool {
     match File::options().write(true).open(path.join("db")) {
@@ -301,7 +311,7 @@ fn foreign(what: &str) -> StoreError {
 fn lost(why: &str) -> StoreError {
     StoreError::Damaged {
         what: "view.sled".to_owned(),
-        why: format!("{why}; it is made anew when the node starts"),
+        why: why.to_owned(),
     }
 }
 

@@ -137,15 +137,14 @@ fn answer<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>) {
             refuse(answers, || StoreError::ReadOnly(why.clone()));
         }
         // There may be room for the smaller ones.
-        Err(Failure::Full(_)) if requests.len() > 1 => {
+        Err(Failure::Refused(_)) if requests.len() > 1 => {
             for (request, answer) in requests.into_iter().zip(answers) {
                 self::answer(home, work, vec![Job { request, answer }]);
             }
         }
-        Err(Failure::Full(error)) => {
-            tracing::error!(%error, "there is no room: the write is refused");
-            let mut error = Some(error);
-            refuse(answers, || error.take().unwrap_or(StoreError::Closed));
+        Err(Failure::Refused(error) | Failure::Unseen(error)) => {
+            tracing::error!(%error, "a write is refused");
+            refuse(answers, || again(&error));
         }
     }
 }
@@ -158,8 +157,9 @@ fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Resu
     };
     let undone = work.undo();
     match (failure, undone) {
-        (Failure::Full(error), Ok(())) => Err(Failure::Full(error)),
-        (Failure::Full(_), Err(error)) | (Failure::Broken(error), _) => {
+        (Failure::Unseen(error), _) => Err(Failure::Unseen(error)),
+        (Failure::Refused(error), Ok(())) => Err(Failure::Refused(error)),
+        (Failure::Refused(_), Err(error)) | (Failure::Broken(error), _) => {
             home.fail(&error);
             Err(Failure::Broken(error))
         }
@@ -169,5 +169,20 @@ fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Resu
 fn refuse<T>(answers: Vec<oneshot::Sender<Result<T, StoreError>>>, mut error: impl FnMut() -> StoreError) {
     for answer in answers {
         let _ = answer.send(Err(error()));
+    }
+}
+
+/// The same error once more, for another of those who wait.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Io { path, source } => StoreError::Io {
+            path: path.clone(),
+            source: std::io::Error::new(source.kind(), source.to_string()),
+        },
+        StoreError::Damaged { what, why } => StoreError::Damaged {
+            what: what.clone(),
+            why: why.clone(),
+        },
+        _ => StoreError::Closed,
     }
 }

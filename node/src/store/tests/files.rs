@@ -1,6 +1,7 @@
 //! Stops, deletions and damage.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::open;
@@ -125,4 +126,428 @@ async fn whoever_holds_a_port_of_a_closed_store_is_told() {
     let refused = records.commit(vec![], vec![put("late", "")]).await;
     assert!(matches!(refused, Err(CommitError::Store(StoreError::Closed))));
     open(folder.path()).await.close().await.unwrap();
+}
+
+type Spoil = fn(&Path);
+
+#[tokio::test]
+async fn nothing_is_lost_with_the_view() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    store.close().await.unwrap();
+    let view = folder.path().join("view.sled");
+    let spoil: [(&str, Spoil); 6] = [
+        ("deleted", |view| fs::remove_dir_all(view).unwrap()),
+        ("a file", |view| {
+            fs::remove_dir_all(view).unwrap();
+            fs::write(view, "no folder").unwrap();
+        }),
+        ("garbage", |view| {
+            fs::write(view.join("db"), [0xa5; 100_000]).unwrap()
+        }),
+        ("zeros", |view| fs::write(view.join("db"), [0; 100_000]).unwrap()),
+        ("cut", |view| {
+            File::options()
+                .write(true)
+                .open(view.join("db"))
+                .unwrap()
+                .set_len(5000)
+                .unwrap()
+        }),
+        ("empty, but sound", |view| {
+            fs::remove_dir_all(view).unwrap();
+            drop(sled::open(view).unwrap());
+        }),
+    ];
+    for (how, spoil) in spoil {
+        spoil(&view);
+        let store = open(folder.path()).await;
+        assert_eq!(store.damages(), [], "{how}");
+        check(&store).await;
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_fails_while_it_is_open_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    let ops = (0..10_000).map(|n| put(&format!("{n:0>500}"), "")).collect();
+    store.records().commit(vec![], ops).await.unwrap();
+    let db = File::options()
+        .write(true)
+        .open(folder.path().join("view.sled/db"))
+        .unwrap();
+    let length = db.metadata().unwrap().len();
+    assert!(length > 1024 * 1024, "the view is larger than its cache");
+    db.write_all_at(&vec![0xa5; length as usize], 0).unwrap();
+    let found = store.records().list("0", None, 20_000).await.unwrap();
+    assert_eq!(found.len(), 10_000);
+    assert_eq!(
+        store.records().list("mail/", None, 1000).await.unwrap().len(),
+        COMMITS - 1
+    );
+    store
+        .records()
+        .commit(vec![], vec![put("next", "")])
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.damages(), []);
+    assert_eq!(
+        store.records().list("", None, 20_000).await.unwrap().len(),
+        10_000 + COMMITS + 1
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_lost_with_the_checkpoint_or_the_indexes_of_packs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    store.close().await.unwrap();
+    for garbage in [true, false] {
+        for path in files(folder.path(), "idx")
+            .into_iter()
+            .chain([folder.path().join("CHECKPOINT")])
+        {
+            if garbage {
+                fs::write(path, "garbage\nabcdef01\n").unwrap();
+            } else {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let store = open(folder.path()).await;
+        assert_eq!(store.damages(), []);
+        check(&store).await;
+        store.close().await.unwrap();
+    }
+    assert_eq!(
+        files(folder.path(), "idx").len() + 1,
+        files(folder.path(), "pack").len()
+    );
+}
+
+#[tokio::test]
+async fn a_view_of_another_time_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store
+        .records()
+        .commit(vec![], vec![put("before", "")])
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let (view, old) = (folder.path().join("view.sled"), folder.path().join("old"));
+    fs::rename(&view, &old).unwrap();
+    let store = open(folder.path()).await;
+    fill_from_second(&store).await;
+    store.close().await.unwrap();
+    fs::remove_dir_all(&view).unwrap();
+    fs::rename(&old, &view).unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.records().list("", None, 10).await.unwrap().len(), 2);
+    assert!(store.blocks().has(&[*block("second").cid()]).await.unwrap()[0]);
+}
+
+async fn fill_from_second(store: &Embedded) {
+    store
+        .records()
+        .commit(vec![], vec![put("second", "")])
+        .await
+        .unwrap();
+    store.blocks().put(vec![block("second")]).await.unwrap();
+}
+
+/// Alice's block and record, then Bob's, of which only a part is on the disk.
+async fn cut_the_last_write(extension: &str, left: impl Fn(u64, u64) -> u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let length = |extension: &str| {
+        fs::metadata(files(folder.path(), extension).pop().unwrap())
+            .unwrap()
+            .len()
+    };
+    let write = async |who: &str| {
+        store.blocks().put(vec![block(who)]).await.unwrap();
+        store.records().commit(vec![], vec![put(who, who)]).await.unwrap();
+    };
+    write("alice").await;
+    let from = length(extension);
+    write("bob").await;
+    let to = length(extension);
+    drop(store);
+    let path = files(folder.path(), extension).pop().unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(left(from, to))
+        .unwrap();
+
+    let store = open(folder.path()).await;
+    assert_eq!(store.damages(), []);
+    let here = store
+        .blocks()
+        .has(&[*block("alice").cid(), *block("bob").cid()])
+        .await
+        .unwrap();
+    let keys: Vec<_> = store
+        .records()
+        .list("", None, 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|r| r.key)
+        .collect();
+    if extension == "pack" {
+        assert_eq!(
+            (here, keys),
+            (vec![true, false], vec!["alice".to_owned(), "bob".to_owned()])
+        );
+    } else {
+        assert_eq!((here, keys), (vec![true, true], vec!["alice".to_owned()]));
+    }
+    store.blocks().put(vec![block("bob")]).await.unwrap();
+    store
+        .records()
+        .commit(vec![], vec![put("bob", "again")])
+        .await
+        .unwrap();
+    drop(store);
+    let store = open(folder.path()).await;
+    assert_eq!(store.damages(), []);
+    assert_eq!(
+        store.blocks().get(block("bob").cid()).await.unwrap().unwrap(),
+        "bob"
+    );
+    assert_eq!(store.records().list("", None, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn q05_the_torn_end_of_a_write_is_cut_off() {
+    for extension in ["pack", "log"] {
+        for octets in [1, 4, 47, 48, 49] {
+            cut_the_last_write(extension, |from, _| from + octets).await;
+            cut_the_last_write(extension, |_, to| to - octets).await;
+        }
+    }
+}
+
+/// Overwrites octets of a file where they stand, and tells where that was.
+fn overwrite(path: &Path, old: &[u8], shift: i64, new: &[u8]) -> u64 {
+    let octets = fs::read(path).unwrap();
+    let at = octets.windows(old.len()).position(|some| some == old).unwrap() as i64 + shift;
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all_at(new, at as u64)
+        .unwrap();
+    at as u64
+}
+
+#[tokio::test]
+async fn q07_a_damaged_block_is_reported_and_not_served_and_may_be_stored_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (photo, letter) = (block("a photo of carol"), block("a letter"));
+    store
+        .blocks()
+        .put(vec![photo.clone(), letter.clone()])
+        .await
+        .unwrap();
+    let pack = files(folder.path(), "pack").remove(0);
+    overwrite(&pack, b"a photo", 2, b"P");
+    let blocks = store.blocks();
+    for _ in 0..2 {
+        assert!(matches!(
+            blocks.get(photo.cid()).await,
+            Err(StoreError::Damaged { .. })
+        ));
+        assert_eq!(
+            blocks.has(&[*photo.cid(), *letter.cid()]).await.unwrap(),
+            [false, true]
+        );
+    }
+    drop((store, blocks));
+    // Nothing was written behind it, but it was synced: it is either damage or a torn end, and never served.
+    let store = open(folder.path()).await;
+    assert!(!matches!(store.blocks().get(photo.cid()).await, Ok(Some(_))));
+    store.blocks().put(vec![photo.clone()]).await.unwrap();
+    assert_eq!(
+        store.blocks().get(photo.cid()).await.unwrap().unwrap(),
+        *photo.bytes()
+    );
+    drop(store);
+    let store = open(folder.path()).await;
+    assert_eq!(
+        store.blocks().get(photo.cid()).await.unwrap().unwrap(),
+        *photo.bytes()
+    );
+}
+
+#[tokio::test]
+async fn q07_damage_before_what_was_written_later_is_no_torn_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for who in ["alice", "bob", "carol"] {
+        store
+            .blocks()
+            .put(vec![block(format!("photo of {who}"))])
+            .await
+            .unwrap();
+        store
+            .records()
+            .commit(vec![], vec![put(who, &format!("letter of {who}"))])
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let (pack, log) = (
+        files(folder.path(), "pack").remove(0),
+        files(folder.path(), "log").remove(0),
+    );
+    // Bob's header, and Bob's value.
+    let header = overwrite(&pack, b"photo of bob", -20, b"?") - 28;
+    overwrite(&log, b"letter of bob", 3, b"?");
+    for _ in 0..2 {
+        let store = open(folder.path()).await;
+        let damages = store.damages();
+        assert_eq!(damages.len(), 2, "{damages:?}");
+        assert_eq!((damages[0].from, damages[0].to), (header, header + 48 + 12));
+        let photo = |who| *block(format!("photo of {who}")).cid();
+        let here = store
+            .blocks()
+            .has(&[photo("alice"), photo("bob"), photo("carol")])
+            .await
+            .unwrap();
+        assert_eq!(here, [true, false, true]);
+        let records = store.records();
+        assert!(matches!(
+            records.get(&["bob".to_owned()]).await,
+            Err(StoreError::Damaged { .. })
+        ));
+        assert!(matches!(
+            records.list("", None, 9).await,
+            Err(StoreError::Damaged { .. })
+        ));
+        assert!(matches!(
+            records.changes(0, 9).await,
+            Err(StoreError::Damaged { .. })
+        ));
+        assert_eq!(
+            records.list("carol", None, 9).await.unwrap()[0].value,
+            "letter of carol"
+        );
+    }
+    let store = open(folder.path()).await;
+    store
+        .records()
+        .commit(vec![], vec![put("bob", "another letter")])
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.records().list("", None, 9).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_lost_is_reported_and_its_version_not_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for n in 0..3 {
+        store
+            .records()
+            .commit(vec![], vec![put(&format!("mail/{n}"), "a mail that counts")])
+            .await
+            .unwrap();
+    }
+    store.close().await.unwrap();
+    let log = files(folder.path(), "log").remove(0);
+    let length = fs::metadata(&log).unwrap().len();
+    File::options()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(length - 1)
+        .unwrap();
+    let store = open(folder.path()).await;
+    assert!(!store.damages().is_empty());
+    assert_eq!(store.records().list("", None, 9).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .records()
+            .commit(vec![], vec![put("next", "")])
+            .await
+            .unwrap(),
+        4
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    drop(store);
+    let packs = files(folder.path(), "pack");
+    fs::remove_file(&packs[1]).unwrap();
+    fs::remove_file(packs.last().unwrap()).unwrap();
+    let store = open(folder.path()).await;
+    let named: Vec<_> = store
+        .damages()
+        .iter()
+        .map(|damage| PathBuf::from(&damage.file))
+        .collect();
+    assert_eq!(named, [packs[1].clone(), packs.last().unwrap().clone()]);
+}
+
+#[tokio::test]
+async fn a_record_that_a_stranger_composed_inside_a_block_is_none_of_the_stores() {
+    use crate::store::frame::{Header, Kind, Rank, sha256};
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let photo = block("a photo of carol");
+    store.blocks().put(vec![photo.clone()]).await.unwrap();
+    let tombstone = Header::of(Kind::Tombstone, Rank::First, sha256(photo.bytes()), &[]).encode(0);
+    store
+        .blocks()
+        .put(vec![block(tombstone.repeat(3))])
+        .await
+        .unwrap();
+    store.blocks().put(vec![block("a letter")]).await.unwrap();
+    drop(store);
+    // The header before the composed records does not check any more, so the next record is looked for inside.
+    let pack = files(folder.path(), "pack").remove(0);
+    overwrite(&pack, &tombstone, -1, b"?");
+    let store = open(folder.path()).await;
+    assert_eq!(store.damages().len(), 1);
+    let here = store
+        .blocks()
+        .has(&[*photo.cid(), *block("a letter").cid()])
+        .await
+        .unwrap();
+    assert_eq!(here, [true, true]);
+}
+
+#[tokio::test]
+async fn q13_another_layout_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).await.close().await.unwrap();
+    let format = folder.path().join("FORMAT");
+    let options = || crate::store::EmbeddedOptions::default();
+    fs::write(&format, "cargomail-store 2 blake3\nsalt 00000000\n").unwrap();
+    let refused = Embedded::open(folder.path(), options()).await.err().unwrap();
+    assert!(matches!(refused, StoreError::Layout { .. }));
+    assert!(
+        refused.to_string().contains("cargomail-store 2 blake3"),
+        "{refused}"
+    );
+    fs::remove_file(&format).unwrap();
+    let refused = Embedded::open(folder.path(), options()).await.err().unwrap();
+    assert!(matches!(refused, StoreError::Layout { .. }));
 }

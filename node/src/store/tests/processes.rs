@@ -1,0 +1,330 @@
+//! Two processes, killed processes, and disks that fail. Each test starts this test program again, as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::open;
+use crate::store::conformance::{block, put};
+use crate::store::{CommitError, Embedded, EmbeddedOptions, StoreError};
+
+/// Where the process that is started works.
+const FOLDER: &str = "CARGOMAIL_TEST_STORE";
+/// What it does: `write` until it is killed, or `hold` the store open.
+const TASK: &str = "CARGOMAIL_TEST_STORE_TASK";
+
+fn text(writer: usize, n: usize) -> String {
+    format!(
+        "{writer} {n} {}",
+        "x".repeat((writer * 7919 + n * 104_729) % 5000)
+    )
+}
+
+/// Not a test of its own: what the started process does. It tells `block W N` and `record W N` when they were acknowledged,
+/// and `refused WHY` when a write was not.
+#[test]
+#[ignore = "started by the other tests"]
+fn the_process_that_is_started() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let task = std::env::var(TASK).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async move {
+        let store = open(Path::new(&folder)).await;
+        println!("\nopen");
+        if task == "hold" {
+            std::future::pending::<()>().await;
+        }
+        let writers: Vec<_> = (0..8)
+            .map(|writer| tokio::spawn(write(store.clone(), writer)))
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        store.close().await.unwrap();
+        println!("closed");
+    });
+}
+
+/// Writes two hundred times, what is refused again and again, until the store is read-only.
+async fn write(store: Embedded, writer: usize) {
+    for n in 0..200 {
+        while let Err(error) = write_once(&store, writer, n).await {
+            println!("refused {error}");
+            if matches!(error, StoreError::ReadOnly(_)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn write_once(store: &Embedded, writer: usize, n: usize) -> Result<(), StoreError> {
+    let bytes = text(writer, n);
+    store
+        .blocks()
+        .put(vec![block(&bytes), block(format!("{bytes}2"))])
+        .await?;
+    println!("block {writer} {n}");
+    let ops = vec![
+        put(&format!("mail/{writer}/{n}"), &bytes),
+        put(&format!("last/{writer}"), &n.to_string()),
+    ];
+    match store.records().commit(vec![], ops).await {
+        Ok(_) => println!("record {writer} {n}"),
+        Err(CommitError::Store(error)) => return Err(error),
+        Err(error) => panic!("{error}"),
+    }
+    Ok(())
+}
+
+fn this_program() -> Vec<String> {
+    let program = std::env::current_exe().unwrap();
+    let test = "store::tests::processes::the_process_that_is_started";
+    [
+        program.to_str().unwrap(),
+        "--exact",
+        test,
+        "--ignored",
+        "--nocapture",
+    ]
+    .map(ToOwned::to_owned)
+    .to_vec()
+}
+
+fn start(folder: &Path, task: &str, words: &[String]) -> Child {
+    Command::new(&words[0])
+        .args(&words[1..])
+        .env(FOLDER, folder)
+        .env(TASK, task)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Lines that the process said, until it ends or `enough` says so.
+fn listen(child: &mut Child, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let mut said = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        said.push(line.unwrap());
+        if enough(&said) {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    child.wait().unwrap();
+    said
+}
+
+/// Everything that was acknowledged is there.
+async fn check(folder: &Path, said: &[String]) -> usize {
+    let store = open(folder).await;
+    assert_eq!(store.damages(), []);
+    let mut checked = 0;
+    for line in said {
+        let words: Vec<_> = line.split(' ').collect();
+        let ["block" | "record", writer, n] = words[..] else {
+            continue;
+        };
+        let bytes = text(writer.parse().unwrap(), n.parse().unwrap());
+        if words[0] == "block" {
+            for bytes in [format!("{bytes}2"), bytes] {
+                let found = store.blocks().get(block(&bytes).cid()).await.unwrap();
+                assert_eq!(found.expect(line), bytes);
+            }
+        } else {
+            let keys = [format!("mail/{writer}/{n}"), format!("last/{writer}")];
+            let found = store.records().get(&keys).await.unwrap();
+            assert_eq!(found[0].as_ref().expect(line).value, bytes);
+            let last: usize = std::str::from_utf8(&found[1].as_ref().expect(line).value)
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert!(last >= n.parse().unwrap());
+        }
+        checked += 1;
+    }
+    // Commits are whole: the last one of each writer brought its mail.
+    for last in store.records().list("last/", None, 100).await.unwrap() {
+        let (writer, n) = (
+            &last.key["last/".len()..],
+            String::from_utf8(last.value.to_vec()).unwrap(),
+        );
+        let found = store
+            .records()
+            .get(&[format!("mail/{writer}/{n}")])
+            .await
+            .unwrap();
+        assert!(found[0].is_some());
+    }
+    store.close().await.unwrap();
+    checked
+}
+
+#[tokio::test]
+async fn q04_nothing_acknowledged_is_lost_when_the_process_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 1..=5 {
+        // The numbers begin anew each time: blocks are here already, records are overwritten.
+        let mut child = start(folder.path(), "write", &this_program());
+        let said = listen(&mut child, |said| said.len() > 1 + round * 97);
+        assert!(check(folder.path(), &said).await >= round * 90);
+    }
+}
+
+#[tokio::test]
+async fn q04_nothing_acknowledged_is_lost_when_the_process_is_killed_while_it_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(folder.path(), "write", &this_program());
+    let said = listen(&mut child, |said| said.len() > 300);
+    for wait in [1, 3, 5, 8, 13, 20, 30, 45] {
+        let mut child = start(folder.path(), "hold", &this_program());
+        let until = Instant::now() + Duration::from_millis(wait);
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(check(folder.path(), &said).await > 290);
+}
+
+#[tokio::test]
+async fn q13_a_second_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(folder.path(), "hold", &this_program());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines
+        .find(|line| line.as_ref().unwrap() == "open")
+        .unwrap()
+        .unwrap();
+    let refused = Embedded::open(folder.path(), EmbeddedOptions::default())
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(refused, StoreError::Locked(_)));
+    let text = refused.to_string();
+    assert!(
+        text.contains(folder.path().to_str().unwrap()) && text.contains("another process"),
+        "{text}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    open(folder.path()).await.close().await.unwrap();
+}
+
+/// Runs the writing process so that a system call fails; none when the machine does not let us.
+fn run_failing(folder: &Path, inject: &str) -> Option<Vec<String>> {
+    let calls = inject.split(['=', ':']).nth(1).unwrap();
+    let trace = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        calls,
+        "-e",
+        inject,
+    ];
+    let probe = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("not run: strace cannot trace here");
+        return None;
+    }
+    let words = [trace.map(ToOwned::to_owned).to_vec(), this_program()].concat();
+    let mut child = start(folder, "write", &words);
+    Some(listen(&mut child, |_| false))
+}
+
+fn refusals(said: &[String]) -> Vec<&str> {
+    said.iter()
+        .filter_map(|line| line.strip_prefix("refused "))
+        .collect()
+}
+
+#[tokio::test]
+async fn q06_after_a_failed_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(said) = run_failing(folder.path(), "inject=fdatasync:error=EIO:when=20") else {
+        return;
+    };
+    let refusals = refusals(&said);
+    assert!(!refusals.is_empty());
+    assert!(
+        refusals
+            .iter()
+            .all(|why| why.contains("read-only") && why.contains("Input/output error")),
+        "{refusals:?}"
+    );
+    // Each of the two writing threads made 19 syncs before; what was asked for after the failed one was refused.
+    let first = said.iter().position(|line| line.starts_with("refused")).unwrap();
+    let acknowledged = |said: &[String]| {
+        said.iter()
+            .filter(|line| line.starts_with("block") || line.starts_with("record"))
+            .count()
+    };
+    assert!(acknowledged(&said[..first]) >= 19);
+    assert!(
+        acknowledged(&said[first..]) < 32,
+        "acknowledged after the failure"
+    );
+    assert!(check(folder.path(), &said).await >= 19);
+}
+
+#[tokio::test]
+async fn q06_a_full_disk_refuses_and_the_store_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(said) = run_failing(folder.path(), "inject=pwrite64:error=ENOSPC:when=20..21") else {
+        return;
+    };
+    let refusals = refusals(&said);
+    assert!(
+        refusals.iter().any(|why| why.contains("No space left")),
+        "{refusals:?}"
+    );
+    // The view is refused room as well, and made anew when there is some.
+    assert!(
+        refusals.iter().all(|why| !why.contains("read-only")),
+        "{refusals:?}"
+    );
+    assert_eq!(said.iter().filter(|line| *line == "closed").count(), 1);
+    assert!(check(folder.path(), &said).await >= 2 * 8 * 200);
+}
+
+#[tokio::test]
+async fn q06_a_failed_write_ends_all_writing_and_nothing_acknowledged_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(said) = run_failing(folder.path(), "inject=pwrite64:error=EIO:when=30") else {
+        return;
+    };
+    assert!(refusals(&said).iter().all(|why| why.contains("read-only")));
+    assert!(!refusals(&said).is_empty());
+    assert!(check(folder.path(), &said).await >= 29);
+}
+
+#[tokio::test]
+async fn q06_a_sync_that_fails_when_it_is_the_first_is_told_at_opening_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(said) = run_failing(folder.path(), "inject=fsync,fdatasync:error=EIO:when=1+") else {
+        return;
+    };
+    assert!(
+        !said
+            .iter()
+            .any(|line| line.starts_with("block") || line.starts_with("record")),
+        "{said:?}"
+    );
+    assert_eq!(check(folder.path(), &said).await, 0);
+}
