@@ -22,6 +22,7 @@
 //! | `receipt/<digest>/<agent>` | the receipt for it |
 //! | `received/<share>/<who>` | that a recipient's agent has acknowledged everything in a share |
 //! | `job/<id>` | a retrieval |
+//! | `job-place/<id>` | up to where its resources are durable |
 //! | `job-open/<id>` | that something is still to be done for it |
 //! | `job-of/<who>/<newest>` | whose it is |
 

@@ -25,11 +25,11 @@ impl Batch {
         }
     }
 
-    /// Takes blocks; stores what waits once it is enough.
+    /// Takes blocks; stores what waits once it is enough, and tells whether nothing waits any more.
     pub(super) async fn add(
         &mut self,
         blocks: impl IntoIterator<Item = VerifiedBlock>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         for block in blocks {
             self.octets += block.bytes().len();
             self.waiting.push(block);
@@ -37,7 +37,7 @@ impl Batch {
         if self.octets >= BATCH {
             self.flush().await?;
         }
-        Ok(())
+        Ok(self.waiting.is_empty())
     }
 
     /// Makes everything durable.

@@ -1,12 +1,15 @@
 //! Step 7 at the destination, fetch: one try to get what a notification names from its origin.
 //!
 //! What always holds: nothing is said to a peer whose key is not pinned for the origin's name; what was verified is kept
-//! whatever happens then, and the next try asks only for what is missing.
+//! whatever happens then, and the next try asks only for what is missing. Missing is what neither the recipient holds nor
+//! this job has brought: that somebody else's blocks are here already saves room, not the transfer. Otherwise a CID
+//! would be a capability: whoever knows one could have an accomplice's origin notify of it and read what is another
+//! user's (THREATS T11).
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use cargomail_protocol::address::Locator;
-use cargomail_protocol::dag::{Kind, Walk};
 use cargomail_protocol::exchange::{
     Destination, DestinationAction, Fetch, Heard, Outcome, Refused, Want, Wanted,
 };
@@ -17,7 +20,7 @@ use cargomail_protocol::notification::{self, Notification};
 use cargomail_protocol::share::SharedResource;
 
 use super::batch::Batch;
-use super::jobs::{self, Job, UnderWay};
+use super::jobs::{self, Job, Place};
 use super::line::Line;
 use super::{Mailbox, MailboxError};
 use crate::dns::DnsError;
@@ -106,7 +109,9 @@ pub(super) struct Fetched {
 /// What is asked for.
 struct Plan {
     wants: Vec<Wanted>,
-    /// Octets of what is here and not asked for.
+    /// Which resource of the notification each want is.
+    resources: Vec<usize>,
+    /// Octets that are not asked for.
     here: u64,
 }
 
@@ -134,12 +139,11 @@ impl Mailbox {
                 .await
                 .map_err(Trouble::of_own)?;
         } else {
-            let plan = self.plan(&notification).await?;
-            let destination = Destination::new(token.clone(), octets.to_vec(), plan.wants)
+            let plan = self.plan(job, &notification).await?;
+            let destination = Destination::new(token.clone(), octets.to_vec(), plan.wants.clone())
                 .map_err(|error| Trouble::Violated(error.to_string()))?;
             let stream = self.reach(&job.origin).await?;
-            let under_way = self.jobs.under_way(&job.id);
-            self.receive(Line::new(stream.io), destination, plan.here, &under_way)
+            self.receive(job, Line::new(stream.io), destination, &plan)
                 .await?;
         }
         Ok(Fetched {
@@ -188,25 +192,38 @@ impl Mailbox {
     /// Drives the protocol's machine; what comes is durable when this returns, whatever it returns.
     async fn receive(
         &self,
+        job: &Job,
         mut line: Line,
         mut destination: Destination,
-        here: u64,
-        under_way: &UnderWay<'_>,
+        plan: &Plan,
     ) -> Result<(), Trouble> {
+        let under_way = self.jobs.under_way(&job.id);
         let mut batch = Batch::new(self.needs.blocks.clone());
+        let mut place = None;
         loop {
             let progress = destination.progress();
-            under_way.at(here + progress.content, here + progress.of);
+            under_way.at(plan.here + progress.content, plan.here + progress.of);
             match destination.poll() {
                 Some(DestinationAction::Send(frame)) => {
                     if line.say(vec![frame]).await.is_err() {
                         destination.handle(Heard::Ended);
                     }
                 }
-                Some(DestinationAction::Store { block, .. }) => batch.add([block]).await?,
-                Some(DestinationAction::Arrived(_)) => {}
+                Some(DestinationAction::Store {
+                    want, block, resume, ..
+                }) => {
+                    let durable = batch.add([block]).await?;
+                    place = plan.place(want, resume);
+                    if let (true, Some(place)) = (durable, place) {
+                        self.jobs.note_place(&job.id, place).await?;
+                    }
+                }
+                Some(DestinationAction::Arrived(want)) => place = plan.place(want + 1, 0),
                 Some(DestinationAction::Finish(outcome)) => {
                     batch.flush().await?;
+                    if let (false, Some(place)) = (matches!(outcome, Outcome::Complete(_)), place) {
+                        self.jobs.note_place(&job.id, place).await?;
+                    }
                     return match outcome {
                         Outcome::Complete(_) => {
                             line.close().await;
@@ -224,61 +241,48 @@ impl Mailbox {
 
     /// What is missing. When nothing is, the end of the smallest resource is asked for once more: the ledgers of both sides
     /// shall tell that the origin allowed it.
-    async fn plan(&self, notification: &Notification) -> Result<Plan, StoreError> {
-        let recorded = self.holdings.whole(&notification.resources).await?;
-        let mut wants = Vec::new();
-        let mut here = 0;
-        for (resource, recorded) in notification.resources.iter().zip(recorded) {
-            match if recorded {
-                None
-            } else {
-                self.missing_from(resource).await?
-            } {
-                Some(skip) => wants.push(Wanted {
-                    root: *resource.cid(),
-                    size: resource.size(),
-                    skip,
-                }),
-                None => here += resource.size(),
+    async fn plan(&self, job: &Job, notification: &Notification) -> Result<Plan, StoreError> {
+        let all = &notification.resources;
+        let held = self.holdings.held(&job.recipient, all).await?;
+        let place = self.jobs.place(&job.id).await?;
+        let mut plan = Plan {
+            wants: Vec::new(),
+            resources: Vec::new(),
+            here: 0,
+        };
+        for (index, (resource, held)) in all.iter().zip(held).enumerate() {
+            match index.cmp(&place.resource) {
+                _ if held => plan.here += resource.size(),
+                Ordering::Less => plan.here += resource.size(),
+                Ordering::Equal => plan.want(index, resource, place.leaves),
+                Ordering::Greater => plan.want(index, resource, 0),
             }
         }
-        let smallest = notification
-            .resources
-            .iter()
-            .min_by_key(|resource| resource.size());
-        if let (true, Some(resource)) = (wants.is_empty(), smallest) {
-            here -= resource.size();
-            wants.push(Wanted {
-                root: *resource.cid(),
-                size: resource.size(),
-                skip: resource.size().saturating_sub(1) / limits::LEAF as u64,
-            });
+        let smallest = all.iter().enumerate().min_by_key(|(_, resource)| resource.size());
+        if let (true, Some((index, resource))) = (plan.wants.is_empty(), smallest) {
+            plan.here -= resource.size();
+            plan.want(index, resource, u64::MAX);
         }
-        Ok(Plan { wants, here })
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    /// Asks for a resource without its first leaves, but for its last one at least.
+    fn want(&mut self, index: usize, resource: &SharedResource, skip: u64) {
+        self.resources.push(index);
+        self.wants.push(Wanted {
+            root: *resource.cid(),
+            size: resource.size(),
+            skip: skip.min(resource.size().saturating_sub(1) / limits::LEAF as u64),
+        });
     }
 
-    /// How many leaves of a resource are here, from the first on; none when all are. Blocks are what progress is known
-    /// by: they alone survive everything.
-    async fn missing_from(&self, resource: &SharedResource) -> Result<Option<u64>, StoreError> {
-        let blocks = &*self.needs.blocks;
-        let Ok(mut walk) = Walk::new(*resource.cid(), resource.size()) else {
-            return Ok(Some(0));
-        };
-        while let Some(next) = walk.next() {
-            let passed = match next.kind {
-                Kind::Leaf => blocks.has(&[next.cid]).await?.contains(&true) && walk.pass().is_ok(),
-                Kind::Node => match blocks.get(&next.cid).await? {
-                    // What does not fit the announced size, the origin is asked about from the beginning.
-                    Some(node) if walk.trust(&node).is_err() => return Ok(Some(0)),
-                    Some(_) => true,
-                    None => false,
-                },
-            };
-            if !passed {
-                return Ok(Some(walk.leaves()));
-            }
-        }
-        Ok(None)
+    /// The place in the notification of so many leaves of a want.
+    fn place(&self, want: usize, leaves: u64) -> Option<Place> {
+        let behind = self.resources.last().map(|last| last + 1);
+        let resource = self.resources.get(want).copied().or(behind)?;
+        Some(Place { resource, leaves })
     }
 }
 

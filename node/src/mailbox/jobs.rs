@@ -22,6 +22,8 @@ use crate::store::{BlockStore, CommitError, Cond, Op, RecordStore, StoreError, V
 
 /// Jobs that something is left to be done for.
 const OPEN: &str = "job-open/";
+/// How much of a job is durable.
+const PLACES: &str = "job-place/";
 /// Records read at a time.
 const PAGE: usize = 500;
 
@@ -97,6 +99,21 @@ pub(super) fn create(job: &Job) -> [Op; 3] {
 /// Nothing is left to be done.
 pub(super) fn close(id: &str) -> Op {
     Op::Delete(format!("{OPEN}{id}"))
+}
+
+/// Up to where the resources of a job have come from the origin, in the order of its notification, and are durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Place {
+    /// The resources before this one are here.
+    pub(super) resource: usize,
+    /// Of this one, the first so many leaves.
+    pub(super) leaves: u64,
+}
+
+/// No resources are on their way any more.
+pub(super) fn forget_place(id: &str) -> Op {
+    Op::Delete(format!("{PLACES}{id}"))
 }
 
 type Progress = HashMap<String, (u64, u64)>;
@@ -177,6 +194,19 @@ impl Jobs {
             }
         }
         Err(MailboxError::Busy)
+    }
+
+    /// Up to where a job has come.
+    pub(super) async fn place(&self, id: &str) -> Result<Place, StoreError> {
+        let found = typed::read(&*self.records, &format!("{PLACES}{id}")).await?;
+        Ok(found.map(|(_, place)| place).unwrap_or_default())
+    }
+
+    /// Notes up to where a job has come; only who works on it does so.
+    pub(super) async fn note_place(&self, id: &str, place: Place) -> Result<(), MailboxError> {
+        let put = Op::Put(format!("{PLACES}{id}"), typed::encode(&place));
+        self.records.commit(Vec::new(), vec![put]).await?;
+        Ok(())
     }
 
     /// How far a job is at this moment.

@@ -6,26 +6,28 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::Instrument;
 
+use cargomail_protocol::address::Address;
 use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::limits;
 use cargomail_protocol::notification::{JobState, Reason};
 use cargomail_protocol::queue::{Next, Tries};
 use cargomail_protocol::receipt;
+use cargomail_protocol::share::SharedResource;
 use cargomail_protocol::timestamp::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::fetch::{Fetched, Trouble};
-use super::holdings::{Resource, arrived, hold};
+use super::holdings::{Kept, Resource, Usage, arrived, hold};
 use super::jobs::{self, Job};
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
 use crate::api::Retrieval;
-use crate::store::{CommitError, Cond};
+use crate::store::{CommitError, Cond, Op};
 
 /// How often an origin may do what it may not do, or lead to nobody, before a job has failed.
 const MISHAPS: u32 = 4;
@@ -107,7 +109,13 @@ impl Mailbox {
                 return self.end(job, JobState::Refused { reason }).await;
             }
             Trouble::Violated(why) => {
-                tracing::warn!(message_id = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin cannot be believed");
+                tracing::warn!(
+                    message_id = %job.message_id,
+                    step = "retrieve",
+                    origin = %job.origin,
+                    %why,
+                    "the origin cannot be believed"
+                );
                 if last {
                     let reason = Reason::Unverifiable;
                     return self.end(job, JobState::Failed { reason }).await;
@@ -116,7 +124,13 @@ impl Mailbox {
             }
             Trouble::Unusable(why) => {
                 if last {
-                    tracing::warn!(message_id = %job.message_id, step = "retrieve", origin = %job.origin, %why, "the origin leads to nobody");
+                    tracing::warn!(
+                        message_id = %job.message_id,
+                        step = "retrieve",
+                        origin = %job.origin,
+                        %why,
+                        "the origin leads to nobody"
+                    );
                     let reason = Reason::OriginUnreachable;
                     return self.end(job, JobState::Failed { reason }).await;
                 }
@@ -135,7 +149,15 @@ impl Mailbox {
         let due = self.postpone(job, asked, mishaps).await?;
         match due {
             Some(due) => {
-                tracing::warn!(message_id = %job.message_id, step = "retrieve", job = %job.id, origin = %job.origin, %why, %due, "not yet");
+                tracing::warn!(
+                    message_id = %job.message_id,
+                    step = "retrieve",
+                    job = %job.id,
+                    origin = %job.origin,
+                    %why,
+                    %due,
+                    "not yet"
+                );
                 Ok(Some(due))
             }
             None => self.end(job, JobState::Expired).await,
@@ -182,21 +204,7 @@ impl Mailbox {
             if fresh.state.is_final() {
                 return Ok(Some(now));
             }
-            let mut kept = self.holdings.usage(&fresh.recipient).await?;
-            let held = self.holdings.held(&fresh.recipient, resources).await?;
-            let whole = self.holdings.whole(resources).await?;
-            let mut then = Vec::new();
-            for ((resource, held), whole) in resources.iter().zip(held).zip(whole) {
-                let (cid, size) = (resource.cid(), resource.size());
-                if !whole {
-                    then.push(arrived(cid, &Resource { size, sha256: None }));
-                }
-                if !held {
-                    kept.usage.held += size;
-                    then.push(hold(&fresh.recipient, cid, size, now));
-                }
-            }
-            release(&mut kept.usage, &fresh);
+            let (kept, mut then) = self.belongings(&fresh, resources).await?;
             let token = receipt::token(
                 self.needs.signer.key(),
                 &self.options.service,
@@ -208,22 +216,11 @@ impl Mailbox {
             fresh.state = JobState::Stored;
             fresh.tries = Tries::new(now, limits::NOTIFY_TOKEN_LIFE);
             fresh.receipt = Some(token.clone());
-            then.extend([kept.put(), jobs::put(&fresh)]);
+            then.extend([kept.put(), jobs::put(&fresh), jobs::forget_place(&job.id)]);
             let when = vec![Cond::Is(jobs::key(&job.id), version), kept.unchanged()];
-            let told = |act, evidence: &str| Event {
-                act,
-                parties: vec![
-                    fresh.origin.to_string(),
-                    fresh.recipient.to_string(),
-                    fresh.sender.to_string(),
-                ],
-                message_id: fresh.message_id.clone(),
-                resources: roots(resources),
-                evidence: evidence.to_owned(),
-            };
             let events = vec![
-                told(Act::Retrieved, &fetched.evidence),
-                told(Act::Receipt, &token),
+                told(Act::Retrieved, &fresh, resources, &fetched.evidence),
+                told(Act::Receipt, &fresh, resources, &token),
             ];
             match self.needs.ledger.commit(when, then, events).await {
                 Ok(_) => {
@@ -246,6 +243,30 @@ impl Mailbox {
         Err(MailboxError::Busy)
     }
 
+    /// What is recorded of resources that have arrived: that they are here, and whose they are.
+    async fn belongings(
+        &self,
+        job: &Job,
+        resources: &[SharedResource],
+    ) -> Result<(Kept, Vec<Op>), MailboxError> {
+        let mut kept = self.holdings.usage(&job.recipient).await?;
+        let held = self.holdings.held(&job.recipient, resources).await?;
+        let whole = self.holdings.whole(resources).await?;
+        let mut then = Vec::new();
+        for ((resource, held), whole) in resources.iter().zip(held).zip(whole) {
+            let (cid, size) = (resource.cid(), resource.size());
+            if !whole {
+                then.push(arrived(cid, &Resource { size, sha256: None }));
+            }
+            if !held {
+                kept.usage.held += size;
+                then.push(hold(&job.recipient, cid, size, self.now()));
+            }
+        }
+        release(&mut kept.usage, job);
+        Ok((kept, then))
+    }
+
     /// A job comes to an end without its resources.
     async fn end(&self, job: &Job, state: JobState) -> Result<Option<Timestamp>, MailboxError> {
         for _ in 0..COMMITS {
@@ -259,25 +280,27 @@ impl Mailbox {
             release(&mut kept.usage, &fresh);
             fresh.state = state;
             let when = vec![Cond::Is(jobs::key(&job.id), version), kept.unchanged()];
-            let then = vec![kept.put(), jobs::put(&fresh), jobs::close(&job.id)];
+            let then = vec![
+                kept.put(),
+                jobs::put(&fresh),
+                jobs::forget_place(&job.id),
+                jobs::close(&job.id),
+            ];
             let mut events = Vec::new();
             if state == JobState::Expired {
                 let (notification, _) = jobs::notification(&*self.needs.blocks, &fresh).await?;
-                events.push(Event {
-                    act: Act::Expired,
-                    parties: vec![
-                        fresh.origin.to_string(),
-                        fresh.recipient.to_string(),
-                        fresh.sender.to_string(),
-                    ],
-                    message_id: fresh.message_id.clone(),
-                    resources: roots(&notification.resources),
-                    evidence: fresh.notify.clone(),
-                });
+                let resources = &notification.resources;
+                events.push(told(Act::Expired, &fresh, resources, &fresh.notify));
             }
             match self.needs.ledger.commit(when, then, events).await {
                 Ok(_) => {
-                    tracing::warn!(message_id = %fresh.message_id, step = "retrieve", job = %fresh.id, ?state, "the retrieval has ended without its resources");
+                    tracing::warn!(
+                        message_id = %fresh.message_id,
+                        step = "retrieve",
+                        job = %fresh.id,
+                        ?state,
+                        "a retrieval has ended without its resources"
+                    );
                     return Ok(None);
                 }
                 Err(CommitError::Conflict(_)) => {}
@@ -289,31 +312,32 @@ impl Mailbox {
 
     /// Tells the origin that everything is stored, until it has noted it or there is no use in it.
     async fn send_receipt(&self, job: &Job, token: &str) -> Result<Option<Timestamp>, MailboxError> {
-        let why = match self.acknowledge(job, token).await {
+        let (message_id, origin) = (&job.message_id, &job.origin);
+        let (why, asked) = match self.acknowledge(job, token).await {
             Ok(()) => {
-                tracing::info!(message_id = %job.message_id, step = "receipt", origin = %job.origin, "the origin has noted the receipt");
+                tracing::info!(%message_id, step = "receipt", %origin, "the origin has noted the receipt");
                 return self.finished(job).await;
             }
             Err(Trouble::Refused) => {
-                tracing::warn!(message_id = %job.message_id, step = "receipt", origin = %job.origin, "the origin refuses the receipt");
+                tracing::warn!(%message_id, step = "receipt", %origin, "the origin refuses the receipt");
                 return self.finished(job).await;
             }
             Err(Trouble::Later { why, asked }) => (why, asked),
             Err(Trouble::Unreachable(why)) => {
-                self.agenda.failed(&job.origin, self.now(), self.random());
+                self.agenda.failed(origin, self.now(), self.random());
                 (why, None)
             }
             Err(Trouble::Unusable(why) | Trouble::Violated(why)) => (why, None),
             Err(Trouble::Own(error)) => (error.to_string(), error.fault().retry_after()),
         };
-        let (why, asked) = why;
-        match self.postpone(job, asked, 0).await? {
+        let due = self.postpone(job, asked, 0).await?;
+        match due {
             Some(due) => {
-                tracing::warn!(message_id = %job.message_id, step = "receipt", origin = %job.origin, %why, %due, "not yet");
+                tracing::warn!(%message_id, step = "receipt", %origin, %why, %due, "not yet");
                 Ok(Some(due))
             }
             None => {
-                tracing::warn!(message_id = %job.message_id, step = "receipt", origin = %job.origin, %why, "given up");
+                tracing::warn!(%message_id, step = "receipt", %origin, %why, "given up");
                 self.finished(job).await
             }
         }
@@ -331,10 +355,7 @@ impl Mailbox {
     }
 
     /// What is on its way to the caller, or has arrived: the newest.
-    pub(super) async fn retrievals(
-        &self,
-        caller: &cargomail_protocol::address::Address,
-    ) -> Result<Vec<Retrieval>, MailboxError> {
+    pub(super) async fn retrievals(&self, caller: &Address) -> Result<Vec<Retrieval>, MailboxError> {
         let mut retrievals = Vec::new();
         for job in self.jobs.of(caller).await? {
             let (notification, _) = jobs::notification(&*self.needs.blocks, &job).await?;
@@ -352,8 +373,23 @@ impl Mailbox {
     }
 }
 
+/// What the ledger is told of a job.
+fn told(act: Act, job: &Job, resources: &[SharedResource], evidence: &str) -> Event {
+    Event {
+        act,
+        parties: vec![
+            job.origin.to_string(),
+            job.recipient.to_string(),
+            job.sender.to_string(),
+        ],
+        message_id: job.message_id.clone(),
+        resources: roots(resources),
+        evidence: evidence.to_owned(),
+    }
+}
+
 /// Gives back what was kept free for a job.
-fn release(usage: &mut super::holdings::Usage, job: &Job) {
+fn release(usage: &mut Usage, job: &Job) {
     usage.claimed = usage.claimed.saturating_sub(job.claimed);
     usage.jobs = usage.jobs.saturating_sub(1);
 }

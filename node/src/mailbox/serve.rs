@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::Instrument;
 
 use cargomail_protocol::exchange::{Frame, Heard, Origin, OriginAction, OriginEvent, Refused, Served};
 use cargomail_protocol::fault::Faulty;
@@ -15,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::line::Line;
 use super::{Mailbox, MailboxError};

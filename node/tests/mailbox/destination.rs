@@ -128,6 +128,32 @@ async fn an_end_that_counts_what_did_not_come_is_not_believed() {
 }
 
 #[tokio::test]
+async fn t11_a_cid_that_is_here_for_carol_is_not_given_to_bob_by_an_origin_that_only_knows_its_name() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let secret = insurance.post(&carol(), content(3_000_000, 1)).await;
+    let octets = b"a bait";
+    let (bait, _) = resource(octets);
+    let grant = |resource: &SharedResource| Grant {
+        root: *resource.cid(),
+        size: resource.size(),
+    };
+    let frames = vec![
+        Frame::Granted(vec![grant(&bait), grant(&shared(&secret))]),
+        Frame::Block(Bytes::from_static(octets)),
+        Frame::End(End { blocks: 1, bytes: 6 }),
+    ];
+    let _liar = Liar::new(&world, frames).await;
+    let mut notification = notification_of(&world, NAME, bait);
+    notification.resources.push(shared(&secret));
+    let reason = Reason::Unverifiable;
+    let end = broker.insist(&world, &insurance, &notification).await;
+    assert_eq!(end, JobState::Failed { reason });
+    assert_eq!(insurance.read(&bob(), &secret.cid).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(insurance.read(&carol(), &secret.cid).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn blocks_without_an_end_are_a_break_and_no_success() {
     let world = World::new().await;
     let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));

@@ -41,33 +41,33 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-pub const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long a condition is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-pub fn alice() -> Address {
+pub(crate) fn alice() -> Address {
     Address::parse("alice@foo.test").unwrap()
 }
 
-pub fn bob() -> Address {
+pub(crate) fn bob() -> Address {
     Address::parse("bob@bar.test").unwrap()
 }
 
-pub fn carol() -> Address {
+pub(crate) fn carol() -> Address {
     Address::parse("carol@bar.test").unwrap()
 }
 
-pub fn locator(text: &str) -> Locator {
+pub(crate) fn locator(text: &str) -> Locator {
     Locator::parse(text).unwrap()
 }
 
 /// The machine's clock, set forward.
 #[derive(Default)]
-pub struct Forward(AtomicU64);
+pub(crate) struct Forward(AtomicU64);
 
 impl Forward {
-    pub fn by(&self, time: Duration) {
+    pub(crate) fn by(&self, time: Duration) {
         self.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
     }
 }
@@ -81,24 +81,24 @@ impl Clock for Forward {
 }
 
 /// The DNS and the time.
-pub struct World {
-    pub zone: Zone,
-    pub clock: Arc<Forward>,
+pub(crate) struct World {
+    pub(crate) zone: Zone,
+    pub(crate) clock: Arc<Forward>,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self {
             zone: Zone::start(ANYWHERE).await.unwrap(),
             clock: Arc::default(),
         }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    pub fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         Stamp {
             id: clock::uuid(&*self.clock, &SystemRandomness),
             now: self.now(),
@@ -106,16 +106,16 @@ impl World {
     }
 
     /// Publishes a text that is never kept by a resolver.
-    pub fn publish(&self, name: &str, text: String) {
+    pub(crate) fn publish(&self, name: &str, text: String) {
         self.zone.add_with_ttl(name, Record::Txt(text), Duration::ZERO);
     }
 
-    pub fn bind(&self, name: &str, hash: [u8; 32]) {
+    pub(crate) fn bind(&self, name: &str, hash: [u8; 32]) {
         let hex = data_encoding::HEXLOWER.encode(&hash);
         self.publish(name, format!("v=grip1; h=sha256; p={hex}"));
     }
 
-    pub fn resolver(&self) -> Arc<dyn Dns> {
+    pub(crate) fn resolver(&self) -> Arc<dyn Dns> {
         let options = ResolverOptions {
             servers: vec![self.zone.local_addr()],
             dnssec: Dnssec::Off,
@@ -124,7 +124,7 @@ impl World {
     }
 
     /// A Resource Mailbox of that name whose agent is `_rra.<service>`, with its DNS records.
-    pub async fn mailbox(&self, name: &str, service: &str, seed: u8) -> Node {
+    pub(crate) async fn mailbox(&self, name: &str, service: &str, seed: u8) -> Node {
         let identity = Identity::from_seed(&[seed; 32]);
         self.bind(&format!("_rra.{service}"), identity.spki_sha256());
         self.bind(&format!("_grip.{name}"), identity.spki_sha256());
@@ -134,14 +134,14 @@ impl World {
     }
 
     /// hospital.test: Alice's.
-    pub async fn hospital(&self) -> Node {
+    pub(crate) async fn hospital(&self) -> Node {
         let node = self.mailbox("mailbox.hospital.test", "hospital.test", 1).await;
         node.account(&alice(), None).await;
         node
     }
 
     /// insurance.test: Bob's and Carol's.
-    pub async fn insurance(&self) -> Node {
+    pub(crate) async fn insurance(&self) -> Node {
         let node = self.mailbox("mailbox.insurance.test", "insurance.test", 2).await;
         node.account(&bob(), None).await;
         node.account(&carol(), None).await;
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// Stops a node, and starts it on what is left on its disk.
-    pub async fn restart(&self, node: Node) -> Node {
+    pub(crate) async fn restart(&self, node: Node) -> Node {
         let (name, service, identity) = (node.name.clone(), node.service.clone(), node.identity.clone());
         let lines = Lines {
             policy: node.lines.policy.clone(),
@@ -227,7 +227,7 @@ impl World {
     }
 
     /// The broker of a domain, with its DNS record.
-    pub fn broker(&self, domain: &str, seed: u8) -> Broker {
+    pub(crate) fn broker(&self, domain: &str, seed: u8) -> Broker {
         let key = NodeKey::from_seed(&[seed; 32]).unwrap();
         let id = ClientId::broker(&Domain::parse(domain).unwrap());
         self.bind(&id.to_string(), *key.hash().as_bytes());
@@ -236,39 +236,31 @@ impl World {
 }
 
 /// A Resource Mailbox that runs.
-pub struct Node {
-    pub name: String,
+pub(crate) struct Node {
+    pub(crate) name: String,
     service: String,
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     folder: TempDir,
-    pub store: Embedded,
-    pub host: Host,
-    pub lines: Lines,
+    pub(crate) store: Embedded,
+    pub(crate) host: Host,
+    pub(crate) lines: Lines,
     accounts: Accounts,
-    pub ledger: Ledger,
-    pub mailbox: Arc<Mailbox>,
+    pub(crate) ledger: Ledger,
+    pub(crate) mailbox: Arc<Mailbox>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl Node {
-    pub fn locator(&self) -> Locator {
+    pub(crate) fn locator(&self) -> Locator {
         locator(&self.name)
     }
 
-    pub fn service(&self) -> Domain {
-        Domain::parse(&self.service).unwrap()
-    }
-
-    pub fn key(&self) -> NodeKey {
-        NodeKey::from_seed(self.identity.seed()).unwrap()
-    }
-
-    pub async fn account(&self, address: &Address, quota: Option<u64>) {
+    pub(crate) async fn account(&self, address: &Address, quota: Option<u64>) {
         self.accounts.set(address, "a password", quota).await.unwrap();
     }
 
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.shutdown.cancel();
         self.running.await.unwrap();
         self.host.stop().await;
@@ -285,54 +277,54 @@ impl Node {
     }
 
     /// What a person's program is answered.
-    pub async fn ask(&self, caller: &Address, request: Request<Body>) -> Response {
+    pub(crate) async fn ask(&self, caller: &Address, request: Request<Body>) -> Response {
         self.router(caller).oneshot(request).await.unwrap()
     }
 
     /// The same, to be awaited together with others.
-    pub fn answer(&self, caller: Address, request: Request<Body>) -> impl Future<Output = Response> {
+    pub(crate) fn answer(&self, caller: Address, request: Request<Body>) -> impl Future<Output = Response> {
         let router = self.router(&caller);
         async move { router.oneshot(request).await.unwrap() }
     }
 
-    pub async fn read(&self, caller: &Address, cid: &str) -> (StatusCode, Bytes) {
+    pub(crate) async fn read(&self, caller: &Address, cid: &str) -> (StatusCode, Bytes) {
         let request = Request::get(format!("/api/v1/resources/{cid}"));
         let response = self.ask(caller, request.body(Body::empty()).unwrap()).await;
         (response.status(), octets(response).await)
     }
 
-    pub async fn post(&self, caller: &Address, body: impl Into<Body>) -> Posted {
+    pub(crate) async fn post(&self, caller: &Address, body: impl Into<Body>) -> Posted {
         let request = Request::post("/api/v1/resources").body(body.into()).unwrap();
         let response = self.ask(caller, request).await;
         assert_eq!(response.status(), StatusCode::CREATED);
         serde_json::from_slice(&octets(response).await).unwrap()
     }
 
-    pub async fn share(&self, caller: &Address, new: &NewShare) -> ShareView {
+    pub(crate) async fn share(&self, caller: &Address, new: &NewShare) -> ShareView {
         let response = self.ask(caller, json("/api/v1/shares", new)).await;
         assert_eq!(response.status(), StatusCode::CREATED);
         serde_json::from_slice(&octets(response).await).unwrap()
     }
 
-    pub async fn shares(&self, caller: &Address) -> Vec<ShareView> {
+    pub(crate) async fn shares(&self, caller: &Address) -> Vec<ShareView> {
         let request = Request::get("/api/v1/shares").body(Body::empty()).unwrap();
         serde_json::from_slice(&octets(self.ask(caller, request).await).await).unwrap()
     }
 
-    pub async fn revoke(&self, caller: &Address, share: &ShareView) -> StatusCode {
+    pub(crate) async fn revoke(&self, caller: &Address, share: &ShareView) -> StatusCode {
         let request = Request::post(format!("/api/v1/shares/{}/revoke", share.id));
         self.ask(caller, request.body(Body::empty()).unwrap())
             .await
             .status()
     }
 
-    pub async fn retrievals(&self, caller: &Address) -> Vec<Retrieval> {
+    pub(crate) async fn retrievals(&self, caller: &Address) -> Vec<Retrieval> {
         let request = Request::get("/api/v1/retrievals").body(Body::empty()).unwrap();
         serde_json::from_slice(&octets(self.ask(caller, request).await).await).unwrap()
     }
 
     /// The ledger, checked from its first entry to its head.
-    pub async fn entries(&self) -> Vec<Entry> {
+    pub(crate) async fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         self.ledger
             .verify(|entry| entries.push(entry.clone()))
@@ -341,18 +333,18 @@ impl Node {
         entries
     }
 
-    pub async fn acts(&self) -> Vec<Act> {
+    pub(crate) async fn acts(&self) -> Vec<Act> {
         let entries = self.entries().await;
         entries.iter().map(|entry| entry.event.act).collect()
     }
 
-    pub async fn count(&self, act: Act) -> usize {
+    pub(crate) async fn count(&self, act: Act) -> usize {
         self.acts().await.iter().filter(|other| **other == act).count()
     }
 }
 
 /// Says over and over whether something is so, until it is.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
             match look().await {
@@ -367,13 +359,13 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
-pub async fn octets(response: Response) -> Bytes {
+pub(crate) async fn octets(response: Response) -> Bytes {
     https::read(response.into_body(), 256 * 1024 * 1024)
         .await
         .unwrap()
 }
 
-pub fn json(path: &str, value: &impl serde::Serialize) -> Request<Body> {
+pub(crate) fn json(path: &str, value: &impl serde::Serialize) -> Request<Body> {
     Request::post(path)
         .header(header::CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(value).unwrap().into())
@@ -381,7 +373,7 @@ pub fn json(path: &str, value: &impl serde::Serialize) -> Request<Body> {
 }
 
 /// Octets that repeat nowhere.
-pub fn content(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn content(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut octets = Vec::with_capacity(length + 8);
     while octets.len() < length {
@@ -394,11 +386,11 @@ pub fn content(length: usize, seed: u64) -> Vec<u8> {
     octets
 }
 
-pub fn shared(posted: &Posted) -> SharedResource {
+pub(crate) fn shared(posted: &Posted) -> SharedResource {
     SharedResource::new(parse_root(&posted.cid).unwrap(), posted.size).unwrap()
 }
 
-pub fn new_share(world: &World, recipients: &[Address], posted: &[Posted]) -> NewShare {
+pub(crate) fn new_share(world: &World, recipients: &[Address], posted: &[Posted]) -> NewShare {
     NewShare {
         recipients: recipients.to_vec(),
         resources: posted.iter().map(shared).collect(),
@@ -409,7 +401,7 @@ pub fn new_share(world: &World, recipients: &[Address], posted: &[Posted]) -> Ne
 }
 
 /// What a recipient's broker makes of a placeholder for this share.
-pub fn notification(
+pub(crate) fn notification(
     origin: &Locator,
     share: &ShareView,
     sender: &Address,
@@ -427,13 +419,13 @@ pub fn notification(
 }
 
 /// A Cargo Broker: only what it says to agents.
-pub struct Broker {
-    pub key: NodeKey,
-    pub id: ClientId,
+pub(crate) struct Broker {
+    pub(crate) key: NodeKey,
+    pub(crate) id: ClientId,
 }
 
 impl Broker {
-    pub fn certificate(&self) -> PeerCertificate {
+    pub(crate) fn certificate(&self) -> PeerCertificate {
         PeerCertificate {
             spki: self.key.public().spki(),
             spki_sha256: *self.key.hash().as_bytes(),
@@ -441,7 +433,7 @@ impl Broker {
         }
     }
 
-    pub fn token(&self, world: &World, to: &Locator, notification: &Notification) -> String {
+    pub(crate) fn token(&self, world: &World, to: &Locator, notification: &Notification) -> String {
         notification::token(
             &self.key,
             &notification.recipient,
@@ -453,14 +445,14 @@ impl Broker {
         .unwrap()
     }
 
-    pub async fn notify(&self, world: &World, to: &Node, notification: &Notification) -> String {
+    pub(crate) async fn notify(&self, world: &World, to: &Node, notification: &Notification) -> String {
         let token = self.token(world, &to.locator(), notification);
         let response = self.send(to, &token, notification.to_bytes().unwrap()).await;
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         Taken::parse(&octets(response).await).unwrap().job
     }
 
-    pub async fn send(&self, to: &Node, token: &str, body: Vec<u8>) -> Response {
+    pub(crate) async fn send(&self, to: &Node, token: &str, body: Vec<u8>) -> Response {
         let request = Request::post(notification::PATH)
             .header(header::AUTHORIZATION, grip::authorization(token))
             .header(header::CONTENT_TYPE, notification::MEDIA_TYPE)
@@ -469,12 +461,12 @@ impl Broker {
         self.request(to, request).await
     }
 
-    pub async fn request(&self, to: &Node, request: Request<Body>) -> Response {
+    pub(crate) async fn request(&self, to: &Node, request: Request<Body>) -> Response {
         let router = to.mailbox.grip_routes().layer(Extension(self.certificate()));
         router.oneshot(request).await.unwrap()
     }
 
-    pub async fn state(&self, of: &Node, job: &str) -> JobState {
+    pub(crate) async fn state(&self, of: &Node, job: &str) -> JobState {
         let request = Request::get(format!("{}/{job}", notification::PATH));
         let response = self.request(of, request.body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK);
@@ -482,7 +474,7 @@ impl Broker {
     }
 
     /// Waits until a job has come to its end.
-    pub async fn end(&self, of: &Node, job: &str) -> JobState {
+    pub(crate) async fn end(&self, of: &Node, job: &str) -> JobState {
         until("the end of a retrieval", async || {
             Some(self.state(of, job).await).filter(JobState::is_final)
         })
@@ -490,7 +482,7 @@ impl Broker {
     }
 
     /// Notifies again and again, each time with a fresh token, until the job has come to its end.
-    pub async fn insist(&self, world: &World, to: &Node, notification: &Notification) -> JobState {
+    pub(crate) async fn insist(&self, world: &World, to: &Node, notification: &Notification) -> JobState {
         until("the end of a retrieval", async || {
             let job = self.notify(world, to, notification).await;
             Some(self.state(to, &job).await).filter(JobState::is_final)
@@ -501,11 +493,11 @@ impl Broker {
 
 /// What becomes of the streams that a node opens, in their order; further ones are left alone.
 #[derive(Clone)]
-pub struct Lines {
+pub(crate) struct Lines {
     rules: Arc<Mutex<VecDeque<Rule>>>,
     /// Octets that came over all of them.
-    pub heard: Arc<AtomicU64>,
-    pub policy: AddressPolicy,
+    pub(crate) heard: Arc<AtomicU64>,
+    pub(crate) policy: AddressPolicy,
 }
 
 impl Default for Lines {
@@ -519,7 +511,7 @@ impl Default for Lines {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Ends after so many octets.
     Cut(u64),
     /// Says nothing more after so many octets.
@@ -531,11 +523,11 @@ pub enum Rule {
 }
 
 impl Lines {
-    pub fn rule(&self, rules: impl IntoIterator<Item = Rule>) {
+    pub(crate) fn rule(&self, rules: impl IntoIterator<Item = Rule>) {
         self.rules.lock().unwrap().extend(rules);
     }
 
-    pub fn heard(&self) -> u64 {
+    pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::SeqCst)
     }
 }
@@ -625,13 +617,13 @@ impl AsyncWrite for Line {
 }
 
 /// A peer without a mailbox: says one frame and hears one.
-pub struct Stranger {
-    pub identity: Identity,
-    pub host: Host,
+pub(crate) struct Stranger {
+    pub(crate) identity: Identity,
+    pub(crate) host: Host,
 }
 
 impl Stranger {
-    pub async fn new(seed: u8) -> Self {
+    pub(crate) async fn new(seed: u8) -> Self {
         let identity = Identity::from_seed(&[seed; 32]);
         let options = HostOptions {
             quic: Some(ANYWHERE),
@@ -642,17 +634,17 @@ impl Stranger {
         Self { identity, host }
     }
 
-    pub fn key(&self) -> NodeKey {
+    pub(crate) fn key(&self) -> NodeKey {
         NodeKey::from_seed(self.identity.seed()).unwrap()
     }
 
-    pub async fn say(&self, to: &Node, frame: Frame, expect: Expect) -> Option<Frame> {
+    pub(crate) async fn say(&self, to: &Node, frame: Frame, expect: Expect) -> Option<Frame> {
         say(&self.host, to, frame, expect).await
     }
 }
 
 /// Says one frame on a stream of its own, and hears the first that comes back.
-pub async fn say(host: &Host, to: &Node, frame: Frame, expect: Expect) -> Option<Frame> {
+pub(crate) async fn say(host: &Host, to: &Node, frame: Frame, expect: Expect) -> Option<Frame> {
     let mut stream = host.open(&to.host.addresses()).await.unwrap();
     for part in frame.encode() {
         stream.io.write_all(&part).await.unwrap();
@@ -661,7 +653,7 @@ pub async fn say(host: &Host, to: &Node, frame: Frame, expect: Expect) -> Option
     hear(&mut stream, expect).await
 }
 
-pub async fn hear(stream: &mut PeerStream, expect: Expect) -> Option<Frame> {
+pub(crate) async fn hear(stream: &mut PeerStream, expect: Expect) -> Option<Frame> {
     let mut decoder = Decoder::new();
     let mut piece = [0; 1024];
     loop {

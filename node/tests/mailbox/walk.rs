@@ -89,7 +89,31 @@ async fn a_part_of_a_resource_is_read_as_a_part_and_as_nothing_that_a_browser_wo
 }
 
 #[tokio::test]
-async fn what_is_already_here_is_authorized_but_not_transferred_again() {
+async fn what_the_recipient_holds_already_is_authorized_but_not_transferred_again() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    let posted = vec![hospital.post(&alice(), content(4 * MIB, 3)).await];
+    let mut new = new_share(&world, &[bob()], &posted);
+    for mail in 1..=2 {
+        new.message_id = format!("<{mail}@foo.test>");
+        let share = hospital.share(&alice(), &new).await;
+        let before = insurance.lines.heard();
+        let to_bob = notification(&hospital.locator(), &share, &alice(), &bob());
+        let job = broker.notify(&world, &insurance, &to_bob).await;
+        assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
+        let heard = insurance.lines.heard() - before;
+        assert_eq!(heard < about(MIB), mail == 2, "{heard}");
+    }
+    assert_eq!(hospital.count(Act::Granted).await, 2);
+    until("both receipts", async || {
+        (hospital.count(Act::Receipt).await == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_here_for_one_comes_to_another_only_from_the_origin_and_is_kept_once() {
     let world = World::new().await;
     let (hospital, insurance) = (world.hospital().await, world.insurance().await);
     let broker = world.broker("bar.test", 9);
@@ -97,20 +121,20 @@ async fn what_is_already_here_is_authorized_but_not_transferred_again() {
     let share = hospital
         .share(&alice(), &new_share(&world, &[bob(), carol()], &posted))
         .await;
-    let to_bob = notification(&hospital.locator(), &share, &alice(), &bob());
-    let job = broker.notify(&world, &insurance, &to_bob).await;
-    assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
-    assert_eq!(
-        insurance.read(&carol(), &posted[0].cid).await.0,
-        StatusCode::NOT_FOUND
-    );
-    let before = insurance.lines.heard();
-    let to_carol = notification(&hospital.locator(), &share, &alice(), &carol());
-    let job = broker.notify(&world, &insurance, &to_carol).await;
-    assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
-    assert_eq!(insurance.read(&carol(), &posted[0].cid).await.0, StatusCode::OK);
-    assert!(insurance.lines.heard() - before < about(MIB));
-    assert_eq!(hospital.count(Act::Granted).await, 2);
+    for person in [bob(), carol()] {
+        assert_eq!(
+            insurance.read(&person, &posted[0].cid).await.0,
+            StatusCode::NOT_FOUND
+        );
+        let before = insurance.lines.heard();
+        let notification = notification(&hospital.locator(), &share, &alice(), &person);
+        let job = broker.notify(&world, &insurance, &notification).await;
+        assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
+        assert_eq!(insurance.read(&person, &posted[0].cid).await.0, StatusCode::OK);
+        assert!(insurance.lines.heard() - before > 4 * MIB as u64);
+    }
+    // Four leaves and their node, and a notification for each: nothing is kept twice.
+    assert_eq!(insurance.store.blocks().list(None, 100).await.unwrap().len(), 7);
     until("both receipts", async || {
         (hospital.shares(&alice()).await[0].received_by.len() == 2).then_some(())
     })
