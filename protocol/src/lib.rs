@@ -22,6 +22,7 @@
 //! [m-exchange]: crate::exchange
 //! [m-receipt]: crate::receipt
 //! [m-ledger]: crate::ledger
+//! [m-smtp]: crate::smtp
 //! [m-limits]: crate::limits
 //! [m-fault]: crate::fault
 //!
