@@ -1,7 +1,7 @@
 //! Where a domain's or a Resource Mailbox's server is, and which keys are pinned for it (DESIGN §5).
 
 use cargomail_protocol::address::Domain;
-use cargomail_protocol::limits;
+use cargomail_protocol::grip::Bindings;
 
 use super::Server;
 use crate::dns::{Dns, DnsError};
@@ -49,45 +49,16 @@ pub async fn discover(dns: &dyn Dns, name: &Domain) -> Result<Found, DnsError> {
 pub async fn pins(dns: &dyn Dns, name: &str) -> Result<Vec<[u8; 32]>, DnsError> {
     let name = format!("_grip.{name}");
     match dns.txt(&name).await {
-        Ok(answer) => Ok(answer
-            .records
-            .iter()
-            .take(limits::TXT_RECORDS)
-            .filter_map(|text| pin(text))
-            .collect()),
+        Ok(answer) => Ok(bound(&answer.records)),
         Err(DnsError::NoRecord { .. }) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// The hash in one `v=grip1` record (RFC 6376 §3.2 for the form); none when it breaks the grammar.
-fn pin(text: &str) -> Option<[u8; 32]> {
-    if text.len() > limits::TXT_RECORD {
-        return None;
-    }
-    let mut tags: Vec<(&str, &str)> = Vec::new();
-    for tag in text.trim().trim_end_matches(';').split(';') {
-        let (name, value) = tag.split_once('=')?;
-        let (name, value) = (name.trim(), value.trim());
-        if tags.iter().any(|(known, _)| *known == name) {
-            return None;
-        }
-        tags.push((name, value));
-    }
-    let value = |wanted: &str| {
-        tags.iter()
-            .find(|(name, _)| *name == wanted)
-            .map(|(_, value)| *value)
-    };
-    if value("v") != Some("grip1") || value("h") != Some("sha256") {
-        return None;
-    }
-    let hex = value("p").or_else(|| value("f"))?;
-    data_encoding::HEXLOWER
-        .decode(hex.as_bytes())
-        .ok()?
-        .try_into()
-        .ok()
+/// The hashes that these texts bind: a pin is read like any other record of a key.
+fn bound(texts: &[String]) -> Vec<[u8; 32]> {
+    let bindings = Bindings::read(texts);
+    bindings.hashes.iter().map(|hash| *hash.as_bytes()).collect()
 }
 
 #[cfg(test)]
@@ -100,15 +71,16 @@ mod tests {
         for good in [
             format!("v=grip1; h=sha256; p={hex}"),
             format!("v=grip1;h=sha256;f={hex};x=later;"),
-            format!(" h = sha256 ; p = {hex} ; v = grip1 "),
+            format!(" v = grip1 ; h = sha256 ; p = {hex} "),
+            format!("v=grip1; h=sha256; p={}", hex.to_uppercase()),
         ] {
-            assert_eq!(pin(&good), Some([0xab; 32]), "{good}");
+            assert_eq!(bound(std::slice::from_ref(&good)), [[0xab; 32]], "{good}");
         }
         for bad in [
             format!("v=grip2; h=sha256; p={hex}"),
             format!("v=grip1; h=md5; p={hex}"),
             format!("v=grip1; p={hex}"),
-            format!("v=grip1; h=sha256; p={}", hex.to_uppercase()),
+            format!("h=sha256; p={hex}; v=grip1"),
             format!("v=grip1; h=sha256; p={hex}; p={hex}"),
             format!("v=grip1; h=sha256; p={hex}ab"),
             format!("v=grip1; h=sha256; junk; p={hex}"),
@@ -117,7 +89,7 @@ mod tests {
             "v=spf1 -all".to_owned(),
             String::new(),
         ] {
-            assert_eq!(pin(&bad), None, "{bad}");
+            assert!(bound(std::slice::from_ref(&bad)).is_empty(), "{bad}");
         }
     }
 }
