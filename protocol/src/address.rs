@@ -171,7 +171,7 @@ impl Locator {
         self.0.as_str()
     }
 
-    /// The name below which the DNS pin of the locator's server stands: `_grip.<locator>` (DESIGN §5).
+    /// The name below which the DNS pin of the locator's server stands: `_grip.<locator>` (`spec/grip.md` §3).
     #[must_use]
     pub fn pin_name(&self) -> String {
         format!("_grip.{}", self.0)

@@ -1,4 +1,4 @@
-//! The exchange: how blocks travel from an origin to a destination, and the receipt back (DESIGN §10; libp2p protocol
+//! The exchange: how blocks travel from an origin to a destination, and the receipt back (libp2p protocol
 //! `/cargomail/exchange/1.0.0`).
 //!
 //! Two stream uses, each opened by the destination. A **fetch**: `fetch`, then `granted` and blocks and `end`, or `refused`.

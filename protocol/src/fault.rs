@@ -1,4 +1,4 @@
-//! Whose fault a failure is, and what each edge says of it: the three tables of DESIGN §18 and no others.
+//! Whose fault a failure is, and what each edge says of it: three tables and no others.
 //!
 //! Every module's error enum implements [`Faulty`]; the edges (SMTP, HTTPS, exchange streams) turn the [`Fault`]
 //! into a reply here. A stranger learns less than the log: the named error goes to the log only.
@@ -52,7 +52,7 @@ pub struct SmtpReply {
     pub text: &'static str,
 }
 
-/// What a refused exchange stream says: the `refused` frame of DESIGN §10.
+/// What a refused exchange stream says: the `refused` frame of `spec/exchange.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamRefusal {
     /// Whole seconds to wait before trying again; none means never.
@@ -119,7 +119,7 @@ impl Fault {
         }
     }
 
-    /// The stream table (DESIGN §10): a peer learns only whether to come back.
+    /// The stream table (`spec/exchange.md` §1): a peer learns only whether to come back.
     #[must_use]
     pub fn stream(self) -> StreamRefusal {
         StreamRefusal {

@@ -2,7 +2,7 @@
 //!
 //! Three parts, each usable without the others: the [`Record`] that binds a key to a name, the token that a key signs,
 //! and the [`Verification`] that says whether a token is to be believed. `spec/grip.md` is the specification; section
-//! III of the paper says what it is for. Not here: DNS questions, TLS, and the memory of used tokens, which are asked
+//! IV.D of the paper says what it is for. Not here: DNS questions, TLS, and the memory of used tokens, which are asked
 //! for by [`Step`]s.
 //!
 //! What always holds: only a [`Verification`] makes a [`VerifiedChain`]; a token is bounded before it is decoded and

@@ -1,4 +1,4 @@
-//! The ledger: what a Resource Mailbox did, as a chain of entries that nobody can change unseen (DESIGN §14).
+//! The ledger: what a Resource Mailbox did, as a chain of entries that nobody can change unseen.
 //!
 //! An entry is strict dag-cbor and holds the SHA-256 of the entry before it; `spec/ledger.md` is the specification. Not
 //! here: where entries are kept. What always holds: an [`Entry`] that is read back has the octets that were hashed, and a

@@ -1,4 +1,4 @@
-//! Every bound on size, count and time, each with its reason (DESIGN §17). Octets unless the name says otherwise.
+//! Every bound on size, count and time, each with its reason. Octets unless the name says otherwise.
 
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ pub const RESOURCE: u64 = 1 << 40;
 /// A certificate of another node: an Ed25519 one with one name needs some 300 octets.
 pub const CERTIFICATE: usize = 4 * 1024;
 
-/// One token in compact form (DESIGN §6).
+/// One token in compact form (`spec/grip.md` §5).
 pub const TOKEN: usize = 8 * 1024;
-/// A token with the tokens nested in it (DESIGN §6).
+/// A token with the tokens nested in it (`spec/grip.md` §5).
 pub const TOKEN_CHAIN: usize = 16 * 1024;
 /// How many tokens deep a chain is: token 2 around token 1.
 pub const TOKEN_DEPTH: usize = 2;
@@ -47,14 +47,14 @@ pub const NOTIFY_TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const TXT_RECORDS: usize = 32;
 /// One TXT record's text: a grip1 record needs 85 octets, room is left for tags to come.
 pub const TXT_RECORD: usize = 1024;
-/// A positive DNS answer is kept this long at most (DESIGN §5).
+/// A positive DNS answer is kept this long at most (`spec/grip.md` §3.3).
 pub const DNS_POSITIVE: Duration = Duration::from_secs(5 * 60);
-/// A negative DNS answer is kept this long at most (DESIGN §5).
+/// A negative DNS answer is kept this long at most (`spec/grip.md` §3.3).
 pub const DNS_NEGATIVE: Duration = Duration::from_secs(30);
 /// One DNS question, with all its retries, takes this long at most.
 pub const DNS_QUERY: Duration = Duration::from_secs(5);
 
-/// A notification's JSON (DESIGN §9).
+/// A notification's JSON (`spec/notification.md` §1).
 pub const NOTIFICATION: usize = 1024 * 1024;
 /// Resources of one message: what fits into a notification.
 pub const RESOURCES: usize = 8192;

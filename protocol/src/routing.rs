@@ -1,5 +1,5 @@
 //! Routing: which Resource Mailbox receives the resources of a mail, by its category, sender and size and by what the
-//! recipient wishes (DESIGN §13).
+//! recipient wishes; `spec/routing.md` is the specification.
 //!
 //! Not here: asking the destinations. What always holds: the choices come in the order of the wishes, each locator once,
 //! and each says which wish decided.

@@ -2,7 +2,7 @@
 //! ENHANCEDSTATUSCODES and STARTTLS).
 //!
 //! Not here: sockets, TLS and time, and who may send to whom: the machine asks. What always holds: only CR LF ends a
-//! line, only CR LF . CR LF ends a message (THREATS S01), what was said in clear text before TLS counts for nothing
+//! line, only CR LF . CR LF ends a message (row S01), what was said in clear text before TLS counts for nothing
 //! behind it (S05), and no message is acknowledged before [`Event::Message`] said that it was taken.
 //!
 //! How to drive it: write what [`Session::poll`] gives, answer what it asks, and while [`Session::listens`] hand it

@@ -2,7 +2,7 @@
 //! behind; as text only multibase base32 in lower case. So one block of one codec has one name, octet by octet and letter
 //! by letter, and a name can be a key.
 //!
-//! Follows the CID specification (github.com/multiformats/cid) and narrows it; THREATS rows C01 and C02.
+//! Follows the CID specification (github.com/multiformats/cid) and narrows it; rows C01 and C02.
 
 use std::sync::LazyLock;
 

@@ -44,7 +44,7 @@ impl Draft {
     /// The placeholder: the text and the HTML as alternatives, the HTML with what it refers to, then the files.
     ///
     /// # Errors
-    /// [`Invalid`]; a line break or NUL in any value is [`Invalid::Header`] (THREATS S03).
+    /// [`Invalid`]; a line break or NUL in any value is [`Invalid::Header`] (row S03).
     pub fn into_placeholder(self, origin: Origin, category: Category) -> Result<Placeholder, Invalid> {
         let headers = self.headers()?;
         let (root, parts) = self.arrange();

@@ -20,7 +20,7 @@ pub enum HeaderError {
     /// The name is empty, too long, or holds something other than printable ASCII.
     #[error("{0:?} is not a header field name")]
     Name(String),
-    /// CR, LF or NUL in a value: somebody tries to write a field of their own (THREATS S03).
+    /// CR, LF or NUL in a value: somebody tries to write a field of their own (row S03).
     #[error("the value of {name} holds a line break or NUL")]
     LineBreak {
         /// The field.

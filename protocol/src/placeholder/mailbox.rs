@@ -45,7 +45,7 @@ impl Mailbox {
     /// A field that lists addresses, names as encoded words where needed, folded between addresses.
     ///
     /// # Errors
-    /// [`HeaderError`] for a line break or NUL in a display name (THREATS S03).
+    /// [`HeaderError`] for a line break or NUL in a display name (row S03).
     pub fn header(field: &str, list: &[Mailbox]) -> Result<Header, HeaderError> {
         let mut value = String::new();
         for mailbox in list {
@@ -95,7 +95,7 @@ pub(super) fn readable(body: &str) -> Vec<Mailbox> {
         .unwrap_or_default()
 }
 
-/// The one mailbox of a From field; a group names nobody in particular, and of several nobody is the author (THREATS S10).
+/// The one mailbox of a From field; a group names nobody in particular, and of several nobody is the author (row S10).
 #[must_use]
 pub fn author(body: &str) -> Option<Mailbox> {
     match mailboxes(body).ok()?.as_slice() {

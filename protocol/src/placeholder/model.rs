@@ -66,13 +66,13 @@ impl From<Category> for String {
 /// Why something is no placeholder although its grammar is right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// A field that a message has once stands there again (THREATS M02, S10).
+    /// A field that a message has once stands there again (rows M02, S10).
     #[error("{0} stands more than once")]
     Duplicate(String),
     /// A field that a placeholder needs is not there.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// The From field names several authors, or is none (THREATS S10).
+    /// The From field names several authors, or is none (row S10).
     #[error("From does not name exactly one author")]
     Author,
     /// A Message-ID or Content-ID with something that cannot stand between angle brackets.
@@ -228,7 +228,7 @@ impl Placeholder {
         &self.headers
     }
 
-    /// The one author that From names. It proves nothing (THREATS S10).
+    /// The one author that From names. It proves nothing (row S10).
     #[must_use]
     pub fn author(&self) -> &Mailbox {
         &self.author
@@ -276,14 +276,14 @@ impl Placeholder {
         &self.parts
     }
 
-    /// Access types of external-body parts that were left out because nobody here knows them (THREATS M03).
+    /// Access types of external-body parts that were left out because nobody here knows them (row M03).
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
 }
 
-/// What RFC 5322 §3.6 allows once and a reader might take for something when it stands twice (THREATS M02, S10).
+/// What RFC 5322 §3.6 allows once and a reader might take for something when it stands twice (rows M02, S10).
 const ONCE: [&str; 10] = [
     "From",
     "Sender",

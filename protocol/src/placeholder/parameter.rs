@@ -3,7 +3,7 @@
 use super::header::{Header, HeaderError, refuse_line_breaks};
 use super::words::{self, in_charset};
 
-/// Parameters of one field: comparing each with each must stay cheap (THREATS M01).
+/// Parameters of one field: comparing each with each must stay cheap (row M01).
 const PARAMETERS: usize = 64;
 /// The longest parameter value that is written in one piece.
 const PIECE: usize = 60;
@@ -26,7 +26,7 @@ impl Parameterised {
         }
     }
 
-    /// Reads an unfolded field. None when it breaks the grammar or an attribute stands twice (THREATS M02).
+    /// Reads an unfolded field. None when it breaks the grammar or an attribute stands twice (row M02).
     pub(super) fn read(text: &str) -> Option<Self> {
         let mut scan = Scan { rest: text };
         scan.blank()?;

@@ -44,7 +44,7 @@ pub enum Broken {
     /// The structure is ambiguous.
     #[error(transparent)]
     Structure(#[from] StructureError),
-    /// Parameters that break RFC 2045 or stand twice (THREATS M02).
+    /// Parameters that break RFC 2045 or stand twice (row M02).
     #[error("{field}: the parameters are malformed or stand twice")]
     Parameters {
         /// The field.
@@ -53,7 +53,7 @@ pub enum Broken {
     /// The body is not a flat multipart/mixed with its close delimiter.
     #[error("the body is not a flat multipart/mixed")]
     NotMixed,
-    /// Lines that one reader takes for the end of a part and another does not (THREATS M01, M02).
+    /// Lines that one reader takes for the end of a part and another does not (rows M01, M02).
     #[error("the boundary is ambiguous")]
     Boundary,
     /// An external-body part lacks something or says it wrongly; parts count from 1.

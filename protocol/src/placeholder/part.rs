@@ -99,7 +99,7 @@ impl Description {
     /// With a Content-Disposition, and with a file name in the form of RFC 2231 where needed.
     ///
     /// # Errors
-    /// [`HeaderError::LineBreak`] for CR, LF or NUL in the name (THREATS S03), [`HeaderError::TooLarge`] above 4 KiB.
+    /// [`HeaderError::LineBreak`] for CR, LF or NUL in the name (row S03), [`HeaderError::TooLarge`] above 4 KiB.
     pub fn disposed(mut self, how: Disposition, file_name: Option<&str>) -> Result<Self, HeaderError> {
         let mut value = Parameterised::new(match how {
             Disposition::Inline => "inline",
@@ -239,7 +239,7 @@ impl Part {
 }
 
 /// A name under which a stranger's file may be saved: one path element, no control, direction or reserved characters,
-/// no leading dot, no device name, at most 200 octets, never empty (THREATS M08).
+/// no leading dot, no device name, at most 200 octets, never empty (row M08).
 #[must_use]
 pub fn download_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();

@@ -18,10 +18,10 @@ use crate::limits;
 /// Why a message cannot be split. It can still be sent as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
-    /// More parts than [`crate::limits::PARTS`] (THREATS M01).
+    /// More parts than [`crate::limits::PARTS`] (row M01).
     #[error("the message has more than {} parts", crate::limits::PARTS)]
     TooManyParts,
-    /// Deeper than [`crate::limits::PART_DEPTH`] (THREATS M01).
+    /// Deeper than [`crate::limits::PART_DEPTH`] (row M01).
     #[error("the message is nested deeper than {}", crate::limits::PART_DEPTH)]
     TooDeep,
     /// A header that cannot be read.
@@ -30,7 +30,7 @@ pub enum SplitError {
     /// A field that stands twice, or an author that is not one.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Parameters that break RFC 2045 or stand twice (THREATS M02).
+    /// Parameters that break RFC 2045 or stand twice (row M02).
     #[error("{field}: the parameters are malformed or stand twice")]
     Parameters {
         /// The field.
@@ -39,7 +39,7 @@ pub enum SplitError {
     /// A transfer encoding that nobody here knows.
     #[error("{0:?} is not a transfer encoding")]
     UnknownEncoding(String),
-    /// A body that is not what its transfer encoding says (THREATS M02).
+    /// A body that is not what its transfer encoding says (row M02).
     #[error("a body is not in the {0} that it claims")]
     BadEncoding(&'static str),
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::limits;
 
-/// Why a structure was refused: it is ambiguous, and is not guessed (THREATS M02).
+/// Why a structure was refused: it is ambiguous, and is not guessed (row M02).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StructureError {
     /// The grammar is broken at this octet.

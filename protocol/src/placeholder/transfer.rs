@@ -195,7 +195,7 @@ impl Quoted {
 }
 
 /// Undoes base64. White space is passed; anything else that is not of the alphabet, and anything behind the padding,
-/// is refused, because readers disagree on it (THREATS M02).
+/// is refused, because readers disagree on it (row M02).
 pub(super) fn base64(body: &[u8]) -> Option<Vec<u8>> {
     let mut compact = Vec::with_capacity(body.len());
     let mut padding = 0_usize;

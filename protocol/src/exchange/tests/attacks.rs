@@ -1,4 +1,4 @@
-//! Origins that lie: row C05, and what DESIGN §10 calls unverifiable.
+//! Origins that lie: row C05, and everything else that cannot be verified.
 
 use bytes::Bytes;
 use proptest::prelude::*;
