@@ -12,6 +12,9 @@ pub mod save;
 pub mod session;
 mod stream;
 
+#[cfg(test)]
+pub(crate) mod double;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

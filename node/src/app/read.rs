@@ -456,4 +456,4 @@ fn ordinary(message: &[u8]) -> Shown {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

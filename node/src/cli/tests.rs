@@ -1,1 +1,125 @@
+#![allow(clippy::unwrap_used)]
+use clap::CommandFactory;
 
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("cargomail").chain(line.split(' ')))
+}
+
+#[test]
+fn the_flags_fit_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_that_takes_something_has_an_example() {
+    let mut without = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    let mut stack: Vec<_> = command.get_subcommands().cloned().collect();
+    while let Some(command) = stack.pop() {
+        stack.extend(
+            command
+                .get_subcommands()
+                .filter(|sub| sub.get_name() != "help")
+                .cloned(),
+        );
+        let own = |id: &clap::Id| !["json", "profile", "config", "help"].contains(&id.as_str());
+        let takes = command.get_arguments().any(|arg| own(arg.get_id()));
+        let shows = command
+            .get_after_help()
+            .is_some_and(|help| help.to_string().contains("cargomail "));
+        if takes && !shows && command.get_name() != "help" {
+            without.push(command.get_name().to_owned());
+        }
+    }
+    assert!(without.is_empty(), "{without:?}");
+}
+
+#[test]
+fn what_people_write_is_understood() {
+    for line in [
+        "init --domain foo.test",
+        "init --domain foo.test --broker --public 203.0.113.5 --public 2001:db8::5",
+        "init --check --json",
+        "--config x.toml account add alice@foo.test --quota 50G",
+        "login alice@foo.test --url https://[::1]:8443 --name Alice",
+        "send --to bob@bar.test,carol@baz.test --bcc dave@hid.test -s Hi -t Hello --expires 30d --channel web a b",
+        "inbox --sent --limit 5",
+        "read 0192f3c1 --wait 10m",
+        "save 0192f3c1 folder --part 2 --force",
+        "save 0192f3c1 --message -",
+        "preferences add mailbox.bar.test --from .foo.test --at-least 1G",
+        "share revoke 0192f3c1-6a5e-7c11-9d5c-2f6f3f1b7a10",
+        "queue --everybody",
+        "retrievals --json",
+        "grip issue notify --audience mailbox.bar.test --subject bob@bar.test",
+        "grip verify a.b.c --dns 127.0.0.1:5353",
+        "ledger list --concerning bob@bar.test",
+        "example-config",
+    ] {
+        parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_what_would() {
+    for (line, part) in [
+        ("init", "--domain"),
+        ("init --check --domain foo.test", "--check"),
+        ("login alice", "address"),
+        ("login alice@foo.test --url http://foo.test", "https://"),
+        (
+            "login alice@foo.test --url https://foo.test --fingerprint abc",
+            "64 hexadecimal",
+        ),
+        ("send --to nobody", "address"),
+        ("send --to bob@bar.test --expires 7", "7d"),
+        ("send --to bob@bar.test --channel pigeon", "web-then-smtp"),
+        ("send --to bob@bar.test --category a/b", "category"),
+        ("account add alice@foo.test --quota many", "64M"),
+        ("inbox --sent --junk", "--junk"),
+        ("save 1 --message x --part 2", "--part"),
+        ("share revoke x", "UUID"),
+        ("fly", "unrecognized"),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(
+            error.to_lowercase().contains(&part.to_lowercase()),
+            "{line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn codes_tell_what_kind_of_failure_it_was() {
+    let code = |error: anyhow::Error| format!("{:?}", exit::code(&error));
+    let is = |number: u8| format!("{:?}", std::process::ExitCode::from(number));
+    let said = |status| crate::app::AppError::Said {
+        url: "https://foo.test".to_owned(),
+        status,
+        text: "no".to_owned(),
+    };
+    assert_eq!(code(said(401).into()), is(3));
+    assert_eq!(
+        code(anyhow::Error::from(crate::app::ReadError::from(said(404))).context("reading")),
+        is(4)
+    );
+    assert_eq!(code(said(503).into()), is(75));
+    assert_eq!(code(exit::CheckFailed("entry 3".to_owned()).into()), is(5));
+    assert_eq!(code(anyhow::anyhow!("anything")), is(1));
+}
+
+#[test]
+fn times_and_sizes_are_read_as_people_write_them() {
+    assert_eq!(value::duration("30m").unwrap().as_secs(), 1800);
+    assert_eq!(value::size("64M").unwrap(), 64 << 20);
+    assert_eq!(value::size("500").unwrap(), 500);
+    for bad in ["", "d", "-1d", "1w", "99999999999999999999d", "1dd", "ü"] {
+        assert!(value::duration(bad).is_err(), "{bad}");
+    }
+    for bad in ["", "M", "1.5G", "1MM", "99999999T", "-5"] {
+        assert!(value::size(bad).is_err(), "{bad}");
+    }
+}

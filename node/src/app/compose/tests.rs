@@ -1,1 +1,214 @@
+#![allow(clippy::unwrap_used)]
+use cargomail_protocol::placeholder::Placeholder;
+use data_encoding::BASE64;
 
+use super::*;
+use crate::app::double::{Node, address, nobody_watches};
+
+fn people(list: &[&str]) -> Vec<Mailbox> {
+    list.iter().map(|text| Mailbox::bare(address(text))).collect()
+}
+
+fn letter() -> Letter {
+    Letter {
+        to: people(&["bob@bar.test"]),
+        subject: "Scan für Bob".to_owned(),
+        text: Some("Hello,\nBob.".to_owned()),
+        ..Letter::new(Category::parse("healthcare").unwrap())
+    }
+}
+
+/// The placeholders that were sent, each with its envelopes.
+fn sent(node: &Node) -> Vec<(Placeholder, Vec<Vec<Address>>)> {
+    let kept = node.kept.lock().unwrap();
+    let read = |(from, new): &(Address, NewMessage)| {
+        assert_eq!(*from, address("alice@foo.test"));
+        let message = BASE64.decode(new.message.as_bytes()).unwrap();
+        (
+            Placeholder::parse(&message).unwrap().unwrap(),
+            new.envelopes.clone(),
+        )
+    };
+    kept.sent.iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn a_letter_becomes_resources_a_share_and_a_placeholder() {
+    let node = Node::start().await;
+    let scan = node.folder.path().join("scan ü.png");
+    std::fs::write(&scan, vec![7; 3_000_000]).unwrap();
+    let mut letter = letter();
+    letter.files = vec![scan.clone(), scan];
+    letter.in_reply_to = Some("<before@bar.test>".to_owned());
+    let outcome = node.alice().await.send(&letter, &nobody_watches()).await.unwrap();
+    let (placeholder, envelopes) = sent(&node).pop().unwrap();
+    assert_eq!(envelopes, [[address("bob@bar.test")]]);
+    assert_eq!(placeholder.message_id(), outcome.message_id);
+    assert_eq!(placeholder.subject(), "Scan für Bob");
+    assert_eq!(placeholder.category().as_str(), "healthcare");
+    assert_eq!(placeholder.origin().locator.as_str(), "mailbox.foo.test");
+    assert_eq!(placeholder.origin().expires, Some(outcome.expires));
+    assert_eq!(placeholder.structure().to_string(), "mixed(1 2 3)");
+    let [text, first, second] = placeholder.parts() else {
+        panic!()
+    };
+    assert_eq!(text.description.charset().as_deref(), Some("utf-8"));
+    assert_eq!(first.description.file_name().as_deref(), Some("scan ü.png"));
+    assert_eq!(first.description.media_type(), "image/png");
+    assert_eq!(first.resource, second.resource);
+    let kept = node.kept.lock().unwrap();
+    let stored = |part: &Part| kept.resources[&part.resource.cid.to_string()].clone();
+    assert_eq!(&stored(text)[..], b"Hello,\r\nBob.");
+    assert_eq!(stored(first).len(), 3_000_000);
+    // The file that is there twice is shared once.
+    assert_eq!(kept.shares.len(), 1);
+    assert_eq!(kept.shares[0].resources.len(), 2);
+    assert_eq!(kept.shares[0].message_id, outcome.message_id);
+    assert_eq!(kept.shares[0].expires, outcome.expires);
+    let answered = placeholder.headers().first("In-Reply-To").unwrap().unfolded();
+    assert_eq!(answered, "<before@bar.test>");
+}
+
+#[tokio::test]
+async fn nobody_sees_who_is_hidden() {
+    let node = Node::start().await;
+    let mut letter = letter();
+    letter.cc = people(&["carol@baz.test", "BOB@bar.test"]);
+    letter.bcc = people(&[
+        "dave@hid.test",
+        "erin@hid.test",
+        "carol@baz.test",
+        "dave@hid.test",
+    ]);
+    node.alice().await.send(&letter, &nobody_watches()).await.unwrap();
+    let (placeholder, envelopes) = sent(&node).pop().unwrap();
+    let groups = [
+        people(&["bob@bar.test", "carol@baz.test"]),
+        people(&["dave@hid.test"]),
+        people(&["erin@hid.test"]),
+    ];
+    let groups = groups.map(|group| group.into_iter().map(|one| one.address).collect::<Vec<_>>());
+    assert_eq!(envelopes, groups);
+    let text = String::from_utf8(placeholder.encode().unwrap()).unwrap();
+    assert!(!text.contains("hid.test"));
+    let kept = node.kept.lock().unwrap();
+    let shared: Vec<_> = kept.shares.iter().map(|share| share.recipients.clone()).collect();
+    assert_eq!(shared, groups);
+}
+
+#[tokio::test]
+async fn html_refers_to_its_images_by_their_cids() {
+    let node = Node::start().await;
+    let folder = node.folder.path();
+    let images: Vec<_> = ["a b.png", "a.png", "a.png.gif"]
+        .iter()
+        .map(|name| folder.join(name))
+        .collect();
+    for (index, image) in images.iter().enumerate() {
+        std::fs::write(image, vec![u8::try_from(index).unwrap(); 10]).unwrap();
+    }
+    let mut letter = letter();
+    letter.inline = images;
+    letter.html =
+        Some("<img src=\"cid:a.png\"><img src='cid:a%20b.png'><img src=cid:a.png.gif>\n".to_owned());
+    node.alice().await.send(&letter, &nobody_watches()).await.unwrap();
+    let (placeholder, _) = sent(&node).pop().unwrap();
+    assert_eq!(
+        placeholder.structure().to_string(),
+        "alternative(1 related(2 3 4 5))"
+    );
+    let [_, html, spaced, plain, gif] = placeholder.parts() else {
+        panic!()
+    };
+    let kept = node.kept.lock().unwrap();
+    let html = String::from_utf8(kept.resources[&html.resource.cid.to_string()].to_vec()).unwrap();
+    let cid = |part: &Part| part.resource.cid.to_string();
+    assert_eq!(
+        html,
+        format!(
+            "<img src=\"cid:{}\"><img src='cid:{}'><img src=cid:{}>\r\n",
+            cid(plain),
+            cid(spaced),
+            cid(gif)
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_letter_that_cannot_be_is_told_why_and_posts_nothing() {
+    let node = Node::start().await;
+    let alice = node.alice().await;
+    let image = node.folder.path().join("logo.png");
+    std::fs::write(&image, b"png").unwrap();
+    let with = |change: fn(&mut Letter, PathBuf)| {
+        let mut letter = letter();
+        change(&mut letter, image.clone());
+        letter
+    };
+    let cases: [(Letter, &str); 7] = [
+        (with(|letter, _| letter.to.clear()), "--to"),
+        (with(|letter, _| letter.text = None), "empty"),
+        (with(|letter, image| letter.inline = vec![image]), "--html"),
+        (
+            with(|letter, image| {
+                letter.inline = vec![image];
+                letter.html = Some("<p>no image</p>".to_owned());
+            }),
+            "cid:logo.png",
+        ),
+        (
+            with(|letter, _| letter.html = Some("<img src=\"cid:gone.png\">".to_owned())),
+            "cid:gone.png",
+        ),
+        (
+            with(|letter, image| {
+                letter.inline = vec![image.clone(), image];
+                letter.html = Some("<img src=\"cid:logo.png\">".to_owned());
+            }),
+            "two inline images",
+        ),
+        (
+            with(|letter, _| letter.origin = Some(Locator::parse("mailbox.bar.test").unwrap())),
+            "mailbox.bar.test is not in the profile",
+        ),
+    ];
+    for (letter, part) in cases {
+        let error = alice
+            .send(&letter, &nobody_watches())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(part), "{error:?} does not say {part:?}");
+    }
+    let kept = node.kept.lock().unwrap();
+    assert!(kept.resources.is_empty() && kept.shares.is_empty() && kept.sent.is_empty());
+}
+
+#[tokio::test]
+async fn s03_a_line_break_in_a_subject_or_a_name_never_becomes_a_header() {
+    let node = Node::start().await;
+    let alice = node.alice().await;
+    let mut letter = letter();
+    letter.subject = "Hi\r\nBcc: eve@evil.test".to_owned();
+    assert!(alice.send(&letter, &nobody_watches()).await.is_err());
+    letter.subject = "Hi".to_owned();
+    letter.to = vec![Mailbox::named("Bob\nX: y", address("bob@bar.test"))];
+    assert!(alice.send(&letter, &nobody_watches()).await.is_err());
+    assert!(node.kept.lock().unwrap().sent.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_or_is_a_folder_is_named() {
+    let node = Node::start().await;
+    let alice = node.alice().await;
+    for (path, part) in [("absent.bin", "absent.bin"), ("", "irectory")] {
+        let mut letter = letter();
+        letter.files = vec![node.folder.path().join(path)];
+        let error = alice
+            .send(&letter, &nobody_watches())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

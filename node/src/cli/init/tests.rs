@@ -1,1 +1,97 @@
+#![allow(clippy::unwrap_used)]
+use std::path::PathBuf;
 
+use super::*;
+use crate::dns::Zone;
+
+fn everywhere(folder: &Path) -> Everywhere {
+    Everywhere {
+        json: true,
+        profile: None,
+        config: folder.join("node/cargomail.toml"),
+    }
+}
+
+fn args(domain: &str) -> InitArgs {
+    InitArgs {
+        domain: Some(Domain::parse(domain).unwrap()),
+        mailbox: None,
+        broker: false,
+        hostname: None,
+        public: vec![IpAddr::from([127, 0, 0, 1])],
+        check: false,
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_and_a_key_are_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = everywhere(folder.path());
+    args("foo.test").run(&everywhere).await.unwrap();
+    let settings = everywhere.settings().unwrap();
+    assert_eq!(
+        settings.mailbox.as_ref().unwrap().locator.as_str(),
+        "mailbox.foo.test"
+    );
+    assert_eq!(settings.broker.as_ref().unwrap().domain.as_str(), "foo.test");
+    assert_eq!(settings.smtp.listen.unwrap().port(), 25);
+    let read = |path: &PathBuf| std::fs::read(path).unwrap();
+    let before = (read(&everywhere.config), read(&settings.key));
+    args("bar.test").run(&everywhere).await.unwrap();
+    assert_eq!((read(&everywhere.config), read(&settings.key)), before);
+}
+
+#[test]
+fn roles_are_those_that_were_asked_for() {
+    let mut only_mailbox = args("hospital.test");
+    only_mailbox.mailbox = Some(Locator::parse("mailbox.hospital.test").unwrap());
+    let config = only_mailbox.config().unwrap();
+    assert!(config.mailbox.is_some() && config.broker.is_none());
+    let mut only_broker = args("foo.test");
+    only_broker.broker = true;
+    only_broker.public.clear();
+    let config = only_broker.config().unwrap();
+    assert!(config.mailbox.is_none() && config.broker.is_some());
+    assert!(config.grip.listen.ip().is_loopback());
+}
+
+#[tokio::test]
+async fn what_the_dns_lacks_is_found_until_it_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = everywhere(folder.path());
+    args("foo.test").run(&everywhere).await.unwrap();
+    let zone = Zone::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let text = std::fs::read_to_string(&everywhere.config).unwrap();
+    let server = format!("servers = [\"{}\"]", zone.local_addr());
+    std::fs::write(
+        &everywhere.config,
+        text.replace("# servers = [\"127.0.0.1:53\"]", &server),
+    )
+    .unwrap();
+    let check = || async { super::check(&everywhere).await };
+    let error = check().await.unwrap_err();
+    assert!(error.is::<CheckFailed>(), "{error}");
+    let settings = everywhere.settings().unwrap();
+    let identity = Identity::open(&settings.key).unwrap();
+    for published in records(&settings, &identity, &planned_peers(&settings, &identity)) {
+        zone.add(&published.name, published.record);
+    }
+    check().await.unwrap();
+    zone.remove("_grip.foo.test");
+    let dns = resolver(&settings).unwrap();
+    let wanted = Published {
+        name: "_grip.foo.test".to_owned(),
+        record: Record::Txt("v=grip1; h=sha256; p=00".to_owned()),
+    };
+    assert_eq!(look(&dns, &wanted).await, Found::Missing);
+}
+
+#[test]
+fn a_domains_own_policy_for_mail_is_not_called_missing() {
+    let own = ["v=spf1 include:mail.test -all".to_owned()];
+    assert_eq!(
+        texts("v=spf1 ip4:127.0.0.1 -all", &own),
+        Found::Other(own[0].clone())
+    );
+    assert_eq!(texts("v=grip1; h=sha256; p=00", &own), Found::Missing);
+}
