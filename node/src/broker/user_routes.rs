@@ -17,6 +17,7 @@ use cargomail_protocol::routing::Preferences;
 use futures::Stream;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
@@ -56,6 +57,12 @@ impl Broker {
     }
 }
 
+/// A JSON object; a list that would pass for one is none.
+fn object<T: DeserializeOwned>(octets: &[u8]) -> Option<T> {
+    let object = octets.trim_ascii_start().starts_with(b"{");
+    object.then(|| serde_json::from_slice(octets).ok()).flatten()
+}
+
 fn answer<T: IntoResponse>(outcome: Result<T, BrokerError>) -> Response {
     match outcome {
         Ok(value) => value.into_response(),
@@ -70,8 +77,9 @@ async fn submit(
 ) -> Response {
     let submitted = async {
         let octets = bounded(body, SUBMISSION).await?;
-        let new: NewMessage = serde_json::from_slice(&octets)
-            .map_err(|_| BrokerError::Request("the body is not the JSON of a message to send"))?;
+        let new: NewMessage = object(&octets).ok_or(BrokerError::Request(
+            "the body is not the JSON of a message to send",
+        ))?;
         drop(octets);
         let queued = broker.submit(&caller, new).await?;
         Ok((StatusCode::ACCEPTED, Json(queued)))
@@ -133,8 +141,8 @@ async fn set_preferences(
 ) -> Response {
     let set = async {
         let octets = bounded(body, PREFERENCES).await?;
-        let wishes: Preferences = serde_json::from_slice(&octets)
-            .map_err(|_| BrokerError::Request("the body is not the JSON of preferences"))?;
+        let wishes: Preferences =
+            object(&octets).ok_or(BrokerError::Request("the body is not the JSON of preferences"))?;
         broker.set_preferences(&caller, &wishes).await?;
         Ok(Json(wishes))
     };

@@ -24,7 +24,7 @@ use cargomail_node::network::{AddressPolicy, Network, Tcp};
 use cargomail_node::smtp;
 use cargomail_node::store::{Embedded, EmbeddedOptions};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
-use cargomail_protocol::grip::{self as rules, Digest, Expectation, KeyHash, NodeKey, Proved, Stamp};
+use cargomail_protocol::grip::{self as rules, Digest, Expectation, KeyHash, Proved, Stamp};
 use cargomail_protocol::notification::{JobState, Notification, PATH};
 use cargomail_protocol::placeholder::{Category, Description, Draft, Mailbox, Origin, Part, ResourceRef};
 use cargomail_protocol::routing::Preferences;
@@ -89,7 +89,12 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// `RUST_LOG=cargomail_node=info` shows the walk of each mail of a test that fails.
     pub(crate) async fn new() -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let zone = Zone::start(ANYWHERE).await.unwrap();
         zone.add(HOST, Record::Address(Ipv4Addr::LOCALHOST.into()));
         let options = ResolverOptions {
@@ -206,7 +211,7 @@ impl Node {
         let ledger = Ledger::open(records.clone(), clock()).await.unwrap();
         let accounts = Accounts::new(records.clone(), clock(), randomness());
         let client = smtp::ClientOptions {
-            helo: HOST.to_owned(),
+            helo: format!("mx.{name}"),
             port: setting.smtp_port,
             policy: AddressPolicy::allowing_loopback(),
             smart_host: None,
@@ -246,10 +251,7 @@ impl Node {
             world.serve(name.as_str(), port);
         }
         let listener = Tcp.listen(ANYWHERE).await.unwrap();
-        let options = smtp::ServerOptions {
-            hostname: format!("mx.{name}"),
-            ..smtp::ServerOptions::default()
-        };
+        let options = smtp::ServerOptions::new(format!("mx.{name}"));
         let mail = smtp::serve(listener, broker.clone(), options, shutdown.clone()).unwrap();
         let working = tokio::spawn(broker.clone().run(shutdown.clone()));
         Self {
@@ -277,7 +279,7 @@ impl Node {
         self.mail.stopped().await;
         self.working.await.unwrap();
         drop((self.broker, self.ledger, self.accounts));
-        self.store.close().await;
+        self.store.close().await.unwrap();
         Stopped {
             name: self.name,
             key: self.key,
@@ -294,10 +296,6 @@ impl Node {
 
     pub(crate) fn server(&self) -> Server {
         Server::named(&self.name, HOST, self.port)
-    }
-
-    pub(crate) fn node_key(&self) -> NodeKey {
-        NodeKey::from_seed(self.key.seed()).unwrap()
     }
 }
 

@@ -16,8 +16,8 @@ async fn nodes(world: &World) -> (Node, Node) {
         channel: Channel::Web,
         ..Setting::default()
     };
-    let foo = Node::start(world, "foo.test", web()).await;
-    (foo, Node::start(world, "bar.test", web()).await)
+    let sending = Node::start(world, "foo.test", web()).await;
+    (sending, Node::start(world, "bar.test", web()).await)
 }
 
 #[tokio::test]
@@ -76,6 +76,10 @@ async fn a_placeholder_goes_from_alice_to_bob_and_its_content_where_bob_wishes()
         .await
         .unwrap();
     assert_eq!(receipts, 1);
+    until("the insurance is asked how far it is", async || {
+        (insurance.asked() > 0).then_some(())
+    })
+    .await;
     insurance.says(Says::Takes(JobState::Stored));
     until("the insurance is asked until it has everything", async || {
         (insurance.asked() > 1).then_some(())

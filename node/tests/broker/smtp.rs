@@ -14,7 +14,7 @@ use crate::rig::{Agent, Letter, Node, Says, Setting, World, address, domain, not
 
 fn client(world: &World) -> Client {
     let options = ClientOptions {
-        helo: "host.test".to_owned(),
+        helo: "mx.foo.test".to_owned(),
         port: 25,
         policy: AddressPolicy::allowing_loopback(),
         smart_host: None,
