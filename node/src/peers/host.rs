@@ -32,6 +32,11 @@ const IDENTIFY: (&str, &str) = ("/cargomail/1.0.0", "cargomail");
 const IDLE: Duration = Duration::from_secs(60);
 /// To open a stream, with all dialling.
 const OPEN: Duration = Duration::from_secs(30);
+/// How often a QUIC connection shows that it is alive.
+const ALIVE: Duration = Duration::from_secs(2);
+/// When a silent QUIC connection is taken for dead, in milliseconds: a peer that was killed says no goodbye, and until then
+/// nobody dials it anew.
+const GONE: u32 = 6000;
 /// What one QUIC stream, and one QUIC connection, may have on its way before it is read.
 const WINDOWS: (u32, u32) = (1024 * 1024, 3 * 1024 * 1024);
 /// Openings that wait for the swarm's task.
@@ -244,6 +249,8 @@ fn swarm(identity: &Identity) -> Result<Swarm<Behaviour>, PeerError> {
             config.max_concurrent_stream_limit = 2 * PER_CONNECTION as u32;
             config.max_stream_data = WINDOWS.0;
             config.max_connection_data = WINDOWS.1;
+            config.keep_alive_interval = ALIVE;
+            config.max_idle_timeout = GONE;
             config
         })
         .with_behaviour(|_| behaviour)

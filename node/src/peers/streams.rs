@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
@@ -26,6 +27,8 @@ use tokio::sync::oneshot;
 
 use super::{PeerError, key_of};
 
+/// To agree on the protocol of a stream: one round trip, over a connection that may have died unnoticed.
+const NEGOTIATION: Duration = Duration::from_secs(5);
 /// The protocol's name (DESIGN §10).
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/cargomail/exchange/1.0.0");
 /// Streams that one connection may have open or waiting; the next ones are dropped, which the opener reads as a
@@ -295,7 +298,8 @@ impl ConnectionHandler for Handler {
 
     fn on_behaviour_event(&mut self, reply: Reply) {
         if !reply.is_closed() {
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), reply);
+            let protocol =
+                SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), reply).with_timeout(NEGOTIATION);
             self.actions
                 .push_back(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
