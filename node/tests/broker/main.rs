@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod channel;
+mod lmtp;
 mod queue;
 mod report;
 mod rig;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cargomail_node::api::{Channel, Delivery};
 use cargomail_node::store::typed;
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::JobState;
 use cid::Cid;
 
@@ -75,6 +76,67 @@ async fn q02_a_dead_resource_mailbox_does_not_delay_the_others() {
     soon.await.expect("carol's mail does not wait for bob's mailbox");
 }
 
+#[tokio::test]
+async fn mail_that_cannot_be_given_for_five_days_comes_back() {
+    let world = World::new().await;
+    let foo = Node::start(&world, "foo.test", web()).await;
+    let alice = foo.user("alice").await;
+    let gone = std::net::TcpListener::bind(crate::rig::ANYWHERE).unwrap();
+    world.serve("dead.test", gone.local_addr().unwrap().port());
+    drop(gone);
+    let message = note("alice@foo.test", "x@dead.test", "1");
+    alice.send(&message, &[&["x@dead.test"]]).await;
+    until("it is tried", async || {
+        let queue = alice.queue().await;
+        queue.last().is_some_and(|entry| entry.failed > 0).then_some(())
+    })
+    .await;
+    world.passes(limits::SENDING);
+    // whatever else is sent wakes the queue
+    let other = note("alice@foo.test", "x@nowhere.test", "2");
+    alice.send(&other, &[&["x@nowhere.test"]]).await;
+    let sent = alice.sent().await;
+    assert_eq!(sent[1].delivery, Delivery::Expired);
+    let inbox = alice.holds("inbox", 2).await;
+    let mut reports = Vec::new();
+    for message in &inbox {
+        reports.push(alice.raw(&message.id).await);
+    }
+    let about = |id: &str| reports.iter().find(|report| report.contains(id)).unwrap();
+    assert!(about("<1@foo.test>").contains("Status: 5.4.7"));
+    assert!(about("<2@foo.test>").contains("Status: 5.4.4"));
+}
+
+#[tokio::test]
+async fn the_agents_token_is_renewed_before_it_ends() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", web()).await;
+    let bob = bar.user("bob").await;
+    let agent = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Queued)).await;
+    bob.wishes(r#"{"default":["mailbox.bar.test"]}"#).await;
+    let month = Duration::from_secs(30 * 24 * 3600);
+    let letter = Letter {
+        from: "bob@bar.test".to_owned(),
+        expires: world.clock().now().plus(month),
+        ..Letter::new("1")
+    };
+    bob.send(&letter.bytes(), &[&["bob@bar.test"]]).await;
+    until("it is asked", async || (agent.asked() > 0).then_some(())).await;
+    assert_eq!(agent.told().len(), 1);
+    world.passes(limits::NOTIFY_TOKEN_LIFE - Duration::from_secs(12 * 3600));
+    let other = note("bob@bar.test", "bob@bar.test", "2");
+    bob.send(&other, &[&["bob@bar.test"]]).await;
+    until("it is told again", async || {
+        (agent.told().len() == 2).then_some(())
+    })
+    .await;
+    let octets = agent.octets();
+    assert_eq!(
+        octets[0], octets[1],
+        "the same notification, so that it is the same job"
+    );
+}
+
 /// The message of an entry, as its record names it.
 #[derive(serde::Deserialize)]
 struct Message {
@@ -112,16 +174,25 @@ async fn q01_a_poison_message_does_not_stop_the_queue() {
     let message = note("alice@foo.test", "bob@bar.test", "1");
     alice.send(&message, &[&["bob@bar.test"]]).await;
     bob.holds("inbox", 1).await;
-    let last = until(
-        "the poison message waits for an operator or another try",
-        async || {
-            let queue = alice.queue().await;
-            let poison = queue
-                .into_iter()
-                .find(|entry| entry.message_id.contains("poison"))?;
-            (poison.delivery == Delivery::Waiting).then_some(poison)
-        },
-    )
-    .await;
-    assert!(last.due.is_some());
+    let poison = async || {
+        let queue = alice.queue().await;
+        queue
+            .into_iter()
+            .find(|entry| entry.message_id.contains("poison"))
+            .unwrap()
+    };
+    // hours pass; each message that is sent meanwhile goes out
+    for number in 2..30 {
+        if poison().await.delivery != Delivery::Waiting {
+            break;
+        }
+        world.passes(Duration::from_secs(2 * 3600));
+        let message = note("alice@foo.test", "bob@bar.test", &number.to_string());
+        alice.send(&message, &[&["bob@bar.test"]]).await;
+        bob.holds("inbox", number).await;
+    }
+    let aside = poison().await;
+    assert_eq!(aside.delivery, Delivery::Refused, "put aside: {}", aside.last);
+    let report = alice.holds("inbox", 1).await;
+    assert!(alice.raw(&report[0].id).await.contains("Status: 5.3.0"));
 }

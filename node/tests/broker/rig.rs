@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -81,8 +82,21 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     }
 }
 
-/// The DNS, and the disks.
+/// The machine's clock, and what was added to it.
+#[derive(Default)]
+struct Moving(AtomicU64);
+
+impl Clock for Moving {
+    fn now(&self) -> Timestamp {
+        SystemClock
+            .now()
+            .plus(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// The DNS, the disks, and the time.
 pub(crate) struct World {
+    time: Arc<Moving>,
     pub(crate) zone: Zone,
     pub(crate) dns: Arc<dyn Dns>,
     disk: TempDir,
@@ -101,9 +115,24 @@ impl World {
             servers: vec![zone.local_addr()],
             dnssec: Dnssec::Off,
         };
-        let dns = Arc::new(Resolver::new(&options, clock()).unwrap());
+        let time = Arc::new(Moving::default());
+        let dns = Arc::new(Resolver::new(&options, time.clone()).unwrap());
         let disk = tempfile::tempdir().unwrap();
-        Self { zone, dns, disk }
+        Self {
+            time,
+            zone,
+            dns,
+            disk,
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.time.clone()
+    }
+
+    /// So much time passes. Whoever sleeps finds out when something else wakes it.
+    pub(crate) fn passes(&self, time: Duration) {
+        self.time.0.fetch_add(time.as_secs(), Ordering::SeqCst);
     }
 
     /// Publishes at a name; nobody keeps it.
@@ -131,7 +160,7 @@ impl World {
 
     pub(crate) fn client(&self) -> https::Client {
         let policy = AddressPolicy::allowing_loopback();
-        https::Client::new(Arc::new(Tcp), self.dns.clone(), clock(), policy)
+        https::Client::new(Arc::new(Tcp), self.dns.clone(), self.clock(), policy)
     }
 
     /// A client with the certificate of `_cb.<domain>` over a key.
@@ -208,8 +237,8 @@ impl Node {
     async fn up(world: &World, name: Domain, key: Identity, folder: PathBuf, setting: Setting) -> Self {
         let store = Embedded::open(&folder, EmbeddedOptions::default()).await.unwrap();
         let records = store.records();
-        let ledger = Ledger::open(records.clone(), clock()).await.unwrap();
-        let accounts = Accounts::new(records.clone(), clock(), randomness());
+        let ledger = Ledger::open(records.clone(), world.clock()).await.unwrap();
+        let accounts = Accounts::new(records.clone(), world.clock(), randomness());
         let client = smtp::ClientOptions {
             helo: format!("mx.{name}"),
             port: setting.smtp_port,
@@ -222,10 +251,10 @@ impl Node {
             records: records.clone(),
             ledger: ledger.clone(),
             accounts: accounts.clone(),
-            verifier: Verifier::new(world.dns.clone(), records.clone(), clock()),
-            signer: Signer::new(&key, clock(), randomness()).unwrap(),
+            verifier: Verifier::new(world.dns.clone(), records.clone(), world.clock()),
+            signer: Signer::new(&key, world.clock(), randomness()).unwrap(),
             dns: world.dns.clone(),
-            clock: clock(),
+            clock: world.clock(),
             randomness: randomness(),
             https: world.client_of(name.as_str(), &key),
             smtp: smtp::Client::new(Arc::new(Tcp), world.dns.clone(), client),
@@ -242,7 +271,7 @@ impl Node {
         let broker = Broker::open(options, needs).await.unwrap();
         let shutdown = CancellationToken::new();
         let certificate = key.server_certificate(name.as_str(), SystemClock.now()).unwrap();
-        let tls = https::grip_server(&certificate, clock()).unwrap();
+        let tls = https::grip_server(&certificate, world.clock()).unwrap();
         let listener = Tcp.listen(ANYWHERE).await.unwrap();
         let limits = ServingLimits::default();
         let grip = https::serve(listener, tls, broker.grip_routes(), limits, shutdown.clone()).unwrap();
@@ -510,7 +539,7 @@ impl Agent {
             .unwrap();
         let state = Arc::new(Behaviour {
             locator: Locator::parse(locator).unwrap(),
-            verifier: Verifier::new(world.dns.clone(), store.records(), clock()),
+            verifier: Verifier::new(world.dns.clone(), store.records(), world.clock()),
             says: Mutex::new(says),
             told: Mutex::default(),
             asked: Mutex::default(),
@@ -520,7 +549,7 @@ impl Agent {
             .route(&format!("{PATH}/{{job}}"), get(progress))
             .with_state(state.clone());
         let certificate = key.server_certificate(locator, SystemClock.now()).unwrap();
-        let tls = https::grip_server(&certificate, clock()).unwrap();
+        let tls = https::grip_server(&certificate, world.clock()).unwrap();
         let listener = Tcp.listen(ANYWHERE).await.unwrap();
         let shutdown = CancellationToken::new();
         let limits = ServingLimits::default();
