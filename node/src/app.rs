@@ -11,6 +11,7 @@ pub mod read;
 pub mod save;
 pub mod session;
 mod stream;
+pub mod submit;
 
 #[cfg(test)]
 pub(crate) mod double;
@@ -90,6 +91,9 @@ pub enum AppError {
     /// The profile does not have this Resource Mailbox.
     #[error("{0} is not in the profile: `cargomail login` at the node of that name first")]
     UnknownMailbox(Locator),
+    /// The profile's SMTP server is none.
+    #[error("submission = {0:?} in the profile is not host:port")]
+    Submission(String),
     /// The name is not one that a node gives.
     #[error("{0:?} is not the name of anything; the lists show the names")]
     Name(String),
@@ -113,7 +117,7 @@ impl Faulty for AppError {
             AppError::Said { status, .. } => fault_of(*status),
             AppError::Answer { .. } => Fault::TryLater(Duration::from_secs(60)),
             AppError::File { .. } | AppError::Profile { .. } => Fault::Local,
-            AppError::Url(_) | AppError::Name(_) => Fault::Malformed,
+            AppError::Url(_) | AppError::Submission(_) | AppError::Name(_) => Fault::Malformed,
             AppError::NoBroker | AppError::NoMailbox | AppError::UnknownMailbox(_) => Fault::Unauthenticated,
         }
     }

@@ -31,7 +31,7 @@ use crate::clock::{Clock, SystemClock, SystemRandomness};
 use crate::config::Settings;
 use crate::dns::Zone;
 use crate::identity::Identity;
-use crate::node::{Node, people_certificate};
+use crate::node::Node;
 use crate::publish;
 
 /// The password of everybody in the town.
@@ -85,7 +85,7 @@ impl Site {
     /// When its folder cannot be written.
     pub fn fingerprint(&self) -> anyhow::Result<[u8; 32]> {
         let settings = Settings::open(&self.config())?;
-        Ok(people_certificate(&settings, SystemClock.now())?.spki_sha256())
+        Ok(settings.user_certificate(SystemClock.now())?.spki_sha256())
     }
 
     /// Starts the node in this process.

@@ -13,7 +13,6 @@ use axum::Router;
 use cargomail_protocol::address::ClientId;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::KeyError;
-use cargomail_protocol::timestamp::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -27,7 +26,7 @@ use crate::config::Settings;
 use crate::dns::{Dns, DnsError, Resolver};
 use crate::grip::{Signer, Verifier};
 use crate::https::{self, Serving, ServingLimits, TlsError};
-use crate::identity::{Certificate, Identity, IdentityError};
+use crate::identity::{Identity, IdentityError};
 use crate::ledger::Ledger;
 use crate::mailbox::{self, Mailbox, MailboxError};
 use crate::network::{Network, Tcp};
@@ -422,18 +421,6 @@ async fn grip_face(
     })
 }
 
-/// The certificate of the face for people's programs: the configured one, or one that the node makes itself and keeps in
-/// its data folder.
-///
-/// # Errors
-/// [`IdentityError`].
-pub fn people_certificate(settings: &Settings, now: Timestamp) -> Result<Certificate, IdentityError> {
-    match &settings.user.certificate {
-        Some((chain, key)) => Certificate::open(chain, key),
-        None => Certificate::for_people(&settings.data, &[settings.hostname.to_string()], now),
-    }
-}
-
 async fn user_face(
     common: &Common,
     routes: Router,
@@ -441,7 +428,7 @@ async fn user_face(
     shutdown: &CancellationToken,
 ) -> Result<(Serving, [u8; 32]), NodeError> {
     let at = common.settings.user.listen;
-    let certificate = people_certificate(&common.settings, common.clock.now())?;
+    let certificate = common.settings.user_certificate(common.clock.now())?;
     let door = Door {
         accounts: common.accounts.clone(),
         admin: AdminToken::open_or_create(&common.settings.data, &*common.randomness)?,
@@ -470,10 +457,9 @@ async fn smtp_face(
 ) -> Result<SmtpServing, NodeError> {
     let options = smtp::ServerOptions {
         size: common.settings.smtp.size,
-        tls: Some(https::user_server(&people_certificate(
-            &common.settings,
-            common.clock.now(),
-        )?)?),
+        tls: Some(https::user_server(
+            &common.settings.user_certificate(common.clock.now())?,
+        )?),
         ..smtp::ServerOptions::new(common.settings.hostname.to_string())
     };
     let listener = listen(common, "smtp", at).await?;

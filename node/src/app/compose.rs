@@ -24,6 +24,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::Serialize;
 use tokio::io::AsyncRead;
 
+use super::submit::NotTaken;
 use super::{App, AppError, Session, Watch};
 use crate::api::{Channel, NewMessage, NewShare, Posted, Queued, ShareView};
 use crate::clock;
@@ -56,6 +57,9 @@ pub enum ComposeError {
     /// The resources cannot be shared.
     #[error("{0}")]
     Share(#[from] ShareError),
+    /// The SMTP server took the message for some recipients only, or for none.
+    #[error("the SMTP server did not take it for {0}")]
+    NotTaken(NotTaken),
 }
 
 impl Faulty for ComposeError {
@@ -65,6 +69,7 @@ impl Faulty for ComposeError {
             ComposeError::Header(error) => error.fault(),
             ComposeError::Invalid(error) => error.fault(),
             ComposeError::Share(error) => error.fault(),
+            ComposeError::NotTaken(_) => Fault::Refused,
             _ => Fault::Malformed,
         }
     }
@@ -193,7 +198,13 @@ impl App {
     /// [`ComposeError`].
     pub async fn send(&self, letter: &Letter, watch: &Arc<dyn Watch>) -> Result<Sent, ComposeError> {
         let composed = self.compose(letter, watch).await?;
-        let queued = self.hand_over(&composed, letter.channel).await?;
+        let queued = match &self.profile.submission {
+            Some(server) => {
+                self.submit(server, &composed).await?;
+                Vec::new()
+            }
+            None => self.hand_over(&composed, letter.channel).await?,
+        };
         Ok(Sent {
             message_id: composed.message_id,
             origin: composed.origin,

@@ -17,8 +17,14 @@ pub(super) enum ShareCommand {
     #[command(after_help = "Example:\n  cargomail share revoke 0192f3c1-6a5e-7c11-9d5c-2f6f3f1b7a10")]
     Revoke {
         /// Which share; `cargomail share list` shows them
+        #[arg(value_parser = share)]
         id: Uuid,
     },
+}
+
+fn share(text: &str) -> Result<Uuid, String> {
+    text.parse()
+        .map_err(|_| "a share is named by a UUID, as `cargomail share list` shows it".to_owned())
 }
 
 impl ShareCommand {

@@ -22,7 +22,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         'd' => 24 * 3600,
         _ => return Err(refuse()),
     };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| refuse())?;
+    let number = text.strip_suffix(unit).unwrap_or_default();
+    let number: u64 = number.parse().map_err(|_| refuse())?;
     let seconds = number.checked_mul(seconds).ok_or_else(refuse)?;
     Ok(Duration::from_secs(seconds))
 }

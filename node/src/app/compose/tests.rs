@@ -212,3 +212,62 @@ async fn a_file_that_is_not_there_or_is_a_folder_is_named() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_placeholder_goes_by_the_profiles_smtp_server_once_for_each_group() {
+    use std::sync::Mutex;
+
+    use crate::app::double::world;
+    use crate::network::{Network, Tcp};
+    use crate::smtp::{self, Mail, Receiver, ServerOptions};
+
+    #[derive(Default)]
+    struct Took(Mutex<Vec<Mail>>);
+
+    #[async_trait::async_trait]
+    impl Receiver for Took {
+        async fn recipient(
+            &self,
+            _: std::net::SocketAddr,
+            _: Option<&Address>,
+            recipient: &Address,
+        ) -> Result<(), Fault> {
+            match recipient.local() {
+                "gone" => Err(Fault::NoSuchUser),
+                _ => Ok(()),
+            }
+        }
+        async fn message(&self, mail: Mail) -> Result<(), Fault> {
+            self.0.lock().unwrap().push(mail);
+            Ok(())
+        }
+    }
+
+    let took = Arc::new(Took::default());
+    let listener = Tcp.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let options = ServerOptions::new("mail.foo.test".to_owned());
+    let serving = smtp::serve(listener, took.clone(), options, stop).unwrap();
+    let node = Node::start().await;
+    let mut profile = node.alice().await.profile().clone();
+    profile.submission = Some(serving.local_addr().to_string());
+    let app = App::new(profile, world());
+    let mut letter = letter();
+    letter.bcc = people(&["dave@hid.test"]);
+    app.send(&letter, &nobody_watches()).await.unwrap();
+    letter.bcc = people(&["gone@hid.test"]);
+    let error = app
+        .send(&letter, &nobody_watches())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("gone@hid.test"), "{error}");
+    let mails = took.0.lock().unwrap();
+    let envelopes: Vec<_> = mails.iter().map(|mail| mail.recipients.clone()).collect();
+    let (bob, dave) = (address("bob@bar.test"), address("dave@hid.test"));
+    assert_eq!(envelopes, [vec![bob.clone()], vec![dave], vec![bob]]);
+    assert_eq!(mails[0].message, mails[1].message);
+    assert_eq!(mails[0].sender, Some(address("alice@foo.test")));
+    assert!(node.kept.lock().unwrap().sent.is_empty());
+}
