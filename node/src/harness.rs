@@ -6,6 +6,7 @@
 //! files are those that an operator would write. Not here: what the people in the town do.
 
 mod compare;
+mod ledger;
 mod plan;
 mod ports;
 mod wait;
@@ -18,6 +19,7 @@ use anyhow::Context;
 use cargomail_protocol::address::Address;
 
 pub use compare::{Compared, compare};
+pub use ledger::verify_ledger;
 pub use plan::{SitePlan, Topology};
 pub use ports::Ports;
 pub use wait::{PATIENCE, acknowledged, delivered};

@@ -1,2 +1,147 @@
-//! placeholder
-fn main() {}
+//! `cargomail-simulator`: reads the command line, runs a scenario, tells what came of it. Everything else is the library's.
+//!
+//! Codes: 0 every promise held, 1 a promise was broken, 2 the scenario or the command line is wrong, or the run could not be
+//! made.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use cargomail_simulator::scenario::{self, Scenario};
+use cargomail_simulator::{Options, run};
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+/// Runs many Cargomail nodes together and checks what must hold
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Codes: 0 every promise held, 1 a promise was broken, 2 it could not be run.\n\
+                  CARGOMAIL_LOG=info shows what the nodes log."
+)]
+struct Cli {
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario and check its promises
+    #[command(
+        after_help = "Examples:\n  cargomail-simulator run four-domains\n  cargomail-simulator run my.toml --seed 7"
+    )]
+    Run(Run),
+    /// Read a scenario and say what is wrong with it
+    Check {
+        /// A TOML file, or the name of a shipped scenario
+        scenario: String,
+    },
+    /// Print a scenario with comments, to begin with
+    New,
+    /// List the scenarios that are shipped
+    List,
+}
+
+#[derive(Args)]
+struct Run {
+    /// A TOML file, or the name of a shipped scenario
+    scenario: String,
+    /// Another seed than the scenario's
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where everything is laid out, and stays; without it, in a folder that is removed at the end
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Where the report is written as JSON
+    #[arg(long, value_name = "FILE", default_value = "report.json")]
+    report: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("CARGOMAIL_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let done = match cli.command {
+        Command::Run(run) => execute(&run, cli.json),
+        Command::Check { scenario } => check(&scenario, cli.json),
+        Command::New => {
+            print!("{}", scenario::NEW);
+            Ok(true)
+        }
+        Command::List => {
+            list(cli.json);
+            Ok(true)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) if cli.json => {
+            eprintln!("{}", json!({ "error": format!("{error:#}") }));
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("cargomail-simulator: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every promise held.
+fn execute(wanted: &Run, json: bool) -> anyhow::Result<bool> {
+    let mut scenario = Scenario::find(&wanted.scenario)?;
+    scenario.seed = wanted.seed.unwrap_or(scenario.seed);
+    let options = Options {
+        folder: wanted.folder.clone(),
+    };
+    // A report that cannot be written is known before the run, not after it.
+    let failed = || format!("{} cannot be written", wanted.report.display());
+    let file = std::fs::File::create(&wanted.report).with_context(failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(run(&scenario, &options))?;
+    serde_json::to_writer_pretty(file, &report).with_context(failed)?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+        println!("\nEverything that happened is in {}.", wanted.report.display());
+    }
+    Ok(report.all_held())
+}
+
+fn check(name: &str, json: bool) -> anyhow::Result<bool> {
+    let scenario = Scenario::find(name)?;
+    let (sites, people, mails) = (scenario.sites.len(), scenario.everybody().len(), scenario.mails());
+    if json {
+        println!(
+            "{}",
+            json!({ "scenario": scenario.name, "sites": sites, "people": people, "mails": mails })
+        );
+    } else {
+        println!(
+            "{} is a scenario: {sites} sites, {people} people, {mails} mails.",
+            scenario.name
+        );
+    }
+    Ok(true)
+}
+
+fn list(json: bool) {
+    for (name, text) in scenario::SHIPPED {
+        let description = scenario::description(text);
+        if json {
+            println!("{}", json!({ "scenario": name, "description": description }));
+        } else {
+            println!("{name:<14} {description}");
+        }
+    }
+}

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use cargomail_node::api::Channel;
 use cargomail_node::app::{App, Letter, Sent, Unwatched, Watch};
-use cargomail_node::harness::{PATIENCE, SitePlan, Topology, Town, acknowledged, compare, delivered};
+use cargomail_node::harness::{
+    PATIENCE, SitePlan, Topology, Town, acknowledged, compare, delivered, verify_ledger,
+};
 use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::notification::JobState;
 use cargomail_protocol::placeholder::{Category, Mailbox};
@@ -69,28 +71,10 @@ async fn journey(topology: Topology) {
         arrives_equal(&town, &alice, &bob, &letter).await;
     }
     for site in town.sites() {
-        let ledger = cargomail_ledger(&town, &site.plan.name).await;
+        let ledger = verify_ledger(&town.administration(site).unwrap()).await;
         assert!(ledger.is_ok(), "{}: {ledger:?}", site.plan.name);
     }
     town.stop().await;
-}
-
-/// Whether the ledger of a running node is whole, as an administrator sees it.
-async fn cargomail_ledger(town: &Town, name: &str) -> anyhow::Result<u64> {
-    let administration = town.administration(town.site(name))?;
-    let mut checker = cargomail_protocol::ledger::Checker::new();
-    let mut next = 0;
-    loop {
-        let (entries, head) = administration.ledger(next).await?;
-        for entry in &entries {
-            checker.push(entry)?;
-            next += 1;
-        }
-        if next >= head.entries {
-            checker.finish(&head)?;
-            return Ok(next);
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,130 @@
+//! What one person sees at their nodes at one moment.
+
+use std::collections::{HashMap, HashSet};
+
+use cargomail_node::api::{Message, Retrieval, ShareView};
+use cargomail_node::app::{App, AppError, Session};
+
+/// Messages on a page.
+const PAGE: usize = 500;
+
+/// What a person sees. A part that could not be had is none: its node may be stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Everything in the inbox and in junk.
+    pub(crate) messages: Option<Vec<Message>>,
+    /// Reports that were not known before, by the name of their message.
+    pub(crate) reports: HashMap<String, Report>,
+    /// What the person shared, at mailboxes that answered.
+    pub(crate) shares: Vec<ShareView>,
+    /// What is on its way to the person.
+    pub(crate) retrievals: Option<Vec<Retrieval>>,
+}
+
+/// A delivery status notification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The Message-ID of the mail that it is about.
+    pub(crate) about: String,
+    /// For whom it failed.
+    pub(crate) recipients: Vec<String>,
+}
+
+/// Asks every node of a person.
+pub(crate) async fn ask(app: &App, known: &HashSet<String>) -> Seen {
+    let mut seen = Seen::default();
+    if let Ok(broker) = app.broker() {
+        let found = async {
+            let mut messages = everything(&broker, "inbox").await?;
+            messages.extend(everything(&broker, "junk").await?);
+            let mut reports = HashMap::new();
+            for message in messages.iter().filter(|message| message.placeholder.is_none()) {
+                if !known.contains(&message.id) {
+                    let octets = broker.message(&message.id).await?;
+                    reports.insert(
+                        message.id.clone(),
+                        Report::read(&String::from_utf8_lossy(&octets)),
+                    );
+                }
+            }
+            Ok::<_, AppError>((messages, reports))
+        };
+        if let Ok((messages, reports)) = found.await {
+            seen.messages = Some(messages);
+            seen.reports = reports;
+        }
+    }
+    let mut retrievals = Some(Vec::new());
+    for mailbox in &app.profile().mailboxes {
+        let Ok(session) = app.mailbox(&mailbox.locator) else {
+            continue;
+        };
+        if let Ok(shares) = session.shares().await {
+            seen.shares.extend(shares);
+        }
+        match (&mut retrievals, session.retrievals().await) {
+            (Some(all), Ok(these)) => all.extend(these),
+            _ => retrievals = None,
+        }
+    }
+    seen.retrievals = retrievals;
+    seen
+}
+
+/// All messages of a folder.
+async fn everything(broker: &Session, folder: &str) -> Result<Vec<Message>, AppError> {
+    let mut all: Vec<Message> = Vec::new();
+    loop {
+        let after = all.last().map(|message| message.id.clone());
+        let page = broker.list(folder, after.as_deref(), PAGE).await?;
+        let last = page.len() < PAGE;
+        all.extend(page);
+        if last {
+            return Ok(all);
+        }
+    }
+}
+
+impl Report {
+    /// Reads the fields of RFC 3464 that name the recipients, and the header field that names the mail.
+    fn read(text: &str) -> Self {
+        let unfolded = text.replace("\r\n ", " ").replace("\r\n\t", " ");
+        let mut report = Self::default();
+        for line in unfolded.lines() {
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
+            if name.eq_ignore_ascii_case("References") && report.about.is_empty() {
+                value.trim().clone_into(&mut report.about);
+            } else if name.eq_ignore_ascii_case("Final-Recipient")
+                && let Some((_, address)) = value.split_once(';')
+            {
+                report.recipients.push(address.trim().to_owned());
+            }
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_which_mail_did_not_reach_whom() {
+        let text = "From: Mail delivery <reporter@bar.test>\r\nReferences:\r\n <1@foo.test>\r\n\r\n--b\r\n\r\n\
+                    Reporting-MTA: dns; bar.test\r\n\r\nFinal-Recipient: rfc822; carol@bar.test\r\nAction: failed\r\n\
+                    \r\nFinal-Recipient: rfc822;\r\n dave@bar.test\r\n\r\nReferences: <2@foo.test>\r\n";
+        let report = Report::read(text);
+        assert_eq!(report.about, "<1@foo.test>");
+        assert_eq!(report.recipients, ["carol@bar.test", "dave@bar.test"]);
+    }
+
+    #[test]
+    fn an_ordinary_message_is_a_report_about_nothing() {
+        assert_eq!(
+            Report::read("Subject: Hello\r\n\r\nHow are you?\r\n"),
+            Report::default()
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! What happened in a run, as the people and the administrators of the town saw it. Promises are judged over this and
+//! nothing else.
+//!
+//! Times are milliseconds since the traffic began. They were seen by asking again and again, so each is
+//! late by the time between two questions: 250 milliseconds, and more on a busy machine.
+
+use cargomail_node::api::Channel;
+use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::placeholder::Category;
+use serde::Serialize;
+
+/// Everything that happened.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct History {
+    /// The mails, in the order of the plan.
+    pub mails: Vec<Mail>,
+    /// The ledger of each site.
+    pub ledgers: Vec<Ledger>,
+    /// What was left to do at the end.
+    pub queues: Vec<Left>,
+    /// The brokers without a mailbox, and what they hold.
+    pub providers: Vec<Provider>,
+    /// Stores of mailboxes in which the same search as in the providers' finds content: that it can find any.
+    pub content_found: Vec<String>,
+    /// Sites that were stopped and started.
+    pub faults: Vec<Fault>,
+}
+
+/// A mail.
+#[derive(Debug, Clone, Serialize)]
+pub struct Mail {
+    /// Its number, counted from 1.
+    pub number: usize,
+    /// Its author.
+    pub author: Address,
+    /// What kind of correspondence it is.
+    pub category: Category,
+    /// How it was to travel.
+    pub channel: Channel,
+    /// How many files it encloses.
+    pub files: usize,
+    /// What became of it.
+    pub sending: Sending,
+    /// What became of it for each recipient; empty for one that was not accepted.
+    pub fates: Vec<Fate>,
+}
+
+/// Whether the author's broker took a mail.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sending {
+    /// It is queued there.
+    Accepted {
+        /// Its Message-ID.
+        message_id: String,
+        /// Where its resources are.
+        origin: Locator,
+        /// Their roots.
+        resources: Vec<String>,
+        /// Their octets.
+        octets: u64,
+        /// When.
+        at: u64,
+    },
+    /// It is not.
+    Not {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What became of a mail for one recipient.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fate {
+    /// For whom.
+    pub recipient: Address,
+    /// Copies in the recipient's User Mailbox.
+    pub copies: usize,
+    /// When the first was seen.
+    pub delivered_at: Option<u64>,
+    /// Reports about this recipient in the author's User Mailbox.
+    pub reports: usize,
+    /// When the recipient had read it.
+    pub read_at: Option<u64>,
+    /// What came of reading it.
+    pub reading: Reading,
+    /// When the origin had the receipt.
+    pub acknowledged_at: Option<u64>,
+}
+
+/// What came of reading a mail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reading {
+    /// Nobody could try.
+    #[default]
+    NotTried,
+    /// Octet for octet what was written.
+    Equal {
+        /// Octets that were compared.
+        octets: u64,
+    },
+    /// Something else than what was written was read.
+    Different {
+        /// What differs.
+        why: String,
+    },
+    /// It could not be read.
+    Unreadable {
+        /// What the last try said.
+        why: String,
+    },
+}
+
+/// A ledger.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ledger {
+    /// Whose.
+    pub site: String,
+    /// How many entries it has, all verified.
+    pub entries: u64,
+    /// Why it does not verify.
+    pub wrong: Option<String>,
+}
+
+/// What was left to do at a site, or for a person.
+#[derive(Debug, Clone, Serialize)]
+pub struct Left {
+    /// Where.
+    pub place: String,
+    /// What waits, or why it cannot be known.
+    pub waiting: Vec<String>,
+}
+
+/// A broker without a mailbox.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Provider {
+    /// Its site.
+    pub site: String,
+    /// How often its users asked it for a resource that they wrote or received.
+    pub asked: usize,
+    /// Resources for which the answer was another than 404, and what it was.
+    pub answered: Vec<String>,
+    /// Roots that were looked for in its store.
+    pub roots: usize,
+    /// Octets of its data folder that were searched for content.
+    pub searched: u64,
+    /// What was found in its store that must not be there, or why it could not be looked at.
+    pub found: Vec<String>,
+}
+
+/// A site that was stopped or started.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fault {
+    /// Which.
+    pub site: String,
+    /// `stopped` or `started`.
+    pub what: &'static str,
+    /// Before which mail was begun.
+    pub before_mail: usize,
+    /// When.
+    pub at: u64,
+}
+
+impl Mail {
+    /// Whether the author's broker took it.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        matches!(self.sending, Sending::Accepted { .. })
+    }
+
+    /// How a person refers to it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.sending {
+            Sending::Accepted { message_id, .. } => format!("mail {} {message_id}", self.number),
+            Sending::Not { .. } => format!("mail {}", self.number),
+        }
+    }
+}
+
+impl Fate {
+    /// Of a mail of which nothing was seen yet.
+    #[must_use]
+    pub fn open(recipient: Address) -> Self {
+        Self {
+            recipient,
+            copies: 0,
+            delivered_at: None,
+            reports: 0,
+            read_at: None,
+            reading: Reading::NotTried,
+            acknowledged_at: None,
+        }
+    }
+
+    /// Whether it was delivered for good: there is a copy, and no report that says its content will not come.
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
+        self.copies > 0 && self.reports == 0
+    }
+
+    /// Whether nothing more is expected to happen.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let read = matches!(self.reading, Reading::Equal { .. } | Reading::Different { .. });
+        self.reports > 0 || (self.copies > 0 && read && self.acknowledged_at.is_some())
+    }
+}

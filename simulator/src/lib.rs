@@ -1,0 +1,19 @@
+//! The proving ground: many Cargomail nodes together, people who write to each other, and promises that are checked over
+//! everything that happened.
+//!
+//! A scenario ([`scenario`]) and its seed make a plan ([`plan`]); [`run()`] carries it out on real nodes in this process
+//! (real DNS, TLS, libp2p, SMTP and disks, on loopback only) and writes down a [`history`]; [`promise`]s are judged over
+//! that history alone; [`report`] tells it. Not here: virtual time and simulated networks.
+
+mod ask;
+pub mod history;
+mod observe;
+pub mod plan;
+pub mod promise;
+mod provider;
+pub mod report;
+mod run;
+pub mod scenario;
+mod traffic;
+
+pub use run::{Options, run};

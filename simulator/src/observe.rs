@@ -1,0 +1,321 @@
+//! The people look: what has come, whether it can be read and equals what was written, what was reported, which receipts
+//! there are; until nothing more is expected to happen, or the scenario's patience is over.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use cargomail_node::api::Delivery;
+use cargomail_node::app::{App, Letter, ReadError, Unwatched, Watch};
+use cargomail_node::harness::compare;
+use indicatif::ProgressBar;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::ask::{Report, Seen, ask};
+use crate::history::{Fate, Left, Mail, Reading, Sending};
+use crate::run::Stage;
+use crate::traffic::Sent;
+
+/// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
+
+/// A mail and one of its recipients, by their places in the plan.
+type Place = (usize, usize);
+
+/// What was seen so far.
+pub(crate) struct Observer {
+    stage: Arc<Stage>,
+    mails: Vec<Mail>,
+    letters: Vec<Option<Arc<Letter>>>,
+    /// The mail of each Message-ID.
+    known: HashMap<String, usize>,
+    /// By person, the name of each message that is no placeholder.
+    reports: HashMap<String, HashMap<String, Report>>,
+    /// By person, how many retrievals are on their way; none when that cannot be known.
+    retrieving: HashMap<String, Option<usize>>,
+    reading: HashSet<Place>,
+    readers: JoinSet<(Place, Reading)>,
+    places: Arc<Semaphore>,
+    progress: ProgressBar,
+}
+
+impl Observer {
+    pub(crate) fn new(stage: Arc<Stage>, progress: ProgressBar) -> Self {
+        let mails = stage.plan.mails.iter().enumerate();
+        let mails: Vec<Mail> = mails
+            .map(|(index, planned)| Mail {
+                number: index + 1,
+                author: planned.author.clone(),
+                category: planned.category.clone(),
+                channel: planned.channel,
+                files: planned.files.len(),
+                sending: Sending::Not {
+                    why: "it was not written".to_owned(),
+                },
+                fates: Vec::new(),
+            })
+            .collect();
+        Self {
+            letters: vec![None; mails.len()],
+            places: Arc::new(Semaphore::new(stage.scenario.concurrent)),
+            stage,
+            mails,
+            known: HashMap::new(),
+            reports: HashMap::new(),
+            retrieving: HashMap::new(),
+            reading: HashSet::new(),
+            readers: JoinSet::new(),
+            progress,
+        }
+    }
+
+    /// Looks until everything is settled; the mails, and what is left to do.
+    ///
+    /// # Errors
+    /// When a reader's program fails.
+    pub(crate) async fn watch(
+        mut self,
+        mut sent: mpsc::Receiver<Sent>,
+    ) -> anyhow::Result<(Vec<Mail>, Vec<Left>)> {
+        let mut deadline = None;
+        loop {
+            let began = Instant::now();
+            let written = self.take(&mut sent);
+            self.look().await?;
+            if written {
+                let patience = Duration::from_secs(self.stage.scenario.patience);
+                let deadline = *deadline.get_or_insert(Instant::now() + patience);
+                let late = Instant::now() >= deadline;
+                if late || self.is_settled() {
+                    let left = self.left().await;
+                    if late || left.iter().all(|left| left.waiting.is_empty()) {
+                        self.readers.shutdown().await;
+                        // Once more: what came a second time must not be missed.
+                        self.look().await?;
+                        self.readers.shutdown().await;
+                        return Ok((self.mails, left));
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK.max(began.elapsed() * 4)).await;
+        }
+    }
+
+    /// Takes note of what was written; whether everything was.
+    fn take(&mut self, sent: &mut mpsc::Receiver<Sent>) -> bool {
+        loop {
+            match sent.try_recv() {
+                Ok(sent) => self.note(sent),
+                Err(mpsc::error::TryRecvError::Empty) => return false,
+                Err(mpsc::error::TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn note(&mut self, sent: Sent) {
+        let mail = &mut self.mails[sent.mail];
+        if let Sending::Accepted { message_id, .. } = &sent.sending {
+            self.known.insert(message_id.clone(), sent.mail);
+            let to = &self.stage.plan.mails[sent.mail].to;
+            mail.fates = to.iter().cloned().map(Fate::open).collect();
+            self.letters[sent.mail] = Some(Arc::new(sent.letter));
+        }
+        mail.sending = sent.sending;
+    }
+
+    /// Asks everybody, and lets them read what has come.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let mut looking = JoinSet::new();
+        for (name, app) in &self.stage.apps {
+            let known = self.reports.get(name).into_iter().flat_map(HashMap::keys);
+            let (name, app, known) = (name.clone(), app.clone(), known.cloned().collect());
+            looking.spawn(async move {
+                let seen = ask(&app, &known).await;
+                (name, seen)
+            });
+        }
+        let mut waiting = Vec::new();
+        while let Some(seen) = looking.join_next().await {
+            let (name, seen) = seen.context("somebody's program failed")?;
+            self.see(&name, seen, &mut waiting);
+        }
+        while let Some(read) = self.readers.try_join_next() {
+            let (place, reading) = read.context("a reader's program failed")?;
+            self.read(place, reading);
+        }
+        for (place, message) in waiting {
+            self.begin_to_read(place, message);
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Takes note of what a person sees; what they can try to read now.
+    fn see(&mut self, name: &str, seen: Seen, waiting: &mut Vec<(Place, String)>) {
+        let now = self.stage.now();
+        if let Some(messages) = &seen.messages {
+            let mut copies: HashMap<usize, Vec<&str>> = HashMap::new();
+            for message in messages {
+                if let Some(mail) = self.known.get(&message.message_id) {
+                    copies.entry(*mail).or_default().push(&message.id);
+                }
+            }
+            for (mail, ids) in copies {
+                let fates = self.mails[mail].fates.iter_mut().enumerate();
+                for (index, fate) in fates.filter(|(_, fate)| fate.recipient.to_string() == name) {
+                    fate.copies = ids.len();
+                    fate.delivered_at.get_or_insert(now);
+                    let tried = matches!(fate.reading, Reading::Equal { .. } | Reading::Different { .. });
+                    if let Some(first) = ids.last().filter(|_| !tried) {
+                        waiting.push(((mail, index), (*first).to_owned()));
+                    }
+                }
+            }
+        }
+        let reports = self.reports.entry(name.to_owned()).or_default();
+        reports.extend(seen.reports);
+        let mut told: HashMap<Place, usize> = HashMap::new();
+        for report in reports.values() {
+            let Some(mail) = self.known.get(&report.about) else {
+                continue;
+            };
+            // Only its author is to be told.
+            if self.mails[*mail].author.to_string() != name {
+                continue;
+            }
+            for (index, fate) in self.mails[*mail].fates.iter().enumerate() {
+                let recipient = fate.recipient.to_string();
+                *told.entry((*mail, index)).or_default() += report
+                    .recipients
+                    .iter()
+                    .filter(|named| **named == recipient)
+                    .count();
+            }
+        }
+        for ((mail, index), count) in told {
+            self.mails[mail].fates[index].reports = count;
+        }
+        for share in &seen.shares {
+            if let Some(mail) = self.known.get(&share.message_id) {
+                let fates = self.mails[*mail].fates.iter_mut();
+                for fate in fates.filter(|fate| share.received_by.contains(&fate.recipient)) {
+                    fate.acknowledged_at.get_or_insert(now);
+                }
+            }
+        }
+        let on_their_way = seen
+            .retrievals
+            .map(|all| all.iter().filter(|one| !one.progress.is_final()).count());
+        self.retrieving.insert(name.to_owned(), on_their_way);
+    }
+
+    fn begin_to_read(&mut self, place: Place, message: String) {
+        let (mail, index) = place;
+        let Some(letter) = self.letters[mail].clone() else {
+            return;
+        };
+        if !self.reading.insert(place) {
+            return;
+        }
+        let reader = self.stage.app(&self.mails[mail].fates[index].recipient).clone();
+        let into = self.stage.folder.join("read").join(format!("{mail}-{index}"));
+        let places = self.places.clone();
+        self.readers.spawn(async move {
+            let Ok(_place) = places.acquire_owned().await else {
+                return (place, Reading::NotTried);
+            };
+            (place, read(&reader, &message, &letter, into).await)
+        });
+    }
+
+    fn read(&mut self, place: Place, reading: Reading) {
+        let (mail, index) = place;
+        self.reading.remove(&place);
+        let fate = &mut self.mails[mail].fates[index];
+        fate.reading = reading;
+        if matches!(fate.reading, Reading::Equal { .. }) {
+            fate.read_at = Some(self.stage.now());
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let mut fates = self.mails.iter().flat_map(|mail| &mail.fates);
+        fates.all(Fate::is_settled) && self.reading.is_empty()
+    }
+
+    /// What waits to be sent at each broker, and to be retrieved for each person.
+    async fn left(&self) -> Vec<Left> {
+        let mut left = Vec::new();
+        for (site, administration) in &self.stage.brokers {
+            let waiting = match administration.queue().await {
+                Ok(queue) => queue
+                    .into_iter()
+                    .filter(|entry| entry.delivery == Delivery::Waiting)
+                    .map(|entry| {
+                        format!(
+                            "{} to {} waits after {} tries: {}",
+                            entry.message_id, entry.recipient, entry.failed, entry.last
+                        )
+                    })
+                    .collect(),
+                Err(error) => vec![format!("its queue cannot be known: {error}")],
+            };
+            left.push(Left {
+                place: format!("broker of {site}"),
+                waiting,
+            });
+        }
+        let mut people: Vec<_> = self.retrieving.iter().collect();
+        people.sort_unstable();
+        for (person, count) in people {
+            let waiting = match count {
+                Some(0) => Vec::new(),
+                Some(count) => vec![format!("{count} retrievals are on their way")],
+                None => vec!["the retrievals cannot be known: a mailbox does not answer".to_owned()],
+            };
+            left.push(Left {
+                place: format!("retrievals of {person}"),
+                waiting,
+            });
+        }
+        left
+    }
+
+    fn tell(&self) {
+        let accepted = self.mails.iter().filter(|mail| mail.is_accepted()).count();
+        let fates = self.mails.iter().flat_map(|mail| &mail.fates);
+        let settled = fates.filter(|fate| fate.is_settled()).count();
+        self.progress.set_position(settled as u64);
+        self.progress
+            .set_message(format!("{accepted} of {} mails accepted", self.mails.len()));
+    }
+}
+
+/// Reads a message and compares it with what was written. One try: what is still on its way is not waited for.
+async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf) -> Reading {
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let compared = async {
+        let opened = reader.open(message).await?;
+        compare(reader, &opened, letter, &into, Duration::ZERO, &unwatched).await
+    };
+    let compared = compared.await;
+    let _ = tokio::fs::remove_dir_all(&into).await;
+    match compared {
+        Ok(compared) => Reading::Equal {
+            octets: compared.octets,
+        },
+        Err(error) => {
+            let why = format!("{error:#}");
+            match error.downcast_ref::<ReadError>() {
+                None | Some(ReadError::Unverifiable(_) | ReadError::Placeholder(_)) => {
+                    Reading::Different { why }
+                }
+                Some(_) => Reading::Unreadable { why },
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+
+use super::*;
+
+fn estonian() -> Scenario {
+    Scenario::find("estonian").unwrap()
+}
+
+#[test]
+fn the_same_seed_makes_the_same_plan_and_another_one_another() {
+    let mut scenario = estonian();
+    let plan = Plan::of(&scenario);
+    assert_eq!(plan, Plan::of(&scenario));
+    scenario.seed += 1;
+    assert_ne!(plan, Plan::of(&scenario));
+}
+
+#[test]
+fn a_plan_keeps_to_its_scenario() {
+    let scenario = estonian();
+    let plan = Plan::of(&scenario);
+    assert_eq!(plan.mails.len(), scenario.mails());
+    for mail in &plan.mails {
+        let mut traffic = scenario.traffic.iter();
+        let traffic = traffic.find(|traffic| traffic.category == mail.category).unwrap();
+        assert!(traffic.from.contains(&mail.author));
+        assert!((1..=traffic.recipients).contains(&mail.to.len()));
+        let to: HashSet<String> = mail.to.iter().map(ToString::to_string).collect();
+        assert_eq!(to.len(), mail.to.len(), "nobody gets it twice");
+        assert!(
+            mail.to
+                .iter()
+                .all(|to| traffic.to.contains(to) && *to != mail.author)
+        );
+        assert!((traffic.files[0]..=traffic.files[1]).contains(&mail.files.len()));
+        assert!(mail.files.iter().all(|file| *file < plan.files.len()));
+    }
+    let finance = plan
+        .mails
+        .iter()
+        .filter(|mail| mail.category.as_str() == "finance");
+    let shared: HashSet<usize> = finance.flat_map(|mail| mail.files.clone()).collect();
+    assert!(shared.len() <= 2, "two files are shared by all");
+}
+
+#[test]
+fn a_file_is_the_same_each_time_and_marked_all_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan::of(&estonian());
+    let written = |size: u64, seed: u64| {
+        let path = folder.path().join("file");
+        plan.write(&PlannedFile { size, seed }, &path).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    assert_eq!(written(0, 1), b"");
+    assert_eq!(written(3, 1), b"mar");
+    let file = written(10_000, 1);
+    assert_eq!(file.len(), 10_000);
+    assert_eq!(file, written(10_000, 1));
+    assert_ne!(file, written(10_000, 2));
+    for stretch in file.chunks(STRETCH) {
+        assert!(stretch.starts_with(plan.marker.as_bytes()));
+    }
+    assert!(plan.text(0).contains(&plan.marker));
+}

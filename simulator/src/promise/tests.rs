@@ -1,0 +1,204 @@
+//! For each promise: a history that keeps it, and each way to break it.
+#![allow(clippy::unwrap_used)]
+
+use cargomail_node::api::Channel;
+use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::placeholder::Category;
+
+use super::*;
+use crate::history::{Fate, Ledger, Left, Mail, Provider, Reading, Sending};
+
+fn fate() -> Fate {
+    Fate {
+        copies: 1,
+        delivered_at: Some(2),
+        read_at: Some(3),
+        reading: Reading::Equal { octets: 7 },
+        acknowledged_at: Some(4),
+        ..Fate::open(Address::parse("bob@bar.test").unwrap())
+    }
+}
+
+/// A mail of Alice's that Bob has read.
+fn good() -> History {
+    let mail = Mail {
+        number: 1,
+        author: Address::parse("alice@foo.test").unwrap(),
+        category: Category::parse("healthcare").unwrap(),
+        channel: Channel::Web,
+        files: 0,
+        sending: Sending::Accepted {
+            message_id: "<1@foo.test>".to_owned(),
+            origin: Locator::parse("mailbox.hospital.test").unwrap(),
+            resources: vec!["bafy".to_owned()],
+            octets: 7,
+            at: 1,
+        },
+        fates: vec![fate()],
+    };
+    History {
+        mails: vec![mail],
+        ledgers: vec![Ledger {
+            site: "hospital.test".to_owned(),
+            entries: 3,
+            wrong: None,
+        }],
+        queues: vec![Left {
+            place: "broker of foo.test".to_owned(),
+            waiting: Vec::new(),
+        }],
+        providers: vec![Provider {
+            site: "foo.test".to_owned(),
+            asked: 1,
+            roots: 1,
+            searched: 1000,
+            ..Provider::default()
+        }],
+        content_found: vec!["hospital.test".to_owned()],
+        faults: Vec::new(),
+    }
+}
+
+/// The promises that are broken after a change to the good history, with what is told.
+fn broken_by(change: impl FnOnce(&mut History)) -> Vec<(&'static str, String)> {
+    let mut history = good();
+    change(&mut history);
+    let judged = Promise::standard()
+        .into_iter()
+        .map(|promise| promise.judge(&history));
+    judged
+        .filter(|judged| judged.verdict == Verdict::Broken)
+        .map(|judged| (judged.promise.name(), judged.against.join("\n")))
+        .collect()
+}
+
+fn names(broken: &[(&'static str, String)]) -> Vec<&'static str> {
+    broken.iter().map(|(name, _)| *name).collect()
+}
+
+/// The promises that are broken after a change to Bob's fate.
+fn broken_by_fate(change: impl FnOnce(&mut Fate)) -> Vec<&'static str> {
+    names(&broken_by(|history| change(&mut history.mails[0].fates[0])))
+}
+
+#[test]
+fn a_mail_that_arrives_keeps_every_promise() {
+    let history = good();
+    for promise in Promise::standard() {
+        assert_eq!(promise.judge(&history).verdict, Verdict::Held, "{promise}");
+    }
+    assert_eq!(Promise::NothingIsReported.judge(&history).verdict, Verdict::Held);
+}
+
+#[test]
+fn a_mail_whose_content_never_comes_and_is_reported_keeps_them_too() {
+    let change = |fate: &mut Fate| {
+        fate.reports = 1;
+        fate.acknowledged_at = None;
+        fate.reading = Reading::Unreadable {
+            why: "the origin does not give them".to_owned(),
+        };
+    };
+    assert_eq!(broken_by_fate(change), Vec::<&str>::new());
+    let mut history = good();
+    change(&mut history.mails[0].fates[0]);
+    let judged = Promise::NothingIsReported.judge(&history);
+    assert_eq!(judged.verdict, Verdict::Broken);
+    assert_eq!(
+        judged.against,
+        ["mail 1 <1@foo.test> to bob@bar.test was reported to alice@foo.test"]
+    );
+}
+
+#[test]
+fn a_mail_that_nobody_takes_breaks_a_promise() {
+    let broken = broken_by(|history| {
+        history.mails[0].fates.clear();
+        history.mails[0].sending = Sending::Not {
+            why: "no node".to_owned(),
+        };
+    });
+    assert_eq!(names(&broken), ["every-mail-is-accepted"]);
+    assert!(broken[0].1.contains("alice@foo.test was not accepted: no node"));
+}
+
+#[test]
+fn a_mail_that_is_lost_delivered_twice_or_reported_wrongly_has_not_one_final_state() {
+    let lost = |fate: &mut Fate| *fate = Fate::open(fate.recipient.clone());
+    assert_eq!(broken_by_fate(lost), ["one-final-state"]);
+    assert_eq!(broken_by_fate(|fate| fate.copies = 2), ["one-final-state"]);
+    assert_eq!(broken_by_fate(|fate| fate.reports = 1), ["one-final-state"]);
+    let told_twice = |fate: &mut Fate| {
+        *fate = Fate::open(fate.recipient.clone());
+        fate.reports = 2;
+    };
+    assert_eq!(broken_by_fate(told_twice), ["one-final-state"]);
+}
+
+#[test]
+fn what_differs_or_cannot_be_read_breaks_a_promise() {
+    let why = || "part 1".to_owned();
+    for reading in [
+        Reading::Different { why: why() },
+        Reading::Unreadable { why: why() },
+        Reading::NotTried,
+    ] {
+        assert_eq!(
+            broken_by_fate(|fate| fate.reading = reading),
+            ["read-equals-written"]
+        );
+    }
+    // A report does not excuse it.
+    let different = |fate: &mut Fate| {
+        fate.reports = 1;
+        fate.reading = Reading::Different { why: why() };
+    };
+    assert_eq!(broken_by_fate(different), ["read-equals-written"]);
+}
+
+#[test]
+fn a_receipt_that_is_missing_at_the_origin_breaks_a_promise() {
+    assert_eq!(
+        broken_by_fate(|fate| fate.acknowledged_at = None),
+        ["delivered-is-acknowledged"]
+    );
+}
+
+#[test]
+fn a_ledger_that_does_not_verify_breaks_a_promise() {
+    let broken = broken_by(|history| history.ledgers[0].wrong = Some("entry 2".to_owned()));
+    assert_eq!(broken, [("ledgers-verify", "hospital.test: entry 2".to_owned())]);
+}
+
+#[test]
+fn a_provider_that_gives_or_holds_content_breaks_a_promise() {
+    for broken in [
+        broken_by(|history| history.providers[0].answered.push("it gave it".to_owned())),
+        broken_by(|history| history.providers[0].found.push("content".to_owned())),
+        // A search that finds nothing even where content must be proves nothing.
+        broken_by(|history| history.content_found.clear()),
+    ] {
+        assert_eq!(names(&broken), ["provider-holds-no-content"]);
+    }
+    let mut history = good();
+    history.providers.clear();
+    let judged = Promise::ProviderHoldsNoContent.judge(&history);
+    assert_eq!(judged.verdict, Verdict::NothingToCheck);
+}
+
+#[test]
+fn what_still_waits_breaks_a_promise() {
+    let broken = broken_by(|history| history.queues[0].waiting.push("<1@foo.test>".to_owned()));
+    assert_eq!(
+        broken,
+        [("queues-drain", "broker of foo.test: <1@foo.test>".to_owned())]
+    );
+}
+
+#[test]
+fn much_evidence_is_counted_and_its_beginning_shown() {
+    let mut history = good();
+    history.queues[0].waiting = vec!["a mail".to_owned(); SHOWN + 5];
+    let judged = Promise::QueuesDrain.judge(&history);
+    assert_eq!((judged.broken, judged.against.len()), (SHOWN + 5, SHOWN));
+}

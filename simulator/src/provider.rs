@@ -1,0 +1,197 @@
+//! What the provider sees: a broker without a Resource Mailbox must neither give nor hold anybody's content.
+//!
+//! Looked at from outside, by asking its user face for every resource that its users wrote or received; and from inside,
+//! after it was stopped, by asking its store for every root and by searching every octet of its data folder for the
+//! marker that stands in all content, as it is and in base64.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use cargomail_node::app::AppError;
+use cargomail_node::config::Settings;
+use cargomail_node::store::{Embedded, EmbeddedOptions};
+use cargomail_protocol::address::Address;
+use cargomail_protocol::dag::cid;
+use data_encoding::BASE64;
+
+use crate::history::{Mail, Provider, Sending};
+use crate::run::Stage;
+
+/// What is read at a time.
+const WINDOW: usize = 1 << 20;
+/// Octets of the marker that are looked for in base64: short enough to stand on one line often.
+const PIECE: usize = 18;
+
+/// The accepted mails with their roots.
+fn accepted(mails: &[Mail]) -> impl Iterator<Item = (&Mail, &[String])> {
+    mails.iter().filter_map(|mail| match &mail.sending {
+        Sending::Accepted { resources, .. } => Some((mail, resources.as_slice())),
+        Sending::Not { .. } => None,
+    })
+}
+
+/// Asks a running broker for everything that its users wrote or received.
+pub(crate) async fn ask(stage: &Stage, site: &str, mails: &[Mail]) -> Provider {
+    let mut provider = Provider {
+        site: site.to_owned(),
+        ..Provider::default()
+    };
+    for (mail, resources) in accepted(mails) {
+        let people = std::iter::once(&mail.author).chain(mail.fates.iter().map(|fate| &fate.recipient));
+        for person in people.filter(|person| person.domain().as_str() == site) {
+            for resource in resources {
+                provider.asked += 1;
+                if let Some(answer) = answer(stage, person, resource).await {
+                    provider.answered.push(format!(
+                        "{} of {} was asked for by {person}: {answer}",
+                        resource,
+                        mail.name()
+                    ));
+                }
+            }
+        }
+    }
+    provider
+}
+
+/// What the person's broker answered to the question for a resource, if it was not that it has none.
+async fn answer(stage: &Stage, person: &Address, resource: &str) -> Option<String> {
+    let asked = async {
+        let cid = cid::from_text(resource).map_err(|why| why.to_string())?;
+        let broker = stage.app(person).broker().map_err(|why| why.to_string())?;
+        match broker.resource(&cid, Some(1)).await {
+            Err(AppError::Said { status: 404, .. }) => Ok(()),
+            Err(other) => Err(other.to_string()),
+            Ok(_) => Err("it gave it".to_owned()),
+        }
+    };
+    asked.await.err()
+}
+
+/// Looks for content in the store of a broker that was stopped.
+pub(crate) async fn look_into(provider: &mut Provider, config: &Path, mails: &[Mail], marker: &str) {
+    let looked = async {
+        let settings = Settings::open(config)?;
+        let roots: Vec<&String> = accepted(mails).flat_map(|(_, resources)| resources).collect();
+        let cids = roots
+            .iter()
+            .map(|root| cid::from_text(root))
+            .collect::<Result<Vec<_>, _>>()?;
+        let store = Embedded::open(&settings.store_folder(), EmbeddedOptions::default()).await?;
+        let here = store.blocks().has(&cids).await?;
+        store.close().await?;
+        provider.roots = roots.len();
+        let held = roots.iter().zip(here).filter(|(_, here)| *here);
+        provider
+            .found
+            .extend(held.map(|(root, _)| format!("its store holds {root}")));
+        let searched = search(settings.data, marker, Thoroughly::EveryFile).await?;
+        provider.searched = searched.octets;
+        let files = searched.files.iter();
+        provider
+            .found
+            .extend(files.map(|file| format!("content stands in {}", file.display())));
+        anyhow::Ok(())
+    };
+    if let Err(error) = looked.await {
+        provider
+            .found
+            .push(format!("it could not be looked at: {error:#}"));
+    }
+}
+
+/// How much is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thoroughly {
+    /// Everything.
+    EveryFile,
+    /// Until something is found.
+    UntilFound,
+}
+
+/// What a search came to.
+#[derive(Debug, Default)]
+pub(crate) struct Searched {
+    /// Octets that were looked at.
+    pub(crate) octets: u64,
+    /// Files in which the marker stands.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Searches a folder for the marker.
+pub(crate) async fn search(folder: PathBuf, marker: &str, how: Thoroughly) -> anyhow::Result<Searched> {
+    let needles = needles(marker.as_bytes());
+    let searched = tokio::task::spawn_blocking(move || search_folder(&folder, &needles, how));
+    Ok(searched.await??)
+}
+
+/// The marker as it is, and as it looks in base64 at each of the three places where it may begin.
+fn needles(marker: &[u8]) -> Vec<Vec<u8>> {
+    let pieces = (0..3).filter_map(|begin| marker.get(begin..begin + PIECE));
+    std::iter::once(marker.to_vec())
+        .chain(pieces.map(|piece| BASE64.encode(piece).into_bytes()))
+        .collect()
+}
+
+fn search_folder(folder: &Path, needles: &[Vec<u8>], how: Thoroughly) -> io::Result<Searched> {
+    let mut searched = Searched::default();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                let (octets, found) = search_file(&entry.path(), needles)?;
+                searched.octets += octets;
+                if found {
+                    searched.files.push(entry.path());
+                    if how == Thoroughly::UntilFound {
+                        return Ok(searched);
+                    }
+                }
+            }
+        }
+    }
+    Ok(searched)
+}
+
+/// How many octets were read, and whether one of the needles stands there.
+fn search_file(path: &Path, needles: &[Vec<u8>]) -> io::Result<(u64, bool)> {
+    let mut file = File::open(path)?;
+    // What stands across two windows is found too: the end of each is looked at again.
+    let kept = needles.iter().map(Vec::len).max().unwrap_or(0);
+    let mut window = Vec::with_capacity(WINDOW + kept);
+    let mut octets = 0;
+    loop {
+        let read = file.by_ref().take(WINDOW as u64).read_to_end(&mut window)?;
+        if read == 0 {
+            return Ok((octets, false));
+        }
+        octets += read as u64;
+        if needles.iter().any(|needle| stands_in(&window, needle)) {
+            return Ok((octets, true));
+        }
+        window.drain(..window.len().saturating_sub(kept));
+    }
+}
+
+fn stands_in(octets: &[u8], needle: &[u8]) -> bool {
+    let Some(first) = needle.first() else {
+        return false;
+    };
+    let mut rest = octets;
+    while let Some(at) = rest.iter().position(|octet| octet == first) {
+        rest = rest.get(at..).unwrap_or_default();
+        if rest.starts_with(needle) {
+            return true;
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! What came of a run: for people as a table, for programs as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::history::{Fate, History, Sending};
+use crate::promise::{Judged, Verdict};
+use crate::scenario::Scenario;
+
+/// What came of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The scenario.
+    pub scenario: String,
+    /// What it shows.
+    pub description: String,
+    /// What decided who wrote what to whom.
+    pub seed: u64,
+    /// The version of the nodes.
+    pub version: &'static str,
+    /// `real`: real nodes, sockets and disks in real time.
+    pub mode: &'static str,
+    /// Seconds that the run took.
+    pub seconds: f64,
+    /// The traffic in numbers.
+    pub totals: Totals,
+    /// The promises and their verdicts.
+    pub promises: Vec<Judged>,
+    /// Everything that happened.
+    pub history: History,
+}
+
+/// The traffic in numbers.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Totals {
+    /// Mails of the plan.
+    pub mails: usize,
+    /// Mails that were accepted.
+    pub accepted: usize,
+    /// Octets of resources of accepted mails, each as often as it was sent.
+    pub octets: u64,
+    /// Mails times recipients.
+    pub deliveries: usize,
+    /// Delivered, with everything that belongs to them.
+    pub delivered: usize,
+    /// Reported to their authors.
+    pub reported: usize,
+    /// From accepted to delivered.
+    pub to_delivered: Spread,
+    /// From accepted to read.
+    pub to_read: Spread,
+    /// From accepted to acknowledged at the origin.
+    pub to_acknowledged: Spread,
+}
+
+/// Durations in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Spread {
+    /// How many there are.
+    pub count: usize,
+    /// Half of them are no longer.
+    pub median: u64,
+    /// Of twenty, nineteen are no longer.
+    pub p95: u64,
+    /// The longest.
+    pub longest: u64,
+}
+
+impl Spread {
+    fn of(mut durations: Vec<u64>) -> Self {
+        durations.sort_unstable();
+        let count = durations.len();
+        let at = |hundredths: usize| {
+            let rank = (count * hundredths).div_ceil(100);
+            durations.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+        };
+        Self {
+            count,
+            median: at(50),
+            p95: at(95),
+            longest: at(100),
+        }
+    }
+}
+
+impl Totals {
+    fn of(history: &History) -> Self {
+        let mut totals = Self {
+            mails: history.mails.len(),
+            ..Self::default()
+        };
+        let (mut delivered, mut read, mut acknowledged) = (Vec::new(), Vec::new(), Vec::new());
+        for mail in &history.mails {
+            let Sending::Accepted {
+                octets, at: accepted, ..
+            } = &mail.sending
+            else {
+                continue;
+            };
+            totals.accepted += 1;
+            totals.octets += octets;
+            totals.deliveries += mail.fates.len();
+            totals.delivered += mail.fates.iter().filter(|fate| fate.is_delivered()).count();
+            totals.reported += mail.fates.iter().filter(|fate| fate.reports > 0).count();
+            let after = |at: fn(&Fate) -> Option<u64>| {
+                let times = mail.fates.iter().filter_map(at);
+                times.map(|at| at.saturating_sub(*accepted))
+            };
+            delivered.extend(after(|fate| fate.delivered_at));
+            read.extend(after(|fate| fate.read_at));
+            acknowledged.extend(after(|fate| fate.acknowledged_at));
+        }
+        totals.to_delivered = Spread::of(delivered);
+        totals.to_read = Spread::of(read);
+        totals.to_acknowledged = Spread::of(acknowledged);
+        totals
+    }
+}
+
+impl Report {
+    /// Judges the promises of a scenario over what happened.
+    #[must_use]
+    pub fn of(scenario: &Scenario, history: History, took: Duration) -> Self {
+        let promises = scenario.promises.iter().map(|promise| promise.judge(&history));
+        Self {
+            scenario: scenario.name.clone(),
+            description: scenario.description.clone(),
+            seed: scenario.seed,
+            version: env!("CARGO_PKG_VERSION"),
+            mode: "real",
+            seconds: took.as_secs_f64(),
+            totals: Totals::of(&history),
+            promises: promises.collect(),
+            history,
+        }
+    }
+
+    /// Whether no promise was broken.
+    #[must_use]
+    pub fn all_held(&self) -> bool {
+        let mut promises = self.promises.iter();
+        promises.all(|judged| judged.verdict != Verdict::Broken)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = &self.totals;
+        writeln!(f, "{}, seed {}: {}\n", self.scenario, self.seed, self.description)?;
+        writeln!(
+            f,
+            "{} of {} mails accepted, {} of resources, {} deliveries: {} delivered, {} reported; {:.1} s",
+            totals.accepted,
+            totals.mails,
+            indicatif::BinaryBytes(totals.octets),
+            totals.deliveries,
+            totals.delivered,
+            totals.reported,
+            self.seconds
+        )?;
+        for fault in &self.history.faults {
+            writeln!(
+                f,
+                "{} was {} before mail {}",
+                fault.site, fault.what, fault.before_mail
+            )?;
+        }
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, spread: &Spread| {
+            let [median, p95, longest] = [spread.median, spread.p95, spread.longest]
+                .map(|millis| Duration::from_millis(millis).as_secs_f64());
+            writeln!(
+                f,
+                "  {name:<26} {:>6} {median:>8.2} s {p95:>8.2} s {longest:>8.2} s",
+                spread.count
+            )
+        };
+        writeln!(
+            f,
+            "\n  {:<26} {:>6} {:>10} {:>10} {:>10}",
+            "from accepted to", "count", "median", "95 of 100", "longest"
+        )?;
+        row(f, "delivered", &totals.to_delivered)?;
+        row(f, "read and compared", &totals.to_read)?;
+        row(f, "acknowledged at the origin", &totals.to_acknowledged)?;
+        writeln!(f, "\n  {:<26} {:<8} what was looked at", "promise", "verdict")?;
+        for judged in &self.promises {
+            let verdict = match judged.verdict {
+                Verdict::Held => "held",
+                Verdict::Broken => "BROKEN",
+                Verdict::NothingToCheck => "no case",
+            };
+            writeln!(f, "  {:<26} {verdict:<8} {}", judged.promise, judged.what)?;
+            for against in &judged.against {
+                writeln!(f, "    {against}")?;
+            }
+            if judged.broken > judged.against.len() {
+                writeln!(f, "    … and {} more", judged.broken - judged.against.len())?;
+            }
+        }
+        if !self.all_held() {
+            let again = format!("run {} --seed {}", self.scenario, self.seed);
+            writeln!(f, "\nA promise was broken. The same plan again: {again}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_of_nothing_is_nothing_and_of_twenty_the_nineteenth() {
+        assert_eq!(Spread::of(Vec::new()), Spread::default());
+        let spread = Spread::of((1..=20).rev().collect());
+        assert_eq!((spread.median, spread.p95, spread.longest), (10, 19, 20));
+    }
+}

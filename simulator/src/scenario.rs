@@ -1,0 +1,284 @@
+//! Scenario files: TOML, read and checked.
+//!
+//! What always holds: unknown keys are refused; every error names the file and the key; what [`Scenario::read`] gives can
+//! be run.
+
+mod check;
+mod size;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use cargomail_node::api::Channel;
+use cargomail_node::harness::SitePlan;
+use cargomail_protocol::address::{Address, Domain, Locator};
+use cargomail_protocol::placeholder::Category;
+use cargomail_protocol::routing::{Preferences, Rule};
+use serde::Deserialize;
+
+pub use check::Wrong;
+pub use size::Size;
+
+use crate::promise::Promise;
+
+/// A scenario with comments, to begin with.
+pub const NEW: &str = include_str!("../scenarios/new.toml");
+/// The scenarios that are shipped, by name.
+pub const SHIPPED: [(&str, &str); 3] = [
+    ("four-domains", include_str!("../scenarios/four-domains.toml")),
+    ("shared", include_str!("../scenarios/shared.toml")),
+    ("estonian", include_str!("../scenarios/estonian.toml")),
+];
+
+/// A scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name: that of the shipped scenario, or its file.
+    #[serde(skip)]
+    pub name: String,
+    /// What it shows, in one line.
+    pub description: String,
+    /// Decides who writes what to whom: the same seed makes the same plan.
+    pub seed: u64,
+    /// Seconds that everything may take after the last mail was begun.
+    #[serde(default = "patience")]
+    pub patience: u64,
+    /// Mails that are written at once, and read at once.
+    #[serde(default = "concurrent")]
+    pub concurrent: usize,
+    /// The nodes.
+    pub sites: Vec<Site>,
+    /// What people wish; who wishes nothing gets everything at the mailboxes where they have an account.
+    #[serde(default)]
+    pub wishes: Vec<Wishes>,
+    /// Who writes to whom.
+    pub traffic: Vec<Traffic>,
+    /// What fails, and when.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+    /// What must hold; without it, everything that always must.
+    #[serde(default = "Promise::standard")]
+    pub promises: Vec<Promise>,
+}
+
+/// A node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Its domain.
+    pub name: Domain,
+    /// Whether it has the Resource Mailbox `mailbox.<name>`.
+    #[serde(default)]
+    pub mailbox: bool,
+    /// Whether it is the Cargo Broker of its domain.
+    #[serde(default)]
+    pub broker: bool,
+    /// Who has an account here.
+    pub people: Vec<Address>,
+}
+
+/// What a person wishes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wishes {
+    /// Who.
+    pub person: Address,
+    /// By category, sender and size; the first that matches is asked first.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Where everything else goes, in order.
+    pub default: Vec<Locator>,
+}
+
+/// Mails of one kind.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// How many.
+    pub count: usize,
+    /// Who writes them: for each mail one of these.
+    pub from: Vec<Address>,
+    /// Who may get them: for each mail some of these, and never its author.
+    pub to: Vec<Address>,
+    /// How many recipients a mail has at most.
+    #[serde(default = "one")]
+    pub recipients: usize,
+    /// What kind of correspondence it is.
+    pub category: Category,
+    /// The mailbox that they are posted to; without it, the author's first.
+    pub origin: Option<Locator>,
+    /// How many files a mail encloses, from and to.
+    #[serde(default)]
+    pub files: [usize; 2],
+    /// Sizes of files: each file has one of these.
+    #[serde(default)]
+    pub sizes: Vec<Size>,
+    /// So many files in all, which several mails share; 0 gives every mail files of its own.
+    #[serde(default)]
+    pub shared_files: usize,
+    /// How they travel: channel → weight.
+    #[serde(default = "channels")]
+    pub channels: BTreeMap<ChannelName, u32>,
+}
+
+/// A channel as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelName {
+    /// [`Channel::Web`]
+    Web,
+    /// [`Channel::Smtp`]
+    Smtp,
+    /// [`Channel::WebThenSmtp`]
+    WebThenSmtp,
+}
+
+impl From<ChannelName> for Channel {
+    fn from(name: ChannelName) -> Self {
+        match name {
+            ChannelName::Web => Channel::Web,
+            ChannelName::Smtp => Channel::Smtp,
+            ChannelName::WebThenSmtp => Channel::WebThenSmtp,
+        }
+    }
+}
+
+/// A site that stops.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Which.
+    pub site: Domain,
+    /// It stops before this mail is begun, counted from 1.
+    pub stop_before: usize,
+    /// It starts again before this one; one more than there are mails is after the last. Without it, it stays away.
+    pub start_before: Option<usize>,
+}
+
+const fn patience() -> u64 {
+    120
+}
+
+const fn concurrent() -> usize {
+    4
+}
+
+const fn one() -> usize {
+    1
+}
+
+fn channels() -> BTreeMap<ChannelName, u32> {
+    BTreeMap::from([(ChannelName::WebThenSmtp, 1)])
+}
+
+/// What a shipped scenario shows.
+#[must_use]
+pub fn description(text: &str) -> String {
+    let read: Result<Scenario, _> = toml::from_str(text);
+    read.map(|scenario| scenario.description).unwrap_or_default()
+}
+
+impl Scenario {
+    /// The shipped scenario of this name, or the one in this file.
+    ///
+    /// # Errors
+    /// When there is none, or it is wrong.
+    pub fn find(name: &str) -> anyhow::Result<Self> {
+        if let Some((_, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+            return Self::read(name, text);
+        }
+        let path = Path::new(name);
+        if !path.exists() && path.extension().is_none() {
+            let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+            bail!(
+                "{name} is no shipped scenario ({}), and no file",
+                names.join(", ")
+            );
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("{name} cannot be read"))?;
+        Self::read(name, &text)
+    }
+
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// Names the file and the key.
+    pub fn read(name: &str, text: &str) -> anyhow::Result<Self> {
+        let mut scenario: Self = toml::from_str(text).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
+        name.clone_into(&mut scenario.name);
+        check::check(&scenario).with_context(|| name.to_owned())?;
+        Ok(scenario)
+    }
+
+    /// Everybody who has an account anywhere.
+    #[must_use]
+    pub fn everybody(&self) -> Vec<Address> {
+        let mut seen = BTreeSet::new();
+        let people = self.sites.iter().flat_map(|site| &site.people);
+        people
+            .filter(|person| seen.insert(person.to_string()))
+            .cloned()
+            .collect()
+    }
+
+    /// How many mails are written.
+    #[must_use]
+    pub fn mails(&self) -> usize {
+        self.traffic
+            .iter()
+            .fold(0, |all, traffic| all.saturating_add(traffic.count))
+    }
+
+    /// The mailboxes where a person has an account.
+    pub fn mailboxes_of(&self, person: &Address) -> impl Iterator<Item = Locator> {
+        self.sites
+            .iter()
+            .filter(|site| site.people.contains(person))
+            .filter_map(Site::locator)
+    }
+
+    /// What a person wishes.
+    #[must_use]
+    pub fn wishes_of(&self, person: &Address) -> Preferences {
+        match self.wishes.iter().find(|wishes| wishes.person == *person) {
+            Some(wishes) => Preferences {
+                rules: wishes.rules.clone(),
+                default: wishes.default.clone(),
+            },
+            None => Preferences {
+                rules: Vec::new(),
+                default: self.mailboxes_of(person).collect(),
+            },
+        }
+    }
+
+    /// The sites as the harness builds them.
+    #[must_use]
+    pub fn site_plans(&self) -> Vec<SitePlan> {
+        let plan = |site: &Site| {
+            let mut plan = SitePlan::new(site.name.as_str());
+            plan.people.clone_from(&site.people);
+            if site.mailbox {
+                plan = plan.with_mailbox();
+            }
+            if site.broker {
+                plan = plan.with_broker();
+            }
+            plan
+        };
+        self.sites.iter().map(plan).collect()
+    }
+}
+
+impl Site {
+    /// Its Resource Mailbox, if it has one.
+    #[must_use]
+    pub fn locator(&self) -> Option<Locator> {
+        let locator = Locator::parse(&format!("mailbox.{}", self.name)).ok();
+        locator.filter(|_| self.mailbox)
+    }
+}

@@ -1,0 +1,235 @@
+//! What a scenario must fulfil beyond its form.
+
+use std::collections::HashSet;
+
+use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::limits;
+
+use super::{Scenario, Traffic};
+
+/// Sites: each has an address of its own in one network of 256.
+const SITES: usize = 250;
+/// Mails of one run: every one has its place in memory and in the report.
+const MAILS: usize = 100_000;
+/// Octets of all files together: they lie on this machine's disk, and once more at every origin and destination.
+const OCTETS: u64 = 64 << 30;
+/// Files that one mail encloses.
+const FILES: usize = 100;
+/// Mails at once: more only wait for each other on one machine.
+const CONCURRENT: usize = 64;
+/// Seconds of patience: nothing in a town on one machine takes longer than an hour.
+const PATIENCE: u64 = 3600;
+
+/// What is wrong, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct Wrong {
+    /// The key.
+    pub key: String,
+    /// What is wrong with its value.
+    pub why: String,
+}
+
+fn wrong<T>(key: impl Into<String>, why: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong {
+        key: key.into(),
+        why: why.into(),
+    })
+}
+
+/// Checks everything.
+pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
+    if !(1..=CONCURRENT).contains(&scenario.concurrent) {
+        return wrong("concurrent", format!("1 to {CONCURRENT} are possible"));
+    }
+    if !(1..=PATIENCE).contains(&scenario.patience) {
+        return wrong("patience", format!("1 to {PATIENCE} seconds are possible"));
+    }
+    sites(scenario)?;
+    wishes(scenario)?;
+    let mut octets = 0_u64;
+    for (index, traffic) in scenario.traffic.iter().enumerate() {
+        octets = octets.saturating_add(one_traffic(scenario, traffic, index)?);
+    }
+    match scenario.mails() {
+        0 => return wrong("traffic", "nobody writes anything"),
+        mails if mails > MAILS => return wrong("traffic", format!("{mails} mails are more than {MAILS}")),
+        _ => {}
+    }
+    if octets > OCTETS {
+        return wrong(
+            "traffic",
+            format!("its files may have {octets} octets together, more than {OCTETS}"),
+        );
+    }
+    faults(scenario)
+}
+
+fn sites(scenario: &Scenario) -> Result<(), Wrong> {
+    if !(1..=SITES).contains(&scenario.sites.len()) {
+        return wrong("sites", format!("1 to {SITES} are possible"));
+    }
+    let mut names = HashSet::new();
+    for (index, site) in scenario.sites.iter().enumerate() {
+        let key = |rest: &str| format!("sites[{index}].{rest}");
+        if !names.insert(site.name.as_str()) {
+            return wrong(key("name"), format!("there are two sites {}", site.name));
+        }
+        if !site.mailbox && !site.broker {
+            return wrong(
+                key("mailbox"),
+                format!("{} is neither a mailbox nor a broker", site.name),
+            );
+        }
+        let mut people = HashSet::new();
+        for person in &site.people {
+            if !people.insert(person.to_string()) {
+                return wrong(key("people"), format!("{person} is named twice"));
+            }
+            let broker = scenario
+                .sites
+                .iter()
+                .find(|site| site.broker && site.name == *person.domain());
+            if !broker.is_some_and(|broker| broker.people.contains(person)) {
+                let why = format!(
+                    "{person} has no account at a broker of {}, which everybody needs who is in the town",
+                    person.domain()
+                );
+                return wrong(key("people"), why);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn wishes(scenario: &Scenario) -> Result<(), Wrong> {
+    let everybody = scenario.everybody();
+    let mailboxes: Vec<Locator> = scenario.sites.iter().filter_map(super::Site::locator).collect();
+    let known = |key: String, locator: &Locator| {
+        if mailboxes.contains(locator) {
+            return Ok(());
+        }
+        let names: Vec<String> = mailboxes.iter().map(ToString::to_string).collect();
+        wrong(
+            key,
+            format!("{locator} is no mailbox of the town ({})", names.join(", ")),
+        )
+    };
+    let mut seen = HashSet::new();
+    for (index, wishes) in scenario.wishes.iter().enumerate() {
+        let key = |rest: &str| format!("wishes[{index}].{rest}");
+        person(&everybody, &wishes.person, key("person"))?;
+        if !seen.insert(wishes.person.to_string()) {
+            return wrong(key("person"), format!("{} wishes twice", wishes.person));
+        }
+        if wishes.rules.len() > limits::ROUTES || wishes.default.len() > limits::ROUTES {
+            return wrong(key("rules"), format!("{} are possible", limits::ROUTES));
+        }
+        for (number, rule) in wishes.rules.iter().enumerate() {
+            known(key(&format!("rules[{number}].locator")), &rule.locator)?;
+        }
+        for locator in &wishes.default {
+            known(key("default"), locator)?;
+        }
+    }
+    Ok(())
+}
+
+fn person(everybody: &[Address], person: &Address, key: String) -> Result<(), Wrong> {
+    if everybody.contains(person) {
+        return Ok(());
+    }
+    wrong(key, format!("{person} has no account at any site"))
+}
+
+/// The octets that its files may have.
+fn one_traffic(scenario: &Scenario, traffic: &Traffic, index: usize) -> Result<u64, Wrong> {
+    let key = |rest: &str| format!("traffic[{index}].{rest}");
+    let everybody = scenario.everybody();
+    if traffic.from.is_empty() || traffic.to.is_empty() {
+        return wrong(key("from"), "somebody must write, and somebody must get it");
+    }
+    for author in &traffic.from {
+        person(&everybody, author, key("from"))?;
+        let mut mailboxes = scenario.mailboxes_of(author);
+        match &traffic.origin {
+            None if mailboxes.next().is_none() => {
+                let why = format!("{author} has no account at a mailbox, and nowhere to post");
+                return wrong(key("from"), why);
+            }
+            Some(origin) if !mailboxes.any(|mailbox| mailbox == *origin) => {
+                return wrong(key("origin"), format!("{author} has no account at {origin}"));
+            }
+            _ => {}
+        }
+        let others = traffic.to.iter().filter(|to| *to != author).count();
+        if !(1..=others).contains(&traffic.recipients) {
+            let why = format!("a mail of {author} may have 1 to {others} recipients out of `to`");
+            return wrong(key("recipients"), why);
+        }
+    }
+    let mut named = HashSet::new();
+    for recipient in &traffic.to {
+        person(&everybody, recipient, key("to"))?;
+        if !named.insert(recipient.to_string()) {
+            return wrong(key("to"), format!("{recipient} is named twice"));
+        }
+    }
+    let [least, most] = traffic.files;
+    if least > most || most > FILES {
+        return wrong(
+            key("files"),
+            format!("[from, to] with 0 ≤ from ≤ to ≤ {FILES} is possible"),
+        );
+    }
+    if most > 0 && traffic.sizes.is_empty() {
+        return wrong(key("sizes"), "files have sizes");
+    }
+    if traffic.shared_files > 0 && traffic.shared_files < most {
+        let why = format!("a mail encloses up to {most} different ones");
+        return wrong(key("shared_files"), why);
+    }
+    let weights = traffic.channels.values().map(|weight| u64::from(*weight));
+    if weights.sum::<u64>() == 0 {
+        return wrong(key("channels"), "no channel has a weight");
+    }
+    let largest = traffic.sizes.iter().map(|size| size.0).max().unwrap_or(0);
+    let files = match traffic.shared_files {
+        0 => traffic.count.saturating_mul(most),
+        shared => shared,
+    };
+    Ok(largest.saturating_mul(files as u64))
+}
+
+fn faults(scenario: &Scenario) -> Result<(), Wrong> {
+    let mails = scenario.mails();
+    for (index, fault) in scenario.faults.iter().enumerate() {
+        let key = |rest: &str| format!("faults[{index}].{rest}");
+        if !scenario.sites.iter().any(|site| site.name == fault.site) {
+            return wrong(key("site"), format!("{} is no site", fault.site));
+        }
+        if !(1..=mails).contains(&fault.stop_before) {
+            return wrong(key("stop_before"), format!("there are mails 1 to {mails}"));
+        }
+        let until = fault.start_before.unwrap_or(usize::MAX);
+        if until <= fault.stop_before {
+            return wrong(key("start_before"), "it must be later than stop_before");
+        }
+        if fault.start_before.is_some() && until > mails + 1 {
+            return wrong(
+                key("start_before"),
+                format!("{} is after the last mail", mails + 1),
+            );
+        }
+        let meets = |other: &super::Fault| {
+            other.site == fault.site
+                && other.stop_before <= until
+                && fault.stop_before <= other.start_before.unwrap_or(usize::MAX)
+        };
+        if scenario.faults.iter().take(index).any(meets) {
+            let why = format!("{} is stopped already then", fault.site);
+            return wrong(key("stop_before"), why);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn wrong(text: &str) -> String {
+    let error = Scenario::read("mine.toml", text).unwrap_err();
+    let told = format!("{error:#}");
+    assert!(told.starts_with("mine.toml: "), "{told}");
+    told
+}
+
+/// The commented scenario with one piece of it changed.
+fn with(before: &str, after: &str) -> String {
+    assert!(NEW.contains(before), "{before}");
+    NEW.replacen(before, after, 1)
+}
+
+#[test]
+fn every_shipped_scenario_and_the_commented_one_can_be_run() {
+    for (name, text) in SHIPPED {
+        let scenario = Scenario::read(name, text).unwrap();
+        assert_eq!(scenario.promises, Promise::standard());
+        assert_eq!(description(text), scenario.description);
+        Scenario::find(name).unwrap();
+    }
+    let new = Scenario::read("new", NEW).unwrap();
+    assert_eq!(new.mails(), 10);
+    assert_eq!(new.everybody().len(), 2);
+}
+
+#[test]
+fn who_wishes_nothing_gets_everything_where_they_have_an_account() {
+    let scenario = Scenario::find("four-domains").unwrap();
+    let bob = Address::parse("bob@bar.test").unwrap();
+    let locator = Locator::parse("mailbox.insurance.test").unwrap();
+    assert_eq!(scenario.wishes_of(&bob).default, [locator]);
+}
+
+#[test]
+fn the_commented_scenario_names_every_promise() {
+    for promise in Promise::standard()
+        .into_iter()
+        .chain([Promise::NothingIsReported])
+    {
+        assert!(NEW.contains(&format!("\"{promise}\"")), "{promise}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_file_and_line() {
+    let told = wrong(&with("count = 10", "count = 10\ncolour = \"red\""));
+    assert!(
+        told.contains("colour") && told.contains("unknown field") && told.contains("line"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_key_that_is_missing_or_of_another_kind_is_named() {
+    assert!(wrong(&with("seed = 1", "")).contains("seed"));
+    assert!(wrong(&with("count = 10", "count = \"many\"")).contains("count"));
+    let told = wrong(&with("\"2 MiB\"", "\"2 parsecs\""));
+    assert!(
+        told.contains("2 parsecs") && told.contains("a size such as"),
+        "{told}"
+    );
+    assert!(wrong(&with("web = 1,", "pigeon = 1,")).contains("pigeon"));
+    assert!(
+        wrong(&with(
+            "category = \"healthcare\"\norigin",
+            "category = \"two words\"\norigin"
+        ))
+        .contains("two words")
+    );
+    assert!(wrong(&with("# promises = [", "promises = [\"peace\"]\n# [")).contains("peace"));
+}
+
+#[test]
+fn what_does_not_fit_together_is_named_by_its_key() {
+    let cases = [
+        ("concurrent = 4", "concurrent = 0", "concurrent: "),
+        ("patience = 120", "patience = 0", "patience: "),
+        (
+            "name = \"hospital.test\"",
+            "name = \"foo.test\"",
+            "sites[1].name: ",
+        ),
+        (
+            "mailbox = true\npeople = [\"alice",
+            "people = [\"alice",
+            "sites[1].mailbox: ",
+        ),
+        (
+            "people = [\"bob@bar.test\"]",
+            "people = [\"bob@other.test\"]",
+            "sites[2].people: ",
+        ),
+        (
+            "person = \"bob@bar.test\"",
+            "person = \"carol@bar.test\"",
+            "wishes[0].person: ",
+        ),
+        (
+            "default = [\"mailbox.bar.test\"]",
+            "default = [\"mailbox.foo.test\"]",
+            "wishes[0].default: ",
+        ),
+        (
+            "locator = \"mailbox.bar.test\"",
+            "locator = \"mailbox.far.test\"",
+            "wishes[0].rules[0].locator: ",
+        ),
+        (
+            "from = [\"alice@foo.test\"]",
+            "from = [\"carol@foo.test\"]",
+            "traffic[0].from: ",
+        ),
+        (
+            "to = [\"bob@bar.test\"]",
+            "to = [\"bob@bar.test\", \"bob@bar.test\"]",
+            "traffic[0].to: ",
+        ),
+        ("recipients = 1", "recipients = 2", "traffic[0].recipients: "),
+        (
+            "origin = \"mailbox.hospital.test\"",
+            "origin = \"mailbox.bar.test\"",
+            "traffic[0].origin: ",
+        ),
+        ("files = [0, 2]", "files = [2, 0]", "traffic[0].files: "),
+        (
+            "sizes = [\"1 KiB\", \"2 MiB\"]",
+            "sizes = []",
+            "traffic[0].sizes: ",
+        ),
+        (
+            "shared_files = 0",
+            "shared_files = 1",
+            "traffic[0].shared_files: ",
+        ),
+        (
+            "{ web = 1, smtp = 1, web-then-smtp = 2 }",
+            "{ web = 0 }",
+            "traffic[0].channels: ",
+        ),
+        ("count = 10", "count = 0", "traffic: "),
+        ("count = 10", "count = 100001", "traffic: "),
+        ("\"2 MiB\"", "\"900 GiB\"", "traffic: "),
+        ("site = \"bar.test\"", "site = \"far.test\"", "faults[0].site: "),
+        ("stop_before = 4", "stop_before = 11", "faults[0].stop_before: "),
+        ("start_before = 8", "start_before = 4", "faults[0].start_before: "),
+        (
+            "start_before = 8",
+            "start_before = 12",
+            "faults[0].start_before: ",
+        ),
+        (
+            "start_before = 8",
+            "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 9",
+            "faults[1].stop_before: ",
+        ),
+    ];
+    for (before, after, key) in cases {
+        let told = wrong(&with(before, after));
+        assert!(told.contains(key), "{after}: {told}");
+    }
+}
+
+#[test]
+fn a_scenario_that_is_nowhere_is_told_with_those_that_are_there() {
+    let told = Scenario::find("atlantis").unwrap_err().to_string();
+    assert!(
+        told.contains("atlantis") && told.contains("four-domains"),
+        "{told}"
+    );
+    let told = format!("{:#}", Scenario::find("nowhere/atlantis.toml").unwrap_err());
+    assert!(told.contains("nowhere/atlantis.toml"), "{told}");
+}
+
+#[test]
+fn sizes_are_read_as_people_write_them() {
+    let sizes = ["0", "7 B", "64 KiB", "3MiB", "1 GiB"].map(|text| Size::parse(text).unwrap().0);
+    assert_eq!(sizes, [0, 7, 65_536, 3_145_728, 1 << 30]);
+    for text in [
+        "",
+        "KiB",
+        "-1",
+        "1 KB",
+        "1.5 MiB",
+        "99999999999999999999",
+        "17179869184 GiB",
+    ] {
+        assert_eq!(Size::parse(text), None, "{text}");
+    }
+}

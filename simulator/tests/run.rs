@@ -1,0 +1,154 @@
+//! Whole runs through the program: a small town that keeps its promises, and two that cannot.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Alice at one domain, Bob at another that has a mailbox of its own.
+const TOWN: &str = r#"
+description = "a small town"
+seed = 7
+patience = PATIENCE
+
+[[sites]]
+name = "foo.test"
+broker = true
+people = ["alice@foo.test"]
+
+[[sites]]
+name = "hospital.test"
+mailbox = true
+people = ["alice@foo.test"]
+
+[[sites]]
+name = "bar.test"
+broker = true
+mailbox = true
+people = ["bob@bar.test", "carol@bar.test"]
+
+[[traffic]]
+count = 4
+from = ["alice@foo.test"]
+to = ["bob@bar.test", "carol@bar.test"]
+recipients = 2
+category = "healthcare"
+files = [1, 2]
+sizes = ["3 KiB", "1100 KiB"]
+shared_files = 2
+channels = { smtp = 1, web = 1 }
+"#;
+
+fn simulator() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_cargomail-simulator"))
+}
+
+/// Runs a scenario; what the program said, and the report that it wrote.
+fn run(folder: &Path, scenario: &str) -> (Output, Value) {
+    let file = folder.join("town.toml");
+    std::fs::write(&file, scenario).unwrap();
+    let output = simulator()
+        .arg("run")
+        .arg(&file)
+        .args(["--json", "--report"])
+        .arg(folder.join("report.json"))
+        .arg("--folder")
+        .arg(folder.join("town"))
+        .output()
+        .unwrap();
+    let report = std::fs::read(folder.join("report.json")).unwrap();
+    let report = serde_json::from_slice(&report).unwrap_or(Value::Null);
+    (output, report)
+}
+
+fn verdict<'a>(report: &'a Value, promise: &str) -> &'a str {
+    let mut promises = report["promises"].as_array().unwrap().iter();
+    let judged = promises.find(|judged| judged["promise"] == promise).unwrap();
+    judged["verdict"].as_str().unwrap()
+}
+
+#[test]
+fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 2\nstart_before = 4\n";
+    let (output, report) = run(folder.path(), &(TOWN.replace("PATIENCE", "300") + fault));
+    assert!(
+        output.status.success(),
+        "{report:#}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["promises"], report["promises"]);
+    for judged in report["promises"].as_array().unwrap() {
+        assert_eq!(judged["verdict"], "held", "{judged}");
+    }
+    assert_eq!(report["totals"]["accepted"], 4);
+    assert_eq!(report["totals"]["delivered"], report["totals"]["deliveries"]);
+    assert_eq!(report["history"]["faults"].as_array().unwrap().len(), 2);
+    assert_eq!(report["history"]["providers"][0]["site"], "foo.test");
+    assert!(report["history"]["providers"][0]["asked"].as_u64().unwrap() > 0);
+}
+
+/// Carol's only wish is a mailbox where she has no account: her mail is reported, and this town promised that none is.
+#[test]
+fn a_promise_that_cannot_hold_is_found_broken_and_ends_with_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = TOWN.replace("PATIENCE", "300").replace(
+        "[[traffic]]",
+        "[[wishes]]\nperson = \"carol@bar.test\"\ndefault = [\"mailbox.hospital.test\"]\n\n[[traffic]]",
+    );
+    let scenario = scenario.replace(
+        "seed = 7",
+        "seed = 7\npromises = [\"one-final-state\", \"read-equals-written\", \"nothing-is-reported\"]",
+    );
+    let (output, report) = run(folder.path(), &scenario);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_eq!(verdict(&report, "nothing-is-reported"), "broken");
+    assert_eq!(verdict(&report, "one-final-state"), "held");
+    assert_eq!(verdict(&report, "read-equals-written"), "held");
+    let against = report["promises"][2]["against"].to_string();
+    assert!(
+        against.contains("to carol@bar.test was reported to alice@foo.test"),
+        "{against}"
+    );
+}
+
+#[test]
+fn a_site_that_never_comes_back_breaks_what_depends_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 1\n";
+    let (output, report) = run(folder.path(), &(TOWN.replace("PATIENCE", "4") + fault));
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_eq!(verdict(&report, "every-mail-is-accepted"), "held");
+    for promise in ["one-final-state", "ledgers-verify", "queues-drain"] {
+        assert_eq!(verdict(&report, promise), "broken", "{promise}");
+    }
+    assert_eq!(verdict(&report, "provider-holds-no-content"), "held");
+}
+
+#[test]
+fn a_wrong_scenario_ends_with_code_2_and_names_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    std::fs::write(&file, TOWN.replace("PATIENCE", "0")).unwrap();
+    let output = simulator().arg("check").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("wrong.toml: patience: "), "{said}");
+}
+
+#[test]
+fn what_new_prints_passes_check_and_list_names_what_is_shipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = simulator().arg("new").output().unwrap();
+    let file = folder.path().join("new.toml");
+    std::fs::write(&file, new.stdout).unwrap();
+    let checked = simulator().arg("check").arg(&file).output().unwrap();
+    assert!(checked.status.success());
+    let listed = simulator().arg("list").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for name in ["four-domains", "shared", "estonian"] {
+        assert!(listed.contains(name), "{listed}");
+    }
+}
