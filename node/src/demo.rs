@@ -247,7 +247,7 @@ fn finish(options: &Options, telling: Telling, town: &Town) {
                 "cargomail --profile {folder}/alice@foo.test.toml send --to bob@bar.test --subject Hello --text 'How are you?'"
             ),
             format!("cargomail --profile {folder}/alice@foo.test.toml share list"),
-            format!("cargomail --config {folder}/foo.test/cargomail.toml queue"),
+            format!("cargomail --config {folder}/foo.test/cargomail.toml queue --everybody"),
             format!(
                 "cargomail --config {folder}/{}/cargomail.toml ledger verify",
                 town.sites()
