@@ -9,8 +9,8 @@ use super::StoreError;
 
 /// The layout that this program reads and writes: the first line of FORMAT.
 const LAYOUT: &str = "cargomail-store 1 sha2-256";
-/// How long a lock is waited for: a process that is ending, or an earlier opening in this one.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the lock is waited for: a process that is ending, or an earlier opening in this one.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A data directory that this process alone has open, as long as this lives.
@@ -57,7 +57,7 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(io_error(&path))?;
-    if wait_for_lock(&file).map_err(io_error(&path))? {
+    if wait_for_lock(&file, LOCK_PATIENCE).map_err(io_error(&path))? {
         Ok(file)
     } else {
         Err(StoreError::Locked(folder.display().to_string()))
@@ -65,8 +65,8 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
 }
 
 /// Takes a file's lock, if it becomes free in time.
-pub(super) fn wait_for_lock(file: &File) -> io::Result<bool> {
-    let until = Instant::now() + LOCK_PATIENCE;
+pub(super) fn wait_for_lock(file: &File, patience: Duration) -> io::Result<bool> {
+    let until = Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),

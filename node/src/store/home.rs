@@ -6,6 +6,8 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use super::checkpoint::{Checkpoint, Left};
 use super::folder::Folder;
 use super::log::Log;
@@ -18,6 +20,9 @@ pub(super) const VIEW: &str = "view.sled";
 /// How long a view that failed again is left alone: at least this, and so many times as long as making it anew took.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES: u32 = 10;
+
+/// Threads that read for one store at a time: more only wait for the same disk.
+const READERS: usize = 16;
 
 /// The view that is open, if it does what it should.
 struct Open {
@@ -40,6 +45,7 @@ pub(super) struct Home {
     cache: u64,
     checkpoint: Mutex<Checkpoint>,
     failure: OnceLock<String>,
+    readers: Semaphore,
     /// None when the store is closed, so that it can be opened again.
     folder: Mutex<Option<Folder>>,
 }
@@ -65,8 +71,18 @@ impl Home {
             cache,
             checkpoint: Mutex::new(checkpoint),
             failure: OnceLock::new(),
+            readers: Semaphore::new(READERS),
             folder: Mutex::new(Some(folder)),
         }
+    }
+
+    /// Work that waits for the disk, on one of the threads that read.
+    pub(super) async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _place = self.readers.acquire().await.map_err(|_| StoreError::Closed)?;
+        super::on_thread(work).await
     }
 
     /// Reads the view as it is after a whole number of commits, the last of which is given.

@@ -52,7 +52,7 @@ impl Journal {
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reader = self.reader.clone();
-        super::on_thread(move || work(&reader)).await
+        self.reader.home.on_thread(move || work(&reader)).await
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sled::{Batch, Db, Tree};
 
@@ -18,6 +19,8 @@ use super::log::{Place, Position};
 use super::{StoreError, Version};
 
 const STAMP: &[u8] = b"stamp";
+/// How long sled's own lock is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +83,9 @@ impl View {
     /// An empty index in the place of whatever is there.
     pub(super) fn create(path: &Path, cache: u64) -> Result<Self, StoreError> {
         if path.exists() {
-            // sled of an earlier opening in this process may hold files in there for a while: they get another name.
+            // sled of an earlier opening in this process may write in there for a while: it is waited for, and what it
+            // has open gets another name.
+            wait_until_free(path);
             let bad = path.with_extension(format!("sled.bad-{}", std::process::id()));
             remove(&bad)?;
             std::fs::rename(path, &bad).map_err(io_error(path))?;
@@ -245,7 +250,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 /// Whether nobody has the index open: sled lets go of its files some time after it was dropped.
 pub(super) fn wait_until_free(path: &Path) -> bool {
     match File::options().write(true).open(path.join("db")) {
-        Ok(file) => wait_for_lock(&file).unwrap_or(false),
+        Ok(file) => wait_for_lock(&file, LOCK_PATIENCE).unwrap_or(false),
         Err(_) => true,
     }
 }
