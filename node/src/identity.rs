@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Randomness;
 pub use certificate::{Certificate, spki, spki_sha256};
+pub(crate) use file::create_secret;
 
 /// DER of an Ed25519 private key in PKCS#8 version 1 (RFC 8410 §7), up to the seed.
 const PKCS8_PREFIX: [u8; 16] = [
@@ -125,7 +126,7 @@ impl Identity {
     /// [`IdentityError::File`], also when the file exists already: a key is never overwritten.
     pub fn create(path: &Path, randomness: &dyn Randomness) -> Result<Self, IdentityError> {
         let identity = Self::generate(randomness);
-        file::create_key(path, &identity.pkcs8_pem())?;
+        file::create_secret(path, &identity.pkcs8_pem())?;
         Ok(identity)
     }
 

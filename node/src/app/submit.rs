@@ -48,7 +48,11 @@ impl App {
             match client.smtp(host, port, &delivery).await {
                 Err(error) => {
                     let said = error.to_string();
-                    not_taken.extend(recipients.iter().map(|recipient| (recipient.clone(), said.clone())));
+                    not_taken.extend(
+                        recipients
+                            .iter()
+                            .map(|recipient| (recipient.clone(), said.clone())),
+                    );
                 }
                 Ok(said) => {
                     for (recipient, said) in recipients.iter().zip(said) {

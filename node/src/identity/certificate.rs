@@ -68,7 +68,7 @@ impl Certificate {
         let path = folder.join("web-certificate.pem");
         if !file::exists(&key_path)? {
             let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(refused)?;
-            file::create_key(&key_path, &file::pem("PRIVATE KEY", pair.serialized_der()))?;
+            file::create_secret(&key_path, &file::pem("PRIVATE KEY", pair.serialized_der()))?;
         }
         let expected = "ECDSA P-256 key in PKCS#8 PEM";
         let key = file::read_key(&key_path)?.ok_or(IdentityError::NotAKey {

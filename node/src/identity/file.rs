@@ -42,9 +42,9 @@ pub(super) fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Identi
     Ok(key.map(|key| Zeroizing::new(key.secret_pkcs8_der().to_vec())))
 }
 
-/// Writes a new key file: first complete and synced under another name, then linked, so that no crash leaves half a
-/// key and no race overwrites one.
-pub(super) fn create_key(path: &Path, text: &str) -> Result<(), IdentityError> {
+/// Writes a new file with a secret: first complete and synced under another name, then linked, so that no crash leaves half a
+/// secret and no race overwrites one.
+pub(crate) fn create_secret(path: &Path, text: &str) -> Result<(), IdentityError> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

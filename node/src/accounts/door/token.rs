@@ -1,8 +1,7 @@
 //! The administrator's token: who can read it in the node's folder is the administrator.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::Randomness;
+use crate::identity::{self, IdentityError};
 
 /// The file in the node's folder.
 const FILE: &str = "admin.token";
@@ -27,6 +27,9 @@ pub enum TokenError {
         /// What the system said.
         why: io::Error,
     },
+    /// It cannot be made.
+    #[error(transparent)]
+    Create(#[from] IdentityError),
     /// Others may read it.
     #[error("{path}: others may read this token (mode {mode:o}); delete it, and the node makes a new one")]
     TooOpen {
@@ -69,28 +72,13 @@ impl AdminToken {
     /// [`TokenError`].
     pub fn open_or_create(data: &Path, randomness: &dyn Randomness) -> Result<Self, TokenError> {
         let path = data.join(FILE);
-        let failed = |why| TokenError::File {
-            path: path.clone(),
-            why,
-        };
-        let mut secret = Zeroizing::new([0_u8; 32]);
-        randomness.fill(secret.as_mut_slice());
-        let text = Zeroizing::new(BASE64URL_NOPAD.encode(secret.as_slice()));
-        let made = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path);
-        match made {
-            Ok(mut file) => {
-                file.write_all(text.as_bytes())
-                    .and_then(|()| file.sync_all())
-                    .map_err(failed)?;
-                Ok(Self::of(text))
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::open(data),
-            Err(error) => Err(failed(error)),
+        if !path.exists() {
+            let mut secret = Zeroizing::new([0_u8; 32]);
+            randomness.fill(secret.as_mut_slice());
+            let text = Zeroizing::new(BASE64URL_NOPAD.encode(secret.as_slice()));
+            identity::create_secret(&path, &text)?;
         }
+        Self::open(data)
     }
 
     /// The token in `admin.token` of the node's folder.

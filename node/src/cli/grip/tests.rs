@@ -66,13 +66,15 @@ async fn a_chain_is_verified_against_the_dns_and_the_first_failed_check_is_named
     let (_zone, agent) = dns(&all[..1], &identity).await;
     let (_zone, nobody) = dns(&[], &identity).await;
     let other = Some(Digest::of(b"another"));
-    let altered = format!("{}A", two.trim_end_matches('A'));
+    let (head, signature) = two.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    let altered = format!("{head}.{first}{}", &signature[1..]);
     for (dns, token, audience, digest, name) in [
         (&nobody, &two, None, None, "token: NotBound"),
         (&agent, &two, None, None, "nested token: NotBound"),
         (&both, &one, audience, None, "WrongAudience"),
         (&both, &two, None, other, "DigestMismatch"),
-        (&both, &altered, None, None, "token"),
+        (&both, &altered, None, None, "BadSignature"),
     ] {
         let error = verify::run(out, dns, token, audience, digest).await.unwrap_err();
         assert!(
