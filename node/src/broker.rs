@@ -5,14 +5,14 @@
 //!
 //! | file | step |
 //! |---|---|
-//! | [`send`] | 4: a user's message is queued, one entry for each recipient domain |
-//! | [`transmit`] | 4: a queued message is given to the recipients' broker, by the web channel ([`web`]) or by SMTP |
-//! | [`channel`], [`receive`] | 5: a message comes, by the web channel or by SMTP |
-//! | [`accept`] | 5: it is judged and made durable, once, whichever way and however often it comes |
-//! | [`route`] | 5: the recipient's wishes decide about its resources |
-//! | [`notify`], [`follow`] | 6: a destination is told of them, and asked how far it is |
-//! | [`deliver`], [`inbox`] | 8: it is put into the User Mailbox |
-//! | [`report`] | what failed for good is told to the sender |
+//! | `send` | 4: a user's message is queued, one entry for each recipient domain |
+//! | `transmit` | 4: a queued message is given to the recipients' broker, by the web channel (`web`) or by SMTP |
+//! | `channel`, `receive` | 5: a message comes, by the web channel or by SMTP |
+//! | `accept` | 5: it is judged and made durable, once, whichever way and however often it comes |
+//! | `route` | 5: the recipient's wishes decide about its resources |
+//! | `notify`, `follow` | 6: a destination is told of them, and asked how far it is |
+//! | `deliver`, `inbox` | 8: it is put into the User Mailbox |
+//! | `report` | what failed for good is told to the sender |
 //!
 //! Not here: SMTP and HTTPS themselves, the checks of tokens, resources (a broker never sees one).
 //!

@@ -49,7 +49,7 @@ macro_rules! section {
 
 section! {
     /// The configuration of a Cargomail node. Relative paths are relative to this file. What begins with `#` shows the default,
-    /// or an example where there is none. A node has the roles whose sections stand here: [mailbox], [broker], or both.
+    /// or an example where there is none. A node has the roles whose sections stand here: `mailbox`, `broker`, or both.
     Config {
         /// The folder where the node keeps everything.
         data: PathBuf = "data".into(),
