@@ -2,7 +2,7 @@
 //! nothing else.
 //!
 //! Times are milliseconds since the traffic began. They were seen by asking again and again, so each is
-//! late by the time between two questions: 250 milliseconds, and more on a busy machine.
+//! late by the time between two questions: 250 milliseconds, and up to a few seconds on a busy machine.
 
 use cargomail_node::api::Channel;
 use cargomail_protocol::address::{Address, Locator};

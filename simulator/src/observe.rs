@@ -21,7 +21,9 @@ use crate::run::Stage;
 use crate::traffic::Sent;
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
-pub(crate) const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(250);
+/// The longest pause between two looks.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// A mail and one of its recipients, by their places in the plan.
 type Place = (usize, usize);
@@ -38,7 +40,7 @@ pub(crate) struct Observer {
     /// By person, how many retrievals are on their way; none when that cannot be known.
     retrieving: HashMap<String, Option<usize>>,
     reading: HashSet<Place>,
-    readers: JoinSet<(Place, Reading)>,
+    readers: JoinSet<(Place, Reading, u64)>,
     places: Arc<Semaphore>,
     progress: ProgressBar,
 }
@@ -101,7 +103,7 @@ impl Observer {
                     }
                 }
             }
-            tokio::time::sleep(LOOK.max(began.elapsed() * 4)).await;
+            tokio::time::sleep((began.elapsed() * 4).clamp(LOOK, LONGEST)).await;
         }
     }
 
@@ -144,8 +146,8 @@ impl Observer {
             self.see(&name, seen, &mut waiting);
         }
         while let Some(read) = self.readers.try_join_next() {
-            let (place, reading) = read.context("a reader's program failed")?;
-            self.read(place, reading);
+            let (place, reading, at) = read.context("a reader's program failed")?;
+            self.read(place, reading, at);
         }
         for (place, message) in waiting {
             self.begin_to_read(place, message);
@@ -223,22 +225,23 @@ impl Observer {
         }
         let reader = self.stage.app(&self.mails[mail].fates[index].recipient).clone();
         let into = self.stage.folder.join("read").join(format!("{mail}-{index}"));
-        let places = self.places.clone();
+        let (stage, places) = (self.stage.clone(), self.places.clone());
         self.readers.spawn(async move {
-            let Ok(_place) = places.acquire_owned().await else {
-                return (place, Reading::NotTried);
+            let reading = match places.acquire_owned().await {
+                Ok(_turn) => read(&reader, &message, &letter, into).await,
+                Err(_) => Reading::NotTried,
             };
-            (place, read(&reader, &message, &letter, into).await)
+            (place, reading, stage.now())
         });
     }
 
-    fn read(&mut self, place: Place, reading: Reading) {
+    fn read(&mut self, place: Place, reading: Reading, at: u64) {
         let (mail, index) = place;
         self.reading.remove(&place);
         let fate = &mut self.mails[mail].fates[index];
         fate.reading = reading;
         if matches!(fate.reading, Reading::Equal { .. }) {
-            fate.read_at = Some(self.stage.now());
+            fate.read_at = Some(at);
         }
     }
 
