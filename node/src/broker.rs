@@ -56,6 +56,7 @@ use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::IssueError;
 use cargomail_protocol::placeholder::{Broken, HeaderError};
 use cargomail_protocol::routing::RoutingError;
+use cargomail_protocol::timestamp::Timestamp;
 use cid::Cid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, broadcast};
@@ -280,7 +281,7 @@ impl Broker {
         &*self.needs.records
     }
 
-    fn now(&self) -> cargomail_protocol::timestamp::Timestamp {
+    fn now(&self) -> Timestamp {
         self.needs.clock.now()
     }
 

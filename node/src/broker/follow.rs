@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use cargomail_protocol::notification::{self, JobState, Reason};
 use cargomail_protocol::queue::{Next, Tries};
+use cargomail_protocol::timestamp::Timestamp;
 use http::{Request, StatusCode};
 use uuid::Uuid;
 
@@ -35,14 +36,10 @@ enum Said {
 
 impl Broker {
     /// From now on the job is followed.
-    pub(super) fn begin_to_follow(
-        &self,
-        entry: &mut Inbound,
-        wishes_end: cargomail_protocol::timestamp::Timestamp,
-    ) {
+    pub(super) fn begin_to_follow(&self, entry: &mut Inbound, end: Timestamp) {
         let now = self.now();
         entry.state = State::Follow;
-        entry.tries = Tries::new(now, wishes_end.since(now) + AFTERWARDS);
+        entry.tries = Tries::new(now, end.since(now) + AFTERWARDS);
         entry.tries.due = now.plus(FIRST);
     }
 

@@ -63,57 +63,60 @@ impl Broker {
         } else {
             None
         };
-        let deliver = match &placeholder {
-            None => Some("an ordinary message"),
-            Some(_) if entry.folder == Folder::Junk => {
-                Some("a placeholder whose author is not proved: it is not acted on")
-            }
-            Some(placeholder) if placeholder.parts().is_empty() => Some("a placeholder without resources"),
-            Some(_) => None,
-        };
         let now = self.now();
-        if let Some(why) = deliver {
-            tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient, why,
-                folder = entry.folder.name(), "goes to the User Mailbox");
-            entry.state = State::Deliver;
-            entry.tries = Tries::new(now, limits::SENDING);
-            return self
-                .move_on(id, version, entry, Change::default(), Touch::Nothing)
-                .await;
+        match self.decide(&entry, placeholder.as_ref()).await? {
+            Fate::Delivered(why) => {
+                tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient, why,
+                    folder = entry.folder.name(), "goes to the User Mailbox");
+                entry.state = State::Deliver;
+                entry.tries = Tries::new(now, limits::SENDING);
+            }
+            Fate::Refused(status, why) => return self.refuse(id, version, entry, status, &why).await,
+            Fate::Sent(wishes) => {
+                entry.state = State::Notify;
+                entry.tries = Tries::new(now, limits::SENDING.min(wishes.expires.since(now)));
+                entry.wishes = Some(wishes);
+            }
         }
-        let placeholder = placeholder.expect("anything else was decided above");
+        self.move_on(id, version, entry, Change::default(), Touch::Nothing)
+            .await
+    }
+
+    async fn decide(&self, entry: &Inbound, placeholder: Option<&Placeholder>) -> Result<Fate, BrokerError> {
+        let Some(placeholder) = placeholder else {
+            return Ok(Fate::Delivered("an ordinary message"));
+        };
+        if entry.folder == Folder::Junk {
+            return Ok(Fate::Delivered(
+                "a placeholder whose author is not proved: it is not acted on",
+            ));
+        }
+        if placeholder.parts().is_empty() {
+            return Ok(Fate::Delivered("a placeholder without resources"));
+        }
+        let Some((resources, size)) = resources(placeholder) else {
+            return Ok(Fate::refused((6, 0), "a resource is named twice, in two ways"));
+        };
+        let facts = Facts {
+            category: placeholder.category(),
+            sender: &placeholder.author().address,
+            size,
+        };
+        let choices = self.preferences(&entry.recipient).await?.choices(&facts);
+        let Some(choice) = choices.first() else {
+            let why = "the recipient has named no Resource Mailbox that takes such mail";
+            return Ok(Fate::refused((7, 1), why));
+        };
         let expires = match placeholder.origin().expires {
             Some(expires) => expires,
             None => entry.received.plus(limits::SHARE_LIFE),
         };
-        let author = &placeholder.author().address;
-        let (resources, size) = match resources(&placeholder) {
-            Some(resources) => resources,
-            None => {
-                return self
-                    .refuse(
-                        id,
-                        version,
-                        entry,
-                        (6, 0),
-                        "a resource is named twice, in two ways",
-                    )
-                    .await;
-            }
-        };
-        let facts = Facts {
-            category: placeholder.category(),
-            sender: author,
-            size,
-        };
-        let preferences = self.preferences(&entry.recipient).await?;
-        let choices = preferences.choices(&facts);
         let notification = Notification {
             origin: placeholder.origin().locator.clone(),
             message_id: placeholder.message_id().to_owned(),
-            sender: author.clone(),
+            sender: facts.sender.clone(),
             recipient: entry.recipient.clone(),
-            category: placeholder.category().clone(),
+            category: facts.category.clone(),
             expires: Timestamp::from_seconds(expires.seconds()),
             resources,
         };
@@ -121,31 +124,35 @@ impl Broker {
             Ok(octets) => octets,
             Err(error) => {
                 let why = format!("its resources cannot be named to a Resource Mailbox: {error}");
-                return self.refuse(id, version, entry, (6, 0), &why).await;
+                return Ok(Fate::refused((6, 0), why));
             }
         };
-        match choices.first() {
-            Some(choice) => {
-                tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient,
-                    destination = %choice.locator, decided_by = %choice.decided_by, choices = choices.len(),
-                    category = %facts.category, size, "the destination is chosen");
-            }
-            None => {
-                let why = "the recipient has named no Resource Mailbox that takes such mail";
-                return self.refuse(id, version, entry, (7, 1), why).await;
-            }
-        }
-        entry.wishes = Some(Wishes {
+        tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient,
+            destination = %choice.locator, decided_by = %choice.decided_by, choices = choices.len(),
+            category = %facts.category, size, "the destination is chosen");
+        Ok(Fate::Sent(Wishes {
             choices,
             at: 0,
             notification: self.store(octets.into()).await?,
             expires,
             refused: Vec::new(),
-        });
-        entry.state = State::Notify;
-        entry.tries = Tries::new(now, limits::SENDING.min(expires.since(now)));
-        self.move_on(id, version, entry, Change::default(), Touch::Nothing)
-            .await
+        }))
+    }
+}
+
+/// What becomes of an entry.
+enum Fate {
+    /// It goes to the User Mailbox as it is, and why.
+    Delivered(&'static str),
+    /// Its resources go where the recipient wishes.
+    Sent(Wishes),
+    /// Not delivered; what the sender is told.
+    Refused((u16, u16), String),
+}
+
+impl Fate {
+    fn refused(status: (u16, u16), why: impl Into<String>) -> Self {
+        Self::Refused(status, why.into())
     }
 }
 
