@@ -148,16 +148,17 @@ impl Host {
     async fn open_one(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerStream, PeerError> {
         let key = super::key_of(&peer).ok_or(PeerError::Unsupported)?;
         let opening = async {
-            // A connection that is just ending takes the request with it; the second try meets no such connection.
-            for _ in 0..2 {
+            // A connection that is ending, or whose peer was killed unnoticed, takes the first request with it; it is
+            // closed then, and the second request is dialled for.
+            for last in [false, true] {
                 let (reply, answer) = oneshot::channel();
                 let command = Command::Open(peer, addresses.clone(), reply);
                 self.commands.send(command).await.map_err(|_| PeerError::Closed)?;
-                if let Ok(answered) = answer.await {
-                    return answered;
-                }
-                if self.commands.is_closed() {
-                    return Err(PeerError::Closed);
+                match answer.await {
+                    Ok(Err(PeerError::Unreachable(_))) if !last => {}
+                    Ok(answered) => return answered,
+                    Err(_) if self.commands.is_closed() => return Err(PeerError::Closed),
+                    Err(_) => {}
                 }
             }
             Err(PeerError::Unreachable("the connection was closed".to_owned()))
