@@ -78,12 +78,15 @@ impl Process {
         Ok(())
     }
 
-    /// Ends it with SIGKILL.
+    /// Asks it to end, as an operator does, and waits until it has.
     ///
     /// # Errors
-    /// When the system cannot.
-    pub async fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill().await?;
-        Ok(())
+    /// When it cannot be asked.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(id) = self.child.id() {
+            let asked = Command::new("kill").args(["-TERM", &id.to_string()]).status();
+            asked.await.context("kill, of every system, is missing")?;
+        }
+        self.ended().await
     }
 }
