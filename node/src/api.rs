@@ -18,6 +18,7 @@
 //! | `GET /api/v1/messages?folder=inbox&after=&limit=` | | list of [`Message`], newest first |
 //! | `GET /api/v1/messages/{id}` | | `message/rfc822` |
 //! | `GET /api/v1/preferences`, `PUT` | [`cargomail_protocol::routing::Preferences`] | the same |
+//! | `GET /api/v1/events` | | server-sent events: `message` for new mail, `missed` after too many at once |
 //! | `GET /api/v1/queue` | | list of [`Queued`], newest first |
 //! | `GET /api/v1/admin/accounts`, `POST` | [`NewAccount`] | list of [`AccountView`], or one |
 //! | `GET /api/v1/admin/queue` | | list of [`Queued`] of everybody |

@@ -5,7 +5,9 @@
 //! [`Checker`] that took every entry of a chain has found each in its place and unchanged.
 
 use cid::Cid;
+use ipld_core::codec::Codec;
 use serde::{Deserialize, Serialize};
+use serde_ipld_dagcbor::codec::DagCborCodec;
 use sha2::{Digest, Sha256};
 
 use crate::fault::{Fault, Faulty};
@@ -127,7 +129,7 @@ impl Head {
             event,
         };
         let octets =
-            serde_ipld_dagcbor::to_vec(&entry).expect("names, numbers and octets can always be written");
+            DagCborCodec::encode_to_vec(&entry).expect("names, numbers and octets can always be written");
         let head = Head {
             entries: self.entries + 1,
             hash: Sha256::digest(&octets).into(),
@@ -159,8 +161,8 @@ impl Checker {
         if octets.len() > ENTRY {
             return Err(malformed);
         }
-        let entry: Entry = serde_ipld_dagcbor::from_slice(octets).map_err(|_| malformed.clone())?;
-        if serde_ipld_dagcbor::to_vec(&entry).map_err(|_| malformed.clone())? != octets {
+        let entry: Entry = DagCborCodec::decode_from_slice(octets).map_err(|_| malformed.clone())?;
+        if DagCborCodec::encode_to_vec(&entry).map_err(|_| malformed.clone())? != octets {
             return Err(malformed);
         }
         if entry.index != expected {
