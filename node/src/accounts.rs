@@ -1,7 +1,7 @@
 //! Accounts: who may use this node, and the sessions of the application.
 //!
 //! A password is kept as argon2id (RFC 9106), a session as the SHA-256 of its token. Not here: HTTP, and what an account
-//! may reach. What always holds: a wrong password and an unknown address cost the same time and look the same (THREATS
+//! may reach. What always holds: a wrong password and an unknown address cost the same time and look the same (row
 //! H07); checks of passwords run a few at a time, so that guessing cannot take the machine's memory.
 
 pub mod door;
@@ -215,7 +215,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Unauthenticated`].
     pub async fn caller(&self, token: &str) -> Result<Address, AccountError> {
-        // Looked up by its hash, so that the time of the look-up tells nothing of the tokens that exist (THREATS T15).
+        // Looked up by its hash, so that the time of the look-up tells nothing of the tokens that exist (row T15).
         let session: Option<(_, Kept)> = typed::read(&*self.records, &session_key(token)).await?;
         match session {
             Some((_, session)) if self.clock.now() < session.expires => Ok(session.address),

@@ -1,5 +1,5 @@
 //! The Cargo Broker: takes placeholders for the users of its domain, has their resources sent where each user wishes,
-//! delivers, and sends what its users write (DESIGN §§3, 4, 9, 11 to 13).
+//! delivers, and sends what its users write.
 //!
 //! The files are the steps of the walk, in their order:
 //!

@@ -1,4 +1,4 @@
-//! The ports for time and randomness (DESIGN §15). Waiting is tokio's, which a virtual world can pause.
+//! The ports for time and randomness. Waiting is tokio's, which a virtual world can pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

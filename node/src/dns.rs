@@ -1,5 +1,5 @@
 //! The DNS port and its real implementation. A name that does not exist and a resolver that does not answer are two
-//! different things: the first is a refusal, the second is temporary (DESIGN §5).
+//! different things: the first is a refusal, the second is temporary (`spec/grip.md`).
 //!
 //! [`Resolver`] asks real servers; [`Zone`] is a small authoritative server in this process, for the demonstration,
 //! the simulator and tests.

@@ -1,5 +1,5 @@
 //! Who this node is: one Ed25519 key for tokens, certificates and the libp2p identity, and one ECDSA P-256 key that
-//! browsers accept (DESIGN §5).
+//! browsers accept.
 //!
 //! Not here: what a key may do (that is GRIP's business). What always holds: a key file is created once with mode
 //! 0600, complete or not at all, and is never overwritten; a key that others can read is not used.

@@ -1,4 +1,4 @@
-//! The Resource Mailbox: keeps resources and shares, serves blocks, takes notifications and retrieves (DESIGN §§3, 4, 8–10).
+//! The Resource Mailbox: keeps resources and shares, serves blocks, takes notifications and retrieves.
 //!
 //! Each file is a step of the walk: `post` and `share` at the origin, `notified`, `retrieve` and `fetch` at the destination,
 //! `serve` and `authorize` at the origin again, `receipt` at both, `read` at the destination. Not here: tokens, frames and

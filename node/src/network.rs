@@ -1,4 +1,4 @@
-//! The port for byte streams (DESIGN §15): listen and connect, in reality TCP; and the policy that says to which
+//! The port for byte streams: listen and connect, in reality TCP; and the policy that says to which
 //! addresses a stranger may make this node connect.
 
 mod callers;

@@ -1,4 +1,4 @@
-//! What a node's operator publishes in the DNS (DESIGN §5): every record that others need to find the node and to know its
+//! What a node's operator publishes in the DNS (`spec/grip.md`): every record that others need to find the node and to know its
 //! key, and that mail needs.
 //!
 //! Not here: publishing. What always holds: the records follow from the settings and the key alone, so that what is

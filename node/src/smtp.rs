@@ -2,7 +2,7 @@
 //!
 //! Not here: what becomes of a message, which whoever implements [`Receiver`] decides; and who may be believed, except
 //! that [`Authenticator`] says what SPF, DKIM and DMARC say. What always holds: only CR LF is a line's end, only
-//! CR LF . CR LF ends a message (THREATS S01), and no 250 is said before the receiver has made the message durable.
+//! CR LF . CR LF ends a message (row S01), and no 250 is said before the receiver has made the message durable.
 
 mod authenticate;
 mod client;

@@ -1,4 +1,4 @@
-//! The two storage ports (DESIGN §16): blocks and records. Everything is a value in, a value out, durable on return.
+//! The two storage ports: blocks and records. Everything is a value in, a value out, durable on return.
 //!
 //! The order between them: blocks are durable before the record that refers to them.
 

@@ -1,4 +1,4 @@
-//! The CIDs of resources equal those that somebody else's importer gives, with the same profile (DESIGN §8).
+//! The CIDs of resources equal those that somebody else's importer gives, with the same profile (`protocol/spec/resources.md`).
 #![allow(clippy::unwrap_used)]
 
 use std::fs::File;

@@ -2,7 +2,7 @@
 //!
 //! Behind it every request carries a [`Caller`], so that no route looks at `Authorization`. Not here: what a caller may reach.
 //! What always holds: without a session's or the administrator's token nothing but a login is answered; no cookie is set or read,
-//! so no other site can act for a user (THREATS H04); guessing is slowed down for each address and each place it comes
+//! so no other site can act for a user (row H04); guessing is slowed down for each address and each place it comes
 //! from, alike for addresses that exist and for those that do not (H07); every answer forbids browsers to guess its type, to keep it
 //! and to let it run anything.
 
@@ -146,7 +146,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-/// What forbids a browser to do anything with an answer but to give it to whoever asked (THREATS H04, M07).
+/// What forbids a browser to do anything with an answer but to give it to whoever asked (row H04, M07).
 async fn dress(mut response: Response) -> Response {
     const FIELDS: [(header::HeaderName, &str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,5 +1,5 @@
 //! Composing: a letter's bodies and files become resources at the origin, its recipients get shares, and what is sent is
-//! the placeholder (DESIGN §4, steps 1 to 4).
+//! the placeholder (steps 1 to 4 of the walk).
 //!
 //! What always holds: who is hidden stands in no header and in no share with anybody else; nothing is sent before every resource
 //! and every share is durable at the origin.

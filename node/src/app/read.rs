@@ -1,4 +1,4 @@
-//! Reading: the placeholder as a template, the resources from their destination (DESIGN §4, step 9).
+//! Reading: the placeholder as a template, the resources from their destination (step 9 of the walk).
 //!
 //! What always holds: what is shown on a terminal has no control characters of a stranger's; what is written as the author's
 //! message was checked octet by octet, or the writing fails.

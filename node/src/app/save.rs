@@ -1,7 +1,7 @@
 //! Saving: parts of a message as files.
 //!
 //! What always holds: a file is written in the folder that was named and nowhere else, under a name that is one plain path
-//! element (THREATS M08); it is there complete and checked, or not at all; what is there already is replaced only when
+//! element (row M08); it is there complete and checked, or not at all; what is there already is replaced only when
 //! that was asked for.
 
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Step 5, first half: a message that came is judged, and made durable with an entry for each recipient.
 //!
 //! One function for the web channel, SMTP and this node's own users. What always holds: what was accepted once is
-//! answered again and not delivered again, whichever way it comes (THREATS Q03); nobody can occupy the place of somebody
+//! answered again and not delivered again, whichever way it comes (row Q03); nobody can occupy the place of somebody
 //! else's message, because the place is named after the sender's proved domain, or after the octets where none is proved.
 
 use std::collections::BTreeSet;
@@ -308,7 +308,7 @@ fn proved(arrival: &Arrival, author: Option<&Address>, own: &Domain) -> Result<O
 }
 
 /// Whom to tell of a failure: the reverse path, where its domain goes with the proved one, else the proved author.
-/// Nobody who is not proved (backscatter), no null sender, no reporter, no program (THREATS S09).
+/// Nobody who is not proved (backscatter), no null sender, no reporter, no program (row S09).
 fn report_to(
     arrival: &Arrival,
     author: Option<Address>,

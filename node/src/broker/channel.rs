@@ -1,4 +1,4 @@
-//! Step 5 by the web channel: `POST /grip/v1/messages` (DESIGN §11).
+//! Step 5 by the web channel: `POST /grip/v1/messages` (`spec/channel.md`).
 //!
 //! Not here: what is done with a message ([`super::accept`]). What always holds: no octet of a message is acted on before
 //! its token 0 is believed, and no answer of success goes out before the message is durable.

@@ -1,7 +1,7 @@
 //! The header fields of a message as a broker needs them: who wrote it, what it is called, whether it goes in circles.
 //!
 //! Read from the raw fields, so that an ordinary message whose header breaks some rule still passes through unchanged.
-//! What always holds: a field that stands twice is nobody's (THREATS S10, M02).
+//! What always holds: a field that stands twice is nobody's (row S10, M02).
 
 use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::placeholder::{self, Header, HeaderError, Headers, surgery};

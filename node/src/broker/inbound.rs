@@ -7,7 +7,7 @@
 //!            └──────────────────┘ refused by the destination after all
 //! ```
 //! `Notify` ends in `Done` with a report when no choice is left; any state ends in `Quarantined` after it failed here, on
-//! this machine, too often (THREATS Q01).
+//! this machine, too often (row Q01).
 
 use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::queue::Tries;

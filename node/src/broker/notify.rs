@@ -1,4 +1,4 @@
-//! Step 6: the chosen destination's agent is told of the resources, with token 1 (DESIGN §9).
+//! Step 6: the chosen destination's agent is told of the resources, with token 1 (`spec/notification.md`).
 //!
 //! A destination at this same node is told like any other. What always holds: every destination and every try of one entry
 //! is given the same octets; a destination that refuses for good is not asked again, the next choice is.

@@ -52,7 +52,7 @@ impl Broker {
 
 #[async_trait]
 impl Receiver for Broker {
-    /// Never a relay: mail for other domains is refused whoever brings it (THREATS S04).
+    /// Never a relay: mail for other domains is refused whoever brings it (row S04).
     async fn recipient(
         &self,
         client: SocketAddr,

@@ -1,6 +1,6 @@
 //! What failed for good is told to the sender: a delivery status notification (RFC 3464 in RFC 6522's multipart/report).
 //!
-//! What always holds: nobody is told who was not proved to be the sender, no reporter and no program (THREATS S09,
+//! What always holds: nobody is told who was not proved to be the sender, no reporter and no program (row S09,
 //! RFC 3834); the report is queued in the same commit that ends the entry which it is about.
 
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Step 5, second half: the recipient's wishes decide where the resources of a placeholder go (DESIGN §13).
+//! Step 5, second half: the recipient's wishes decide where the resources of a placeholder go (`spec/routing.md`).
 //!
 //! Not here: which wish matches, which is [`cargomail_protocol::routing`]'s. Also here: where the wishes are kept.
 

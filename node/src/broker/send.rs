@@ -275,7 +275,7 @@ fn copies(envelopes: Vec<Vec<Address>>) -> Result<Vec<(Domain, Vec<Address>)>, B
     }
 }
 
-/// Every line ends in CR LF, and nothing else ends one (THREATS S02).
+/// Every line ends in CR LF, and nothing else ends one (row S02).
 fn has_whole_line_ends(message: &[u8]) -> bool {
     let mut before = 0;
     for octet in message {

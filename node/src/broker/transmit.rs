@@ -1,8 +1,8 @@
 //! Step 4, second half: a queued message is given to the recipients' broker, by the web channel, by SMTP, or by the second
-//! where the first is not to be had (DESIGN §11).
+//! where the first is not to be had (`spec/channel.md`).
 //!
 //! What always holds: a message that may go by the web channel only never goes by SMTP; what was refused by the web
-//! channel does not try its luck by SMTP; the fall back to SMTP is in the log (THREATS Q11).
+//! channel does not try its luck by SMTP; the fall back to SMTP is in the log (row Q11).
 
 use std::time::Duration;
 

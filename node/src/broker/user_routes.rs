@@ -1,7 +1,7 @@
 //! What people's programs ask of the broker: send, read, wish, and look at the queue (shapes in [`crate::api`]).
 //!
 //! Not here: who the caller is, which the door has settled. What always holds: every key that is read begins with the
-//! caller's own address, so somebody else's message is not there (THREATS H05).
+//! caller's own address, so somebody else's message is not there (row H05).
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The workers: take up what was left, do one step of one entry at a time, and go on whatever happens to an entry.
 //!
 //! What always holds: an entry whose step fails by this machine's own fault waits longer each time and is put aside in the
-//! end, with its sender told (THREATS Q01); stopping is safe at any moment, because a step counts only once it is committed.
+//! end, with its sender told (row Q01); stopping is safe at any moment, because a step counts only once it is committed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The real resolver: DNS over UDP with TCP behind it, every answer kept by the rules of DESIGN §5.
+//! The real resolver: DNS over UDP with TCP behind it, every answer kept by the rules of `spec/grip.md`.
 //!
 //! What always holds: a question takes five seconds at most, with all its retries; what failed is never kept; only
 //! records at the name asked for, or at the end of its chain of aliases, are believed (rows D02, D03).

@@ -1,4 +1,4 @@
-//! Where a domain's or a Resource Mailbox's server is, and which keys are pinned for it (DESIGN §5).
+//! Where a domain's or a Resource Mailbox's server is, and which keys are pinned for it (`spec/grip.md`).
 
 use cargomail_protocol::address::Domain;
 use cargomail_protocol::grip::Bindings;

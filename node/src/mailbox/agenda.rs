@@ -1,7 +1,7 @@
 //! When which retrieval is due. Only in memory: the jobs themselves say when they are due, and are read at each start.
 //!
 //! What always holds: a job is under way once at a time; one origin never takes all places, and one that does not answer is
-//! left alone for a while, however many notifications name it (THREATS Q10).
+//! left alone for a while, however many notifications name it (row Q10).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -4,7 +4,7 @@
 //! whatever happens then, and the next try asks only for what is missing. Missing is what neither the recipient holds nor
 //! this job has brought: that somebody else's blocks are here already saves room, not the transfer. Otherwise a CID
 //! would be a capability: whoever knows one could have an accomplice's origin notify of it and read what is another
-//! user's (THREATS T11).
+//! user's (row T11).
 
 use std::cmp::Ordering;
 use std::time::Duration;

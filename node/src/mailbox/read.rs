@@ -1,6 +1,6 @@
 //! Step 9, read: a user reads a resource that they hold, whole or in part. Nothing changes by it.
 //!
-//! What always holds: whatever the octets are, a browser neither runs nor guesses them (THREATS M07).
+//! What always holds: whatever the octets are, a browser neither runs nor guesses them (row M07).
 
 use std::io;
 use std::ops::Range;

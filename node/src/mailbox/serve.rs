@@ -1,7 +1,7 @@
 //! Step 7 at the origin, serve: takes the streams of other mailboxes' agents, and sends what they may have.
 //!
 //! What always holds: a grant and a receipt are in the ledger before the peer hears of them; a refusal looks the same
-//! whatever its cause, also in time (THREATS C07).
+//! whatever its cause, also in time (row C07).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which addresses this node connects to when a stranger names them (DESIGN §9, rows D04 and D05 of the threats).
+//! Which addresses this node connects to when a stranger names them (rows D04 and D05).
 //!
 //! What always holds: an address is judged after every notation of it has been reduced to the one that the network
 //! would use, so `::ffff:127.0.0.1` and `64:ff9b::7f00:1` are judged as `127.0.0.1`.

@@ -29,7 +29,7 @@ use super::{PeerError, key_of};
 
 /// To agree on the protocol of a stream: one round trip, over a connection that may have died unnoticed.
 const NEGOTIATION: Duration = Duration::from_secs(3);
-/// The protocol's name (DESIGN §10).
+/// The protocol's name (`spec/exchange.md`).
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/cargomail/exchange/1.0.0");
 /// Streams that one connection may have open or waiting; the next ones are dropped, which the opener reads as a
 /// break. Twice the width of the widest sensible fetch.

@@ -3,7 +3,7 @@
 //! The judging is `mail-auth`'s; what it asks the DNS is asked through this node's own port, see [`answers`]. Not here:
 //! what follows from it. What always holds: an author is named only for a message with one From field with one address in
 //! it, which two parsers read alike, and whose domain the sending server or a signature that covers From vouches for
-//! (THREATS S10).
+//! (row S10).
 
 mod answers;
 

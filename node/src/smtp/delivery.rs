@@ -34,7 +34,7 @@ pub enum Said {
     },
 }
 
-/// Octets that are not sent, because servers differ in what they make of them (THREATS S02).
+/// Octets that are not sent, because servers differ in what they make of them (row S02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unclean {
     /// A CR without LF, or a LF without CR.

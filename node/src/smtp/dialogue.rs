@@ -1,6 +1,6 @@
 //! One connection to the next server: greeting, EHLO or LHLO, STARTTLS, and one message.
 //!
-//! What always holds: only CR LF is written as a line's end; nothing that came before TLS counts behind it (THREATS S06);
+//! What always holds: only CR LF is written as a line's end; nothing that came before TLS counts behind it (row S06);
 //! nobody is asked for longer than RFC 5321 §4.5.3.2 tells to wait.
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use mail_auth::dkim::{DkimSigner, Done};
 use crate::identity::Identity;
 
 /// What is signed, and what therefore cannot be added behind the signer's back either. The destination header is never
-/// among them: the recipient's broker adds it (DESIGN §7).
+/// among them: the recipient's broker adds it (`spec/placeholder.md`).
 const SIGNED: [&str; 13] = [
     "From",
     "To",

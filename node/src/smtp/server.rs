@@ -1,7 +1,7 @@
 //! The server: accepts, and drives one [`Session`] a connection.
 //!
 //! What always holds: connections in all and of each caller, the memory of the messages that are coming in, silence and
-//! the length of a session are bounded (THREATS S07); a message is read and handed on before the next one begins.
+//! the length of a session are bounded (row S07); a message is read and handed on before the next one begins.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The store that needs no server (STORAGE.md): packs of blocks, a journal of commits, and a view of both in one directory.
+//! The store that needs no server: packs of blocks, a journal of commits, and a view of both in one directory.
 //!
 //! ```text
 //! LOCK                 one process

@@ -1,7 +1,7 @@
 //! The index in sled: where each block and each record's value lies. Derived from packs and journal, deleted at any time.
 //!
 //! sled 0.34 may open without an error and be empty, its `flush` does not survive a power cut, and it panics where
-//! others return an error (STORAGE.md). So it is opened only when it holds the stamp of the CHECKPOINT of an orderly stop, and
+//! others return an error. So it is opened only when it holds the stamp of the CHECKPOINT of an orderly stop, and
 //! thrown away in every other case; and every call is caught.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The administrator's paths. What looks at or changes a user's matter stands in the ledger before it is done (DESIGN §14).
+//! The administrator's paths. What looks at or changes a user's matter stands in the ledger before it is done (`spec/ledger.md`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Slows down whoever guesses passwords (THREATS H07).
+//! Slows down whoever guesses passwords (row H07).
 //!
 //! Three measures, the smallest that is used up decides: one address from one place, everything from one place, and one address
 //! from anywhere. The last is the widest, so that a stranger who guesses from many places locks nobody out for long. A place

@@ -52,7 +52,7 @@ impl Faulty for TokenError {
     }
 }
 
-/// The administrator's token. Compared in constant time (THREATS T15).
+/// The administrator's token. Compared in constant time (row T15).
 #[derive(Clone)]
 pub struct AdminToken {
     text: Zeroizing<String>,
