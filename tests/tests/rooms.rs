@@ -113,6 +113,9 @@ fn no_room_leans_on_another_than_it_may() {
     }
     let [fuzz] = metadata("tests/fuzz/Cargo.toml").try_into().unwrap();
     assert_eq!(leans_on(&fuzz), ["cargomail-protocol"].into());
+    for peer in metadata("tests/bench/peers/Cargo.toml") {
+        assert_eq!(leans_on(&peer), [].into(), "{} is other people's", peer["name"]);
+    }
 }
 
 #[test]
