@@ -5,6 +5,7 @@
 //! else goes to standard error; a failure says what to do next and ends with a code that tells its kind ([`exit`]).
 
 mod account;
+mod bench;
 pub mod exit;
 mod grip;
 mod inbox;
@@ -95,6 +96,9 @@ enum NodeCommand {
     /// Make, look into and verify tokens
     #[command(subcommand)]
     Grip(grip::GripCommand),
+    /// Measure what this machine does
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// For whoever has an account.
@@ -162,6 +166,7 @@ impl NodeCommand {
             Self::Account(command) => command.run(everywhere).await,
             Self::Ledger(command) => command.run(everywhere).await,
             Self::Grip(command) => command.run(everywhere).await,
+            Self::Bench(command) => command.run(everywhere).await,
         }
     }
 }

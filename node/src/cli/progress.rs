@@ -15,6 +15,14 @@ pub(super) fn bars() -> Arc<dyn Watch> {
     Arc::new(Bars::default())
 }
 
+/// A bar that counts, for whoever sits at the terminal.
+pub(super) fn count(of: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::stderr());
+    let style = "{msg:28!} {bar:28} {pos:>9} of {len:9} {per_sec:>14}  {eta}";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
 impl Watch for Bars {
     fn begin(&self, what: &str, octets: u64) {
         let bar = ProgressBar::with_draw_target(Some(octets), ProgressDrawTarget::stderr());

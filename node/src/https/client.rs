@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::pool::{Connection, Pool, Returning, Sender};
-use super::tls::{self, Trust};
+use super::tls::{self, Trust, Versions};
 use super::watch::Guarded;
 use super::{Proof, Server, TlsError, pins};
 use crate::clock::Clock;
@@ -95,6 +95,7 @@ impl Faulty for HttpsError {
 pub struct Client {
     pub(super) world: Arc<World>,
     pub(super) identity: Option<Certificate>,
+    pub(super) versions: Versions,
     pub(super) pool: Pool,
 }
 
@@ -132,6 +133,7 @@ impl Client {
         Self {
             world,
             identity: None,
+            versions: Versions::Both,
             pool: Pool::default(),
         }
     }
@@ -144,14 +146,26 @@ impl Client {
         tls::client(
             Trust::Pinned(Vec::new()),
             Some(certificate),
+            self.versions,
             self.world.clock.clone(),
         )?;
         let identity = Some(certificate.clone());
         Ok(Self {
             world: self.world.clone(),
             identity,
+            versions: self.versions,
             pool: Pool::default(),
         })
+    }
+
+    /// The same client, which speaks HTTP/1.1 only: one request at a time on a connection. It shares no connection with others.
+    #[must_use]
+    pub fn without_http2(&self) -> Self {
+        Self {
+            versions: Versions::One,
+            pool: Pool::default(),
+            ..self.clone()
+        }
     }
 
     /// Sends a request and gives the response as soon as its header is there; both bodies stream. The request's URI

@@ -32,8 +32,13 @@ impl Client {
         let stream = self.reach(server).await?;
         let progress = Progress::default();
         let pinned = matches!(trust, Trust::Pinned(_));
-        let config = tls::client(trust, self.identity.as_ref(), self.world.clock.clone())
-            .map_err(|error| self.tls_failure(server, pinned, &error))?;
+        let config = tls::client(
+            trust,
+            self.identity.as_ref(),
+            self.versions,
+            self.world.clock.clone(),
+        )
+        .map_err(|error| self.tls_failure(server, pinned, &error))?;
         let name = ServerName::try_from(server.name.clone()).map_err(|error| HttpsError::Tls {
             name: server.name.clone(),
             why: error.to_string(),

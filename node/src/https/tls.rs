@@ -116,10 +116,20 @@ pub(super) enum Trust {
     WebPki,
 }
 
+/// Which versions of HTTP the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Versions {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2 where the server does, else HTTP/1.1.
+    Both,
+}
+
 /// The client's side, with its certificate for mutual TLS if it has one.
 pub(super) fn client(
     trust: Trust,
     identity: Option<&Certificate>,
+    versions: Versions,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = provider();
@@ -139,7 +149,10 @@ pub(super) fn client(
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = match versions {
+        Versions::One => vec![b"http/1.1".to_vec()],
+        Versions::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
     Ok(Arc::new(config))
 }
 
