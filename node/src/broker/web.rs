@@ -168,8 +168,53 @@ fn refused(status: StatusCode, retry_after: Option<Duration>) -> Tried {
         413 => never((3, 4)),
         422 => never((6, 0)),
         507 => never((2, 2)),
+        // A key that one side is changing, or a clock that is wrong: the message is as good as before when that is over.
+        401 => Tried::Later(
+            retry_after,
+            format!(
+                "the recipients' broker does not believe this one's token (status {status}); is the key in the DNS, and the clock right?"
+            ),
+        ),
         408 | 425 | 429 => Tried::Later(retry_after, format!("the broker is busy (status {status})")),
         400..=499 => never((7, 1)),
         _ => Tried::Later(retry_after, format!("the broker failed (status {status})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_not_believed_now_is_no_refusal_of_the_message() {
+        assert!(matches!(
+            refused(StatusCode::UNAUTHORIZED, None),
+            Tried::Later(None, _)
+        ));
+    }
+
+    #[test]
+    fn what_the_other_broker_will_never_take_is_not_tried_again() {
+        for (status, code) in [
+            (403, (7, 1)),
+            (404, (7, 1)),
+            (413, (3, 4)),
+            (422, (6, 0)),
+            (507, (2, 2)),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap_or_default();
+            assert!(
+                matches!(refused(status, None), Tried::Never(given, _) if given == code),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_waited() {
+        let wait = Some(Duration::from_secs(30));
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            assert!(matches!(refused(status, wait), Tried::Later(asked, _) if asked == wait));
+        }
     }
 }
