@@ -6,7 +6,8 @@
 
 pub mod door;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::Argon2;
@@ -31,6 +32,10 @@ const SESSIONS: &str = "session/";
 const SESSION: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Passwords that are checked at once; each takes 19 MiB.
 const CHECKS: usize = 2;
+/// How long it is believed that an account is there.
+const MOMENT: Duration = Duration::from_secs(5);
+/// Accounts of which that is remembered.
+const KNOWN: usize = 4096;
 /// The longest password: more is an attack on the hash.
 const PASSWORD: usize = 1024;
 
@@ -95,6 +100,8 @@ pub struct Accounts {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     checks: Arc<Semaphore>,
+    /// Accounts that were there a moment ago, and until when that is believed.
+    known: Arc<Mutex<HashMap<String, Timestamp>>>,
 }
 
 impl Accounts {
@@ -110,6 +117,7 @@ impl Accounts {
             clock,
             randomness,
             checks: Arc::new(Semaphore::new(CHECKS)),
+            known: Arc::default(),
         }
     }
 
@@ -152,6 +160,28 @@ impl Accounts {
     pub async fn find(&self, address: &Address) -> Result<Option<Account>, StoreError> {
         let found = typed::read(&*self.records, &key(address)).await?;
         Ok(found.map(|(_, account)| account))
+    }
+
+    /// Whether an address has an account, as it was a moment ago: accounts are not asked for at every message.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_known(&self, address: &Address) -> Result<bool, StoreError> {
+        let key = key(address);
+        let now = self.clock.now();
+        let kept = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept().get(&key).is_some_and(|until| now < *until) {
+            return Ok(true);
+        }
+        if self.find(address).await?.is_none() {
+            return Ok(false);
+        }
+        let mut known = kept();
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(key, now.plus(MOMENT));
+        Ok(true)
     }
 
     /// All accounts, by address.

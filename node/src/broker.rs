@@ -17,8 +17,8 @@
 //! Not here: SMTP and HTTPS themselves, the checks of tokens, resources (a broker never sees one).
 //!
 //! What always holds: nobody is told that a message was accepted before it and its entry are durable; each entry moves by
-//! one commit a step, so a crash between two steps repeats the one and loses nothing; a message that fails costs the
-//! others nothing. A placeholder whose resources no destination takes is not delivered: its sender is told why, and its
+//! one commit at a time, over one step or over several that need not wait, so a crash before it repeats them and loses nothing; a
+//! message that fails costs the others nothing. A placeholder whose resources no destination takes is not delivered: its sender is told why, and its
 //! recipient is not shown a message that cannot be read.
 //!
 //! Records: `inbound/<id>`, `outbound/<id>`, `queued/<sender>/<id, inverted>`, `seen/<domain>/<hash>/<recipient>`,
@@ -53,7 +53,8 @@ use bytes::Bytes;
 use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::channel::ChannelError;
 use cargomail_protocol::fault::{Fault, Faulty};
-use cargomail_protocol::grip::IssueError;
+use cargomail_protocol::grip::{Digest, IssueError};
+use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{Broken, HeaderError};
 use cargomail_protocol::routing::RoutingError;
 use cargomail_protocol::timestamp::Timestamp;
@@ -75,8 +76,8 @@ use crate::{https, smtp};
 
 use queue::Queue;
 
-/// Web channel requests whose bodies are held in memory at once.
-const JUDGED_AT_ONCE: usize = 32;
+/// Octets of memory in which bodies of web channel requests are counted.
+const ROOM: u64 = 16 * 1024;
 /// Arrivals that a slow subscriber may be behind before it misses some.
 const ARRIVALS: usize = 256;
 
@@ -241,11 +242,14 @@ impl From<CommitError> for BrokerError {
 }
 
 /// Octets that a record refers to: a message, a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     cid: Cid,
     size: u64,
+    /// Few octets stand here, many are blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    octets: Option<Vec<u8>>,
 }
 
 /// The Cargo Broker of a domain.
@@ -268,7 +272,7 @@ impl Broker {
         let broker = Arc::new(Self {
             inbound: Queue::new(places),
             outbound: Queue::new(places),
-            judging: Semaphore::new(JUDGED_AT_ONCE),
+            judging: Semaphore::new(limits::BODIES / ROOM as usize),
             arrivals: broadcast::Sender::new(ARRIVALS),
             options,
             needs,
@@ -297,12 +301,24 @@ impl Broker {
         u32::from_le_bytes(octets)
     }
 
-    async fn store(&self, octets: Bytes) -> Result<Stored, BrokerError> {
+    /// Octets for so many records: durable on return, or with the record that refers to them.
+    async fn store(&self, octets: Bytes, records: usize) -> Result<Stored, BrokerError> {
+        if octets.len().saturating_mul(records) <= limits::INLINE {
+            return Ok(Stored {
+                cid: Digest::of(&octets).cid(),
+                size: octets.len() as u64,
+                octets: Some(octets.into()),
+            });
+        }
         let (cid, size) = typed::put_octets(&*self.needs.blocks, octets).await?;
-        Ok(Stored { cid, size })
+        let octets = None;
+        Ok(Stored { cid, size, octets })
     }
 
     async fn read(&self, stored: &Stored) -> Result<Bytes, BrokerError> {
+        if let Some(octets) = &stored.octets {
+            return Ok(Bytes::copy_from_slice(octets));
+        }
         let octets = typed::read_octets(&*self.needs.blocks, &stored.cid, stored.size).await?;
         octets.ok_or(BrokerError::Missing(stored.cid))
     }

@@ -1,7 +1,8 @@
 //! GRIP performed: drives the protocol's verification with real DNS answers and a durable replay memory.
 //!
 //! Not here: any decision about a token, which is [`cargomail_protocol::grip`]'s. What always holds: an identifier is
-//! remembered durably before the token that bears it is believed, and of two equal ones at the same time one is fresh.
+//! remembered durably before anything is done or said on the word of the token that bears it, or in the one commit that does it;
+//! and of two equal ones at the same time one is fresh.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use cargomail_protocol::address::ClientId;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::{
-    Expectation, GripError, KeyError, NoRecords, NodeKey, Stamp, Step, Verification, VerifiedChain,
+    Expectation, GripError, KeyError, NoRecords, NodeKey, Stamp, Step, Verification, VerifiedChain, Why,
 };
 use cargomail_protocol::timestamp::Timestamp;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use crate::clock::{self, Clock, Randomness};
 use crate::dns::{Dns, DnsError};
 use crate::identity::Identity;
-use crate::store::{CommitError, Cond, Op, RecordStore, StoreError, typed};
+use crate::store::{CommitError, Cond, Key, Op, RecordStore, StoreError, typed};
 
 /// Where used identifiers are remembered: `replay/<issuer>/<jti>` → until when.
 const REPLAY: &str = "replay/";
@@ -62,17 +63,47 @@ impl Verifier {
     /// # Errors
     /// [`VerifyError::Grip`] names the first check that failed.
     pub async fn verify(&self, expectation: Expectation, token: &str) -> Result<VerifiedChain, VerifyError> {
+        let (chain, uses) = self.verify_unused(expectation, token).await?;
+        self.use_up(uses).await?;
+        Ok(chain)
+    }
+
+    /// Makes the check that [`Verifier::verify_unused`] has left out, where no commit makes it.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn use_up(&self, uses: Uses) -> Result<(), VerifyError> {
+        for one in uses.0 {
+            if !self.remember(one).await? {
+                return Err(replayed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every check but one: that the token was not used before. That one is part of the commit that does what the token
+    /// asks for, so that the two are made durable at once: nothing is done, and nothing is answered, without [`Uses`] in it.
+    ///
+    /// # Errors
+    /// [`VerifyError::Grip`] names the first check that failed.
+    pub async fn verify_unused(
+        &self,
+        expectation: Expectation,
+        token: &str,
+    ) -> Result<(VerifiedChain, Uses), VerifyError> {
         let mut verification = Verification::new(expectation, token, self.clock.now());
+        let mut uses = Vec::new();
         loop {
             match verification.poll()? {
-                Step::Done(chain) => return Ok(*chain),
+                Step::Done(chain) => return Ok((*chain, Uses(uses))),
                 Step::LookUp(name) => match self.dns.txt(&name).await {
                     Ok(answer) => verification.records(Ok(&answer.records)),
                     Err(DnsError::Unavailable { .. }) => verification.records(Err(NoRecords::Unavailable)),
                     Err(_) => verification.records(Err(NoRecords::NoSuchName)),
                 },
                 Step::Remember { issuer, id, until } => {
-                    verification.fresh(self.remember(&issuer, id, until).await?);
+                    uses.push((key(&issuer, id), typed::encode(&until)));
+                    verification.fresh(true);
                 }
             }
             for skipped in verification.skipped() {
@@ -82,9 +113,7 @@ impl Verifier {
     }
 
     /// Remembers an identifier; whether it was not known.
-    async fn remember(&self, issuer: &ClientId, id: Uuid, until: Timestamp) -> Result<bool, StoreError> {
-        let key = format!("{REPLAY}{issuer}/{id}");
-        let value: Bytes = typed::encode(&until);
+    async fn remember(&self, (key, value): (Key, Bytes)) -> Result<bool, StoreError> {
         match self
             .records
             .commit(vec![Cond::Absent(key.clone())], vec![Op::Put(key, value)])
@@ -127,6 +156,34 @@ impl Verifier {
             }
         }
     }
+}
+
+/// The identifiers that a token uses up: it is believed once they are remembered.
+#[derive(Debug, Clone)]
+#[must_use = "a token whose use is not remembered can be used again"]
+pub struct Uses(Vec<(Key, Bytes)>);
+
+impl Uses {
+    /// What a commit has to hold, and what it writes, so that the token is used by it and by nothing else.
+    pub fn once(&self) -> impl Iterator<Item = (Cond, Op)> {
+        self.0
+            .iter()
+            .map(|(key, until)| (Cond::Absent(key.clone()), Op::Put(key.clone(), until.clone())))
+    }
+
+    /// Why a commit with this condition was not made; none when the reason is another condition.
+    #[must_use]
+    pub fn replayed(&self, conflict: &str) -> Option<VerifyError> {
+        self.0.iter().any(|(key, _)| key == conflict).then(replayed)
+    }
+}
+
+fn key(issuer: &ClientId, id: Uuid) -> Key {
+    format!("{REPLAY}{issuer}/{id}")
+}
+
+fn replayed() -> VerifyError {
+    VerifyError::Grip(Why::Replayed.outermost())
 }
 
 /// Signs this node's tokens, each with an identifier of its own. Cheap to clone.

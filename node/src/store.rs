@@ -86,6 +86,35 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// The same error once more, for another of those who wait for one write.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Io { path, source } => Self::Io {
+                path: path.clone(),
+                source: std::io::Error::new(source.kind(), source.to_string()),
+            },
+            Self::Damaged { what, why } => Self::Damaged {
+                what: what.clone(),
+                why: why.clone(),
+            },
+            Self::TooLarge { what, limit } => Self::TooLarge { what, limit: *limit },
+            Self::Locked(path) => Self::Locked(path.clone()),
+            Self::Layout {
+                path,
+                found,
+                expected,
+            } => Self::Layout {
+                path: path.clone(),
+                found: found.clone(),
+                expected,
+            },
+            Self::ReadOnly(why) => Self::ReadOnly(why.clone()),
+            Self::Closed => Self::Closed,
+        }
+    }
+}
+
 impl Faulty for StoreError {
     fn fault(&self) -> Fault {
         match self {

@@ -100,6 +100,9 @@ pub const BATCH: usize = 100;
 /// All octets of a web channel request of many messages: a hundred usual placeholders, or one of the largest; it is
 /// held in memory while it is judged.
 pub const BATCH_SIZE: usize = 8 * 1024 * 1024;
+/// All octets of bodies of web channel requests that a broker holds in memory at once: some of the largest, or thousands of usual
+/// placeholders.
+pub const BODIES: usize = 64 * 1024 * 1024;
 /// The answer to one message of the web channel: a receipt, which is a chain of tokens, and a few letters around it.
 pub const ANSWER: usize = TOKEN_CHAIN + 64;
 /// The longest wait that a broker asks of another, in seconds: a day. Longer ones would lose a mail by asking.
@@ -125,6 +128,9 @@ pub const BREAKER_LONGEST: Duration = Duration::from_secs(300);
 pub const RECORD_KEY: usize = 1024;
 /// The value of a record: what is larger is a resource that a record refers to.
 pub const RECORD: usize = 1024 * 1024;
+/// Messages and notifications up to this stand in the records that refer to them, so that one sync makes both durable; larger
+/// ones are resources.
+pub const INLINE: usize = 16 * 1024;
 /// All keys and values of one commit, which is held in memory and read as one.
 pub const COMMIT: usize = 16 * 1024 * 1024;
 /// A request for a share: each resource in some 90 octets, each recipient in at most 320.

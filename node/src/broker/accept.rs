@@ -24,6 +24,7 @@ use super::change::Change;
 use super::fields::{Fields, harmless, is_forged_result};
 use super::inbound::{Folder, Inbound, State};
 use super::{Broker, BrokerError, user};
+use crate::grip::Uses;
 use crate::smtp::Authentication;
 use crate::store::CommitError;
 
@@ -76,6 +77,15 @@ pub(super) enum Proof {
     Judged(Authentication),
 }
 
+/// Whether it is looked up what came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// No: if something did, the commit is not made.
+    Unknown,
+    /// Yes.
+    Asked,
+}
+
 /// A message that may be admitted.
 pub(super) struct Letter {
     /// With the trace fields of this broker.
@@ -92,23 +102,37 @@ pub(super) struct Letter {
 impl Broker {
     /// Judges a message and makes it durable; one outcome for each recipient, in their order.
     ///
+    /// `uses` is what the token that brought it uses up.
+    ///
     /// # Errors
     /// [`BrokerError`] when it concerns the message as a whole.
     pub(super) async fn accept(
         &self,
         arrival: Arrival,
         recipients: &[Address],
+        uses: Option<Uses>,
     ) -> Result<Vec<Outcome>, BrokerError> {
         let letter = self.judge(arrival)?;
         let mut conflict = String::new();
+        // Nearly always it comes for the first time: that is found out by the commit.
+        let mut seen = Before::Unknown;
         for _ in 0..ROUNDS {
-            let (outcomes, change) = self.admit(&letter, recipients).await?;
+            let (outcomes, mut change) = self.admit(&letter, recipients, seen).await?;
+            if let Some(uses) = &uses {
+                change.uses(uses);
+            }
             if change.is_empty() {
                 return Ok(outcomes);
             }
             match self.commit(change).await {
                 Ok(()) => return Ok(outcomes),
-                Err(CommitError::Conflict(key)) => conflict = key,
+                Err(CommitError::Conflict(key)) => {
+                    if let Some(replayed) = uses.as_ref().and_then(|uses| uses.replayed(&key)) {
+                        return Err(replayed.into());
+                    }
+                    conflict = key;
+                    seen = Before::Asked;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -175,10 +199,14 @@ impl Broker {
         &self,
         letter: &Letter,
         recipients: &[Address],
+        before: Before,
     ) -> Result<(Vec<Outcome>, Change), BrokerError> {
         let key = |recipient: &Address| format!("{SEEN}{}/{}", letter.place, user(recipient));
         let keys: Vec<String> = recipients.iter().map(key).collect();
-        let seen = self.records().get(&keys).await?;
+        let seen = match before {
+            Before::Unknown => vec![None; keys.len()],
+            Before::Asked => self.records().get(&keys).await?,
+        };
         let mut taken = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(recipients.len());
         let mut fresh = Vec::new();
@@ -213,9 +241,9 @@ impl Broker {
         if *recipient.domain() != self.options.domain {
             return Err(Fault::Refused);
         }
-        match self.needs.accounts.find(recipient).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Fault::NoSuchUser),
+        match self.needs.accounts.is_known(recipient).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Fault::NoSuchUser),
             Err(error) => {
                 tracing::error!(%error, "an account could not be looked up");
                 Err(error.fault())
@@ -230,7 +258,7 @@ impl Broker {
         change: &mut Change,
     ) -> Result<(), BrokerError> {
         let now = self.now();
-        let message = self.store(letter.message.clone()).await?;
+        let message = self.store(letter.message.clone(), fresh.len()).await?;
         for (recipient, key) in fresh {
             let id = self.fresh();
             let entry = Inbound {
@@ -238,7 +266,7 @@ impl Broker {
                 sender: letter.sender.clone(),
                 report_to: letter.report_to.clone(),
                 message_id: letter.message_id.clone(),
-                message,
+                message: message.clone(),
                 folder: letter.folder,
                 received: now,
                 state: State::Route,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Broker;
+use crate::grip::Uses;
 use crate::store::{CommitError, Cond, Op, Version, typed};
 
 /// A change that is made whole or not at all.
@@ -29,6 +30,14 @@ impl Change {
     /// Only if the record still has this version.
     pub(super) fn unchanged(&mut self, key: String, version: Version) {
         self.when.push(Cond::Is(key, version));
+    }
+
+    /// Only if the token was not used before; it is used by this change.
+    pub(super) fn uses(&mut self, uses: &Uses) {
+        for (cond, op) in uses.once() {
+            self.when.push(cond);
+            self.then.push(op);
+        }
     }
 
     /// Writes a record.

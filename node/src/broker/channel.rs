@@ -13,12 +13,14 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use cargomail_protocol::channel::{self, Answer, Batch};
 use cargomail_protocol::fault::Faulty;
-use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved, VerifiedChain};
+use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved};
 use cargomail_protocol::limits;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body as _;
+use tokio::sync::SemaphorePermit;
 
 use super::accept::{Arrival, Came};
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, ROOM};
 use crate::https::{self, HttpsError, PeerCertificate, refusal};
 
 impl Broker {
@@ -35,34 +37,46 @@ impl Broker {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Vec<u8>, BrokerError> {
-        let _place = self.judging.try_acquire().map_err(|_| BrokerError::Busy)?;
         match media_type(headers) {
             channel::MESSAGE_TYPE => {
                 let token = token(headers).ok_or(BrokerError::NoToken)?;
+                let _room = self.room(body.size_hint().upper(), limits::PLACEHOLDER).await?;
                 let message = prompt(body, limits::PLACEHOLDER).await?;
                 let receipt = self.take_one(peer, token, message).await?;
                 Ok(Answer::Receipt(receipt).to_bytes())
             }
             channel::BATCH_TYPE => {
+                let _room = self.room(body.size_hint().upper(), limits::BATCH_SIZE).await?;
                 let octets = prompt(body, limits::BATCH_SIZE).await?;
                 let batch = Batch::parse(&octets)?;
                 drop(octets);
-                let mut answers = Vec::with_capacity(batch.parcels().len());
-                for parcel in batch.into_parcels() {
-                    let taken = self.take_one(peer, &parcel.token, parcel.message.into());
-                    answers.push(match taken.await {
+                // All at once, so that they become durable together.
+                let taken = batch.into_parcels().into_iter().map(|parcel| async move {
+                    match self.take_one(peer, &parcel.token, parcel.message.into()).await {
                         Ok(receipt) => Answer::Receipt(receipt),
                         Err(error) => {
                             note(peer, &error);
                             Answer::of(error.fault())
                         }
-                    });
-                }
+                    }
+                });
+                let answers = futures::future::join_all(taken).await;
                 Ok(Answer::list_to_bytes(&answers))
             }
             _ => Err(BrokerError::Request(
                 "the media type is not one that is taken here",
             )),
+        }
+    }
+
+    /// Waits until there is room in memory for a body of a length that was announced, or of the largest. Whoever waits holds a
+    /// header, and what the connection's windows let in.
+    async fn room(&self, announced: Option<u64>, limit: usize) -> Result<SemaphorePermit<'_>, BrokerError> {
+        let octets = announced.unwrap_or(u64::MAX).min(limit as u64);
+        let pages = u32::try_from(octets.div_ceil(ROOM)).unwrap_or(u32::MAX).max(1);
+        match tokio::time::timeout(limits::BODY, self.judging.acquire_many(pages)).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(BrokerError::Busy),
         }
     }
 
@@ -74,18 +88,19 @@ impl Broker {
         message: Bytes,
     ) -> Result<String, BrokerError> {
         let proved = Proved::Certificate {
-            key: KeyHash::of_spki(&peer.spki),
+            key: KeyHash::from_bytes(peer.spki_sha256),
             name: peer.cn.clone(),
         };
         let audience = vec![self.options.domain.clone()];
         let expectation = Expectation::channel(audience, proved, Digest::of(&message));
-        let chain: VerifiedChain = self.needs.verifier.verify(expectation, token).await?;
+        let (chain, uses) = self.needs.verifier.verify_unused(expectation, token).await?;
         let arrival = Arrival {
             message,
             sender: Some(chain.subject().clone()),
             came: Came::Channel(chain.issuer().clone()),
         };
-        let outcomes = self.accept(arrival, chain.token().claims().recipients()).await?;
+        let recipients = chain.token().claims().recipients();
+        let outcomes = self.accept(arrival, recipients, Some(uses)).await?;
         let signer = &self.needs.signer;
         Ok(channel::receipt(signer.key(), &chain, outcomes, signer.stamp())?)
     }

@@ -24,11 +24,27 @@ enum Taken {
 }
 
 impl Broker {
+    /// Delivers at once into a User Mailbox of this node; another mail store has to be waited for, and gets a step of its own.
+    /// `touch` is what was found out before.
+    pub(super) async fn go_on_to_deliver(
+        &self,
+        id: Uuid,
+        version: u64,
+        entry: Inbound,
+        touch: Touch,
+    ) -> Result<After, BrokerError> {
+        match self.options.deliver {
+            Deliver::BuiltIn => Box::pin(self.deliver(id, version, entry, touch)).await,
+            Deliver::Lmtp { .. } => self.move_on(id, version, entry, Change::default(), touch).await,
+        }
+    }
+
     pub(super) async fn deliver(
         &self,
         id: Uuid,
         version: u64,
         mut entry: Inbound,
+        touch: Touch,
     ) -> Result<After, BrokerError> {
         let choice = entry
             .wishes
@@ -79,7 +95,7 @@ impl Broker {
             }
             _ => entry.state = State::Done(End::Delivered),
         }
-        self.move_on(id, version, entry, change, Touch::Nothing).await
+        self.move_on(id, version, entry, change, touch).await
     }
 
     async fn hand_over(&self, host: &str, port: u16, entry: &Inbound, message: Bytes) -> Taken {

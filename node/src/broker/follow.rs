@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self, JobState, Reason};
-use cargomail_protocol::queue::{Next, Tries};
+use cargomail_protocol::queue::Tries;
 use cargomail_protocol::timestamp::Timestamp;
 use http::{Request, StatusCode};
 use uuid::Uuid;
@@ -22,7 +23,7 @@ use super::{Broker, BrokerError};
 
 /// How long after the end of the share an answer is still waited for.
 const AFTERWARDS: Duration = Duration::from_secs(24 * 3600);
-/// From the delivery to the first question.
+/// From the delivery to the first question, and between two questions at least.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// What the destination says of its job.
@@ -61,7 +62,8 @@ impl Broker {
                 .move_on(id, version, entry, Change::default(), Touch::Nothing)
                 .await;
         };
-        if wishes.renews(&job).is_some_and(|when| when <= self.now()) {
+        let renewed = wishes.renews(&job).is_some_and(|when| when <= self.now());
+        if renewed {
             self.renew(&mut entry, &wishes).await?;
         }
         let said = self.progress(&wishes, &job).await?;
@@ -70,7 +72,11 @@ impl Broker {
         let touch = match said {
             Said::State(state) if !state.is_final() => {
                 tracing::debug!(message_id = %entry.message_id, step = "notify", %destination, ?state, "on its way");
-                self.ask_again(&mut entry);
+                if self.ask_again(&mut entry) && !renewed {
+                    // That nothing is new need not be durable: after a restart it is asked at once.
+                    self.inbound.put(id, &entry.lane(), entry.tries.due);
+                    return Ok(After(Touch::Answered));
+                }
                 Touch::Answered
             }
             Said::State(state) => {
@@ -98,15 +104,17 @@ impl Broker {
     /// Whether it will be asked again; else the entry has ended.
     fn ask_again(&self, entry: &mut Inbound) -> bool {
         let now = self.now();
-        match entry.tries.failed(now, None, self.random()) {
-            Next::At(_) => true,
-            Next::GiveUp => {
-                tracing::warn!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
-                    "the destination never said whether it has everything");
-                entry.state = State::Done(End::Unknown);
-                false
-            }
+        if now >= entry.tries.until {
+            tracing::warn!(message_id = %entry.message_id, step = "notify", recipient = %entry.recipient,
+                "the destination never said whether it has everything");
+            entry.state = State::Done(End::Unknown);
+            return false;
         }
+        // Pauses grow with the age of the message, so that the questions need not be counted.
+        let pause = now.since(entry.received) / 2;
+        let due = now.plus(pause.clamp(FIRST, limits::BACKOFF_LONGEST));
+        entry.tries.due = due.min(entry.tries.until);
+        true
     }
 
     async fn ended(

@@ -6,6 +6,7 @@
 //!            ↑ next choice      │
 //!            └──────────────────┘ refused by the destination after all
 //! ```
+//! Steps that need not wait follow each other without a commit between them; an entry stands at the first of them meanwhile.
 //! `Notify` ends in `Done` with a report when no choice is left; any state ends in `Quarantined` after it failed here, on
 //! this machine, too often (row Q01).
 

@@ -1,7 +1,9 @@
 //! Step 6: the chosen destination's agent is told of the resources, with token 1 (`spec/notification.md`).
 //!
 //! A destination at this same node is told like any other. What always holds: every destination and every try of one entry
-//! is given the same octets; a destination that refuses for good is not asked again, the next choice is.
+//! is given the same octets, because they follow from the message and the time at which it came; a destination that refuses for
+//! good is not asked again, the next choice is. Where the machine fails between an answer and the commit that notes it, the
+//! destination is told again, and answers with the same job.
 
 use std::time::Duration;
 
@@ -73,9 +75,7 @@ impl Broker {
                 entry.job = Some(job);
                 entry.state = State::Deliver;
                 entry.tries = Tries::new(now, limits::SENDING);
-                return self
-                    .move_on(id, version, entry, Change::default(), Touch::Answered)
-                    .await;
+                return self.go_on_to_deliver(id, version, entry, Touch::Answered).await;
             }
             Told::Refused(status, why) => (Touch::Answered, Some((status, why))),
             Told::Later(asked, why) => (Touch::Answered, self.again(&mut entry, asked, why, destination)),

@@ -24,8 +24,15 @@ pub(super) struct Queue {
 struct Inner {
     lanes: HashMap<String, Lane>,
     waiting: HashMap<Uuid, (String, Timestamp)>,
-    running: usize,
+    /// The places that are taken, and whose answer is waited for at each.
+    running: HashMap<Place, String>,
+    /// The last place that was given.
+    last: u64,
 }
+
+/// A place at which one step of one entry is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place(u64);
 
 /// The entries of one destination.
 #[derive(Default)]
@@ -38,8 +45,8 @@ struct Lane {
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// This entry; its place is taken until [`Queue::done`].
-    Work { id: Uuid, lane: String },
+    /// This entry, at this place, which is taken until [`Queue::done`].
+    Work { id: Uuid, at: Place },
     /// Nothing until then, or until something changes.
     Wait(Option<Timestamp>),
 }
@@ -88,7 +95,7 @@ impl Queue {
     /// The next entry that may be worked on.
     pub(super) fn take(&self, now: Timestamp) -> Next {
         let mut inner = self.lock();
-        if inner.running >= self.places {
+        if inner.running.len() >= self.places {
             return Next::Wait(None);
         }
         let open = inner.lanes.iter().filter_map(|(name, lane)| {
@@ -113,27 +120,53 @@ impl Queue {
         }
         let name = name.clone();
         inner.waiting.remove(&id);
-        inner.running += 1;
         if let Some(lane) = inner.lanes.get_mut(&name) {
             lane.waiting.remove(&(due, id));
             lane.running += 1;
         }
-        Next::Work { id, lane: name }
+        inner.last += 1;
+        let at = Place(inner.last);
+        inner.running.insert(at, name);
+        Next::Work { id, at }
     }
 
-    /// Gives the place of an entry back; put it again before, if it is to wait.
-    pub(super) fn done(&self, lane: &str, touch: Touch, now: Timestamp, random: u32) {
+    /// Lets a place be one of another destination from now on, if that one may be asked at once; else nothing changes.
+    pub(super) fn enter(&self, at: Place, lane: &str, now: Timestamp) -> bool {
         let mut inner = self.lock();
-        inner.running = inner.running.saturating_sub(1);
-        if let Some(left) = inner.lanes.get_mut(lane) {
-            left.running = left.running.saturating_sub(1);
+        let most = self.bound(lane);
+        let open = inner.lanes.get(lane).is_none_or(|lane| {
+            lane.running < most && !lane.breaker.is_probing() && lane.breaker.ready(now) <= now
+        });
+        let Some(before) = inner.running.get_mut(&at).filter(|_| open) else {
+            return false;
+        };
+        let before = std::mem::replace(before, lane.to_owned());
+        inner.leave(&before);
+        inner.lanes.entry(lane.to_owned()).or_default().running += 1;
+        drop(inner);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Whose place it is.
+    pub(super) fn lane(&self, at: Place) -> String {
+        self.lock().running.get(&at).cloned().unwrap_or_default()
+    }
+
+    /// Gives a place back; put the entry again before, if it is to wait.
+    pub(super) fn done(&self, at: Place, touch: Touch, now: Timestamp, random: u32) {
+        let mut inner = self.lock();
+        let Some(lane) = inner.running.remove(&at) else {
+            return;
+        };
+        if let Some(left) = inner.lanes.get_mut(&lane) {
             match touch {
                 Touch::Nothing => {}
                 Touch::Answered => left.breaker.answered(),
                 Touch::Away => left.breaker.failed(now, random),
             }
         }
-        inner.tidy(lane);
+        inner.leave(&lane);
         drop(inner);
         self.changed.notify_one();
     }
@@ -159,6 +192,14 @@ impl Queue {
 }
 
 impl Inner {
+    /// One entry less is worked on for a destination.
+    fn leave(&mut self, lane: &str) {
+        if let Some(left) = self.lanes.get_mut(lane) {
+            left.running = left.running.saturating_sub(1);
+        }
+        self.tidy(lane);
+    }
+
     /// A destination of which nothing is left is forgotten.
     fn tidy(&mut self, lane: &str) {
         let empty = |lane: &Lane| lane.waiting.is_empty() && lane.running == 0;
@@ -178,10 +219,11 @@ mod tests {
         Uuid::from_u128(number)
     }
 
-    fn work(number: u128, lane: &str) -> Next {
-        Next::Work {
-            id: id(number),
-            lane: lane.to_owned(),
+    /// The place at which this one is worked on, and no other.
+    fn work(queue: &Queue, number: u128, now: Timestamp) -> Place {
+        match queue.take(now) {
+            Next::Work { id: next, at } if next == id(number) => at,
+            other => panic!("{other:?} instead of {number}"),
         }
     }
 
@@ -193,11 +235,11 @@ mod tests {
         queue.put(id(2), "bar.test", NOON);
         queue.put(id(3), "insurance.test", later);
         queue.put(id(3), "insurance.test", NOON);
-        assert_eq!(queue.take(NOON), work(2, "bar.test"));
-        assert_eq!(queue.take(NOON), work(3, "insurance.test"));
+        work(&queue, 2, NOON);
+        work(&queue, 3, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(Some(later)));
         queue.put(id(1), "other.test", NOON);
-        assert_eq!(queue.take(NOON), work(1, "other.test"));
+        work(&queue, 1, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(None));
     }
 
@@ -207,24 +249,52 @@ mod tests {
         for number in 0..20 {
             queue.put(id(number), "dead.test", NOON);
         }
-        assert_eq!(queue.take(NOON), work(0, "dead.test"));
-        assert_eq!(queue.take(NOON), work(1, "dead.test"));
+        let first = work(&queue, 0, NOON);
+        let second = work(&queue, 1, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(None), "the others' places stay free");
         queue.put(id(99), "bar.test", NOON);
-        assert_eq!(queue.take(NOON), work(99, "bar.test"));
-        queue.done("dead.test", Touch::Away, NOON, 0);
-        queue.done("dead.test", Touch::Away, NOON, 0);
-        assert_eq!(queue.take(NOON), work(2, "dead.test"));
-        queue.done("dead.test", Touch::Away, NOON, 0);
+        work(&queue, 99, NOON);
+        queue.done(first, Touch::Away, NOON, 0);
+        queue.done(second, Touch::Away, NOON, 0);
+        let third = work(&queue, 2, NOON);
+        queue.done(third, Touch::Away, NOON, 0);
         let Next::Wait(Some(ready)) = queue.take(NOON) else {
             panic!("it failed three times and is left alone");
         };
         assert!(ready > NOON);
-        assert_eq!(queue.take(ready), work(3, "dead.test"));
+        let probe = work(&queue, 3, ready);
         assert_eq!(queue.take(ready), Next::Wait(None), "one probe at a time");
-        queue.done("dead.test", Touch::Answered, ready, 0);
-        assert_eq!(queue.take(ready), work(4, "dead.test"));
-        assert_eq!(queue.take(ready), work(5, "dead.test"));
+        queue.done(probe, Touch::Answered, ready, 0);
+        work(&queue, 4, ready);
+        work(&queue, 5, ready);
+    }
+
+    #[test]
+    fn q02_an_entry_goes_on_to_a_destination_only_where_there_is_a_place() {
+        let queue = Queue::new(8);
+        let own = |number| {
+            queue.put(id(number), "", NOON);
+            work(&queue, number, NOON)
+        };
+        let places = [own(0), own(1), own(2)];
+        assert!(queue.enter(places[0], "slow.test", NOON));
+        assert!(queue.enter(places[1], "slow.test", NOON));
+        assert!(
+            !queue.enter(places[2], "slow.test", NOON),
+            "a quarter of the places is taken"
+        );
+        assert!(queue.enter(places[2], "bar.test", NOON));
+        assert_eq!(queue.lane(places[2]), "bar.test");
+        queue.done(places[0], Touch::Answered, NOON, 0);
+        assert!(queue.enter(own(3), "slow.test", NOON));
+        // Something waits for it, so what is found out about it is remembered.
+        queue.put(id(99), "dead.test", NOON.plus(std::time::Duration::from_secs(9)));
+        for number in 4..7 {
+            let place = own(number);
+            assert!(queue.enter(place, "dead.test", NOON));
+            queue.done(place, Touch::Away, NOON, 0);
+        }
+        assert!(!queue.enter(own(7), "dead.test", NOON), "it is left alone");
     }
 
     #[test]
@@ -233,10 +303,10 @@ mod tests {
         for number in 0..5 {
             queue.put(id(number), "", NOON);
         }
-        assert_eq!(queue.take(NOON), work(0, ""));
-        assert_eq!(queue.take(NOON), work(1, ""));
+        let first = work(&queue, 0, NOON);
+        work(&queue, 1, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(None));
-        queue.done("", Touch::Nothing, NOON, 0);
-        assert_eq!(queue.take(NOON), work(2, ""));
+        queue.done(first, Touch::Nothing, NOON, 0);
+        work(&queue, 2, NOON);
     }
 }

@@ -46,7 +46,7 @@ impl Broker {
                 proof,
             },
         };
-        self.accept(arrival, &mail.recipients).await
+        self.accept(arrival, &mail.recipients, None).await
     }
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::change::Change;
 use super::inbound::{Folder, Inbound, State, Wishes};
-use super::queue::Touch;
+use super::queue::{Place, Touch};
 use super::work::After;
 use super::{Broker, BrokerError, user};
 use crate::store::typed;
@@ -50,12 +50,14 @@ impl Broker {
         Ok(self.commit(change).await?)
     }
 
-    /// Decides what becomes of an entry.
+    /// Decides what becomes of an entry, and goes on with it where nothing has to be waited for: what was decided is durable when
+    /// something was done about it, and is decided anew when the machine fails before that.
     pub(super) async fn route(
         &self,
         id: Uuid,
         version: u64,
         mut entry: Inbound,
+        at: Place,
     ) -> Result<After, BrokerError> {
         let message = self.read(&entry.message).await?;
         let placeholder = if placeholder::is_placeholder(&message) {
@@ -70,6 +72,7 @@ impl Broker {
                     folder = entry.folder.name(), "goes to the User Mailbox");
                 entry.state = State::Deliver;
                 entry.tries = Tries::new(now, limits::SENDING);
+                return self.go_on_to_deliver(id, version, entry, Touch::Nothing).await;
             }
             Fate::Refused(status, why) => return self.refuse(id, version, entry, status, &why).await,
             Fate::Sent(wishes) => {
@@ -77,6 +80,9 @@ impl Broker {
                 entry.tries = Tries::new(now, limits::SENDING.min(wishes.expires.since(now)));
                 entry.wishes = Some(wishes);
             }
+        }
+        if self.inbound.enter(at, &entry.lane(), now) {
+            return Box::pin(self.notify(id, version, entry)).await;
         }
         self.move_on(id, version, entry, Change::default(), Touch::Nothing)
             .await
@@ -133,7 +139,7 @@ impl Broker {
         Ok(Fate::Sent(Wishes {
             choices,
             at: 0,
-            notification: self.store(octets.into()).await?,
+            notification: self.store(octets.into(), 1).await?,
             expires,
             refused: Vec::new(),
         }))

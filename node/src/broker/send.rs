@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::accept::{Arrival, Came, Letter, ROUNDS};
+use super::accept::{Arrival, Before, Came, Letter, ROUNDS};
 use super::change::Change;
 use super::fields::Fields;
 use super::inbound::Folder;
@@ -145,7 +145,7 @@ impl Broker {
     async fn queue_up(&self, leaving: &Leaving) -> Result<(Vec<Uuid>, Change), BrokerError> {
         let mut change = Change::default();
         let now = self.now();
-        let stored = self.store(leaving.message.clone()).await?;
+        let stored = self.store(leaving.message.clone(), leaving.copies.len()).await?;
         self.keep(
             &leaving.sender,
             Folder::Sent,
@@ -162,7 +162,7 @@ impl Broker {
                 sender: Some(leaving.sender.clone()),
                 domain: domain.clone(),
                 channel: leaving.channel,
-                message: stored,
+                message: stored.clone(),
                 message_id: leaving.message_id.clone(),
                 queued: now,
                 recipients,
@@ -198,7 +198,7 @@ impl Broker {
         addresses: &[Address],
         change: &mut Change,
     ) -> Result<(), BrokerError> {
-        let (outcomes, admitted) = self.admit(&leaving.letter, addresses).await?;
+        let (outcomes, admitted) = self.admit(&leaving.letter, addresses, Before::Asked).await?;
         change.and(admitted);
         let mut failures = Vec::new();
         for (recipient, outcome) in entry.recipients.iter_mut().zip(outcomes) {

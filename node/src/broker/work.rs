@@ -20,7 +20,7 @@ use super::accept::{SEEN, Seen};
 use super::change::Change;
 use super::inbound::{INBOUND, Inbound, State};
 use super::outbound::{OUTBOUND, Outbound, id_in};
-use super::queue::{Next, Queue, Touch};
+use super::queue::{Next, Place, Queue, Touch};
 use super::report::{Failure, Notice};
 use super::send::{SUBMITTED, Submitted};
 use super::{Broker, BrokerError};
@@ -65,13 +65,13 @@ impl Broker {
         let tasks = TaskTracker::new();
         loop {
             let until = match self.queue(way).take(self.now()) {
-                Next::Work { id, lane } => {
+                Next::Work { id, at } => {
                     let (broker, shutdown) = (self.clone(), shutdown.clone());
                     tasks.spawn(
                         async move {
                             tokio::select! {
                                 () = shutdown.cancelled() => {}
-                                () = broker.one(way, id, lane) => {}
+                                () = broker.one(way, id, at) => {}
                             }
                         }
                         .in_current_span(),
@@ -92,35 +92,35 @@ impl Broker {
     }
 
     /// One step of one entry.
-    async fn one(&self, way: Way, id: Uuid, lane: String) {
+    async fn one(&self, way: Way, id: Uuid, at: Place) {
         let step = async {
             match way {
-                Way::In => self.step_in(id).await,
+                Way::In => self.step_in(id, at).await,
                 Way::Out => self.step_out(id).await,
             }
         };
         let touch = match AssertUnwindSafe(Box::pin(step)).catch_unwind().await {
             Ok(Ok(After(touch))) => touch,
             Ok(Err(error)) => {
-                self.stumbled(way, id, &lane, &error.to_string()).await;
+                self.stumbled(way, id, at, &error.to_string()).await;
                 Touch::Nothing
             }
             Err(_) => {
-                self.stumbled(way, id, &lane, "the step panicked").await;
+                self.stumbled(way, id, at, "the step panicked").await;
                 Touch::Nothing
             }
         };
-        self.queue(way).done(&lane, touch, self.now(), self.random());
+        self.queue(way).done(at, touch, self.now(), self.random());
     }
 
-    async fn step_in(&self, id: Uuid) -> Result<After, BrokerError> {
+    async fn step_in(&self, id: Uuid, at: Place) -> Result<After, BrokerError> {
         let Some((version, entry)) = typed::read::<Inbound>(self.records(), &Inbound::key(id)).await? else {
             return Ok(After(Touch::Nothing));
         };
         match entry.state {
-            State::Route => Box::pin(self.route(id, version, entry)).await,
+            State::Route => Box::pin(self.route(id, version, entry, at)).await,
             State::Notify => Box::pin(self.notify(id, version, entry)).await,
-            State::Deliver => Box::pin(self.deliver(id, version, entry)).await,
+            State::Deliver => Box::pin(self.deliver(id, version, entry, Touch::Nothing)).await,
             State::Follow => Box::pin(self.follow(id, version, entry)).await,
             State::Done(_) | State::Quarantined => Ok(After(Touch::Nothing)),
         }
@@ -174,7 +174,7 @@ impl Broker {
     }
 
     /// A step failed by this machine's own fault: the entry waits, or is put aside when that happened too often.
-    async fn stumbled(&self, way: Way, id: Uuid, lane: &str, why: &str) {
+    async fn stumbled(&self, way: Way, id: Uuid, at: Place, why: &str) {
         tracing::error!(?way, entry = %id, why, "a step failed on this machine");
         let noted = match way {
             Way::In => self.stumbled_in(id, why).await,
@@ -183,7 +183,8 @@ impl Broker {
         if let Err(error) = noted {
             // Not even that could be written: only this process remembers, and tries again.
             tracing::error!(?way, entry = %id, %error, "a failed step could not be noted");
-            self.queue(way).put(id, lane, self.now().plus(LOOK));
+            let queue = self.queue(way);
+            queue.put(id, &queue.lane(at), self.now().plus(LOOK));
         }
     }
 

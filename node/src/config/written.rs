@@ -157,8 +157,8 @@ section! {
         channel: Channel = Channel::WebThenSmtp,
         /// Where messages for its users go: `built-in` for the node's own User Mailboxes, or `lmtp://host:port`.
         deliver: String = "built-in".to_owned(),
-        /// Messages that are sent at once.
-        concurrent: usize = 8,
+        /// Steps of arriving messages, and of leaving ones, that are taken at once; a quarter of them may wait for one destination.
+        concurrent: usize = 32,
     }
 }
 

@@ -14,6 +14,7 @@ use http::{HeaderMap, header};
 use super::jobs::{self, Job};
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
+use crate::grip::Uses;
 use crate::https::{self, HttpsError, PeerCertificate};
 use crate::store::{CommitError, Cond, typed};
 
@@ -34,24 +35,34 @@ impl Mailbox {
             name: peer.cn.clone(),
         };
         let expectation = Expectation::notify(self.audience(), proved, Digest::of(&octets));
-        let chain = self.needs.verifier.verify(expectation, token).await?;
+        let (chain, uses) = self.needs.verifier.verify_unused(expectation, token).await?;
         let notification = Notification::parse(&octets)?;
         notification.check_recipient(chain.subject())?;
-        self.take(&chain, &notification, octets).await
+        self.take(&chain, uses, &notification, octets).await
     }
 
     /// Makes the job of a verified notification, or renews it.
     async fn take(
         &self,
         chain: &VerifiedChain,
+        uses: Uses,
         notification: &Notification,
         octets: Bytes,
     ) -> Result<Taken, MailboxError> {
+        // The token is used by the commit that makes the job, or before a job that is there already is renewed.
+        let mut uses = Some(uses);
         let id = jobs::id(chain.digest(), chain.issuer());
         let length = octets.len() as u64;
         let mut stored = None;
         for _ in 0..COMMITS {
-            if let Some(job) = self.renew(&id, chain).await? {
+            if self.jobs.find(&id).await?.is_some()
+                && let Some(uses) = uses.take()
+            {
+                self.needs.verifier.use_up(uses).await?;
+            }
+            if uses.is_none()
+                && let Some(job) = self.renew(&id, chain).await?
+            {
                 self.agenda.put(&id, &job.origin, job.tries.due);
                 return Ok(Taken { job: id });
             }
@@ -83,7 +94,7 @@ impl Mailbox {
                 receipt: None,
                 since: now,
             };
-            if self.create(job, notification).await? {
+            if self.create(job, notification, uses.as_ref()).await? {
                 self.agenda.put(&id, &notification.origin, now);
                 tracing::info!(
                     message_id = %notification.message_id,
@@ -121,7 +132,12 @@ impl Mailbox {
     }
 
     /// Writes the job, and keeps its octets free within the quota; false when somebody else was faster.
-    async fn create(&self, mut job: Job, notification: &Notification) -> Result<bool, MailboxError> {
+    async fn create(
+        &self,
+        mut job: Job,
+        notification: &Notification,
+        uses: Option<&Uses>,
+    ) -> Result<bool, MailboxError> {
         let account = self.holdings.account(&job.recipient).await?;
         let mut kept = self.holdings.usage(&job.recipient).await?;
         job.claimed = self.claim(notification).await?;
@@ -131,8 +147,12 @@ impl Mailbox {
         }
         kept.usage.claimed += job.claimed;
         kept.usage.jobs += 1;
-        let when = vec![Cond::Absent(jobs::key(&job.id)), kept.unchanged()];
+        let mut when = vec![Cond::Absent(jobs::key(&job.id)), kept.unchanged()];
         let mut then = vec![kept.put()];
+        for (cond, op) in uses.into_iter().flat_map(Uses::once) {
+            when.push(cond);
+            then.push(op);
+        }
         then.extend(jobs::create(&job));
         let event = Event {
             act: Act::Notified,
@@ -148,7 +168,10 @@ impl Mailbox {
         };
         match self.needs.ledger.commit(when, then, vec![event]).await {
             Ok(_) => Ok(true),
-            Err(CommitError::Conflict(_)) => Ok(false),
+            Err(CommitError::Conflict(key)) => match uses.and_then(|uses| uses.replayed(&key)) {
+                Some(replayed) => Err(replayed.into()),
+                None => Ok(false),
+            },
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }

@@ -144,7 +144,7 @@ fn answer<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>) {
         }
         Err(Failure::Refused(error) | Failure::Unseen(error)) => {
             tracing::error!(%error, "a write is refused");
-            refuse(answers, || again(&error));
+            refuse(answers, || error.again());
         }
     }
 }
@@ -169,20 +169,5 @@ fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Resu
 fn refuse<T>(answers: Vec<oneshot::Sender<Result<T, StoreError>>>, mut error: impl FnMut() -> StoreError) {
     for answer in answers {
         let _ = answer.send(Err(error()));
-    }
-}
-
-/// The same error once more, for another of those who wait.
-fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Io { path, source } => StoreError::Io {
-            path: path.clone(),
-            source: std::io::Error::new(source.kind(), source.to_string()),
-        },
-        StoreError::Damaged { what, why } => StoreError::Damaged {
-            what: what.clone(),
-            why: why.clone(),
-        },
-        _ => StoreError::Closed,
     }
 }

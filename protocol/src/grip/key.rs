@@ -5,12 +5,13 @@
 //! that are not canonical and points that lie on no curve are refused when the key is read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::encoding::{AsBigEndian, Curve25519SeedBin};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, Ed25519KeyPair, KeyPair as _, ParsedPublicKey};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -21,10 +22,6 @@ use crate::json;
 /// DER of an Ed25519 SubjectPublicKeyInfo (RFC 8410 §4) up to the key.
 const ED25519_SPKI: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
-/// DER of an Ed25519 private key in PKCS#8 version 1 (RFC 8410 §7) up to the seed.
-const ED25519_PKCS8: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 /// DER of a P-256 SubjectPublicKeyInfo (RFC 5480 §2) up to the uncompressed point.
 const P256_SPKI: [u8; 26] = [
@@ -290,12 +287,12 @@ impl Jwk {
     }
 }
 
-/// The node's own Ed25519 key, which signs its tokens, its receipts and its ledger. Wiped from memory when dropped.
+/// The node's own Ed25519 key, which signs its tokens, its receipts and its ledger. The library wipes it from memory
+/// when the last clone is dropped.
 #[derive(Clone)]
 pub struct NodeKey {
-    seed: Zeroizing<[u8; 32]>,
     public: PublicKey,
-    encoding: EncodingKey,
+    pair: Arc<Ed25519KeyPair>,
 }
 
 impl NodeKey {
@@ -310,13 +307,9 @@ impl NodeKey {
             .as_ref()
             .try_into()
             .map_err(|_| KeyError::Private)?;
-        let mut pkcs8 = Zeroizing::new(Vec::with_capacity(48));
-        pkcs8.extend_from_slice(&ED25519_PKCS8);
-        pkcs8.extend_from_slice(seed);
         Ok(Self {
-            seed: Zeroizing::new(*seed),
             public: PublicKey::ed25519(public)?,
-            encoding: EncodingKey::from_ed_der(&pkcs8),
+            pair: Arc::new(pair),
         })
     }
 
@@ -348,16 +341,11 @@ impl NodeKey {
     /// Signs octets: 64 octets, the same ones every time (RFC 8032 §5.1.6).
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        let pair = Ed25519KeyPair::from_seed_unchecked(self.seed.as_slice())
-            .expect("this seed made a key when it was read");
-        pair.sign(message)
+        self.pair
+            .sign(message)
             .as_ref()
             .try_into()
             .expect("an Ed25519 signature has 64 octets")
-    }
-
-    pub(crate) fn encoding(&self) -> &EncodingKey {
-        &self.encoding
     }
 }
 

@@ -73,7 +73,14 @@ pub fn issue(key: &NodeKey, claims: &Claims) -> Result<String, IssueError> {
     }
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(claims.kind().typ().to_owned());
-    let text = jsonwebtoken::encode(&header, &wire, key.encoding()).map_err(|_| IssueError::Signing)?;
+    // As jsonwebtoken's `encode` writes it; that one would read the private key anew for each token.
+    let part = |octets: serde_json::Result<Vec<u8>>| octets.map(|octets| BASE64URL_NOPAD.encode(&octets));
+    let header = part(serde_json::to_vec(&header)).map_err(|_| IssueError::Signing)?;
+    let payload = part(serde_json::to_vec(&wire)).map_err(|_| IssueError::Signing)?;
+    let mut text = format!("{header}.{payload}");
+    let signature = BASE64URL_NOPAD.encode(&key.sign(text.as_bytes()));
+    text.push('.');
+    text.push_str(&signature);
     check_size(&text, claims.kind()).map_err(|_| IssueError::TooLarge)?;
     if claims.nested().is_some_and(|nested| nested.len() > limits::TOKEN) {
         return Err(IssueError::TooLarge);

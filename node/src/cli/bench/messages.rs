@@ -125,7 +125,7 @@ impl MessagesArgs {
     pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
         if let Some(size) = self.attachment {
             let scratch = Scratch::open(self.folder.as_deref())?;
-            return attachment::run(everywhere, scratch.path(), size).await;
+            return Box::pin(attachment::run(everywhere, scratch.path(), size)).await;
         }
         let recipients = self.recipients.max(1);
         let most = recipients * FOR_ONE;
@@ -142,7 +142,7 @@ impl MessagesArgs {
             let mut runs = Vec::new();
             for _ in 0..self.runs.max(1) {
                 bar.set_message(way.to_string());
-                runs.push(self.once(way, recipients, &bar).await?);
+                runs.push(Box::pin(self.once(way, recipients, &bar)).await?);
             }
             figures.push(Figures::of(way, self.count, &runs));
         }

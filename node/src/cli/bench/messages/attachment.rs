@@ -48,7 +48,7 @@ pub(super) async fn run(everywhere: &Everywhere, folder: &Path, octets: u64) -> 
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
         }
-        runs.push(once(&folder, octets, recipients).await?);
+        runs.push(Box::pin(once(&folder, octets, recipients)).await?);
     }
     everywhere.out().one(&Report { octets, runs }, Report::table)
 }
