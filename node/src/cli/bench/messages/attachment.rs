@@ -12,7 +12,7 @@ use cargomail_protocol::placeholder::{Category, Mailbox};
 use cargomail_protocol::routing::Preferences;
 use serde::Serialize;
 
-use super::receiver::{BAR, FOO, Node, size_of};
+use super::receiver::{self, BAR, FOO, Node, size_of};
 use crate::api::Channel;
 use crate::app::{Letter, Unwatched};
 use crate::cli::{Everywhere, value};
@@ -74,8 +74,7 @@ async fn once(folder: &Path, octets: u64, recipients: usize) -> anyhow::Result<C
     };
     let mut letter = Letter::new(Category::parse("personal")?);
     for person in &people {
-        let app = town.person(person).await?;
-        app.broker()?.set_preferences(&wishes).await?;
+        receiver::person(&town, person, &wishes).await?;
         letter.to.push(Mailbox::bare(Address::parse(person)?));
     }
     let attachment = folder.join("attachment.bin");

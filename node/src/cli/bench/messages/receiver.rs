@@ -10,7 +10,7 @@ use cargomail_protocol::routing::Preferences;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::app::App;
+use crate::app::{App, AppError};
 use crate::harness::{PATIENCE, Site, SitePlan, Town};
 use crate::https::Server;
 
@@ -20,6 +20,8 @@ pub(super) const FOO: &str = "foo.test";
 pub(super) const BAR: &str = "bar.test";
 /// How often the log is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// How long it is waited when the node lets nobody in for a moment.
+const BRAKE: Duration = Duration::from_secs(1);
 /// What the node's log says of a message that is in a User Mailbox.
 const DELIVERED: &[u8] = b"step=\"deliver\"";
 /// Ticks of a second in `/proc/<pid>/stat`: the same on every Linux (USER_HZ).
@@ -139,9 +141,7 @@ impl Receiver {
             default: vec![Locator::parse(&format!("mailbox.{BAR}"))?],
         };
         for address in &addresses {
-            let person = town.person(address).await?;
-            person.broker()?.set_preferences(&wishes).await?;
-            people.push(person);
+            people.push(person(&town, address, &wishes).await?);
         }
         Ok(Self {
             town,
@@ -229,6 +229,22 @@ impl Receiver {
         self.process.stop().await?;
         self.town.stop().await;
         Ok(())
+    }
+}
+
+/// Somebody with an account and these wishes. A node lets in only so many at once from one place; then it is waited.
+pub(super) async fn person(town: &Town, address: &str, wishes: &Preferences) -> anyhow::Result<App> {
+    loop {
+        match town.person(address).await {
+            Ok(person) => {
+                person.broker()?.set_preferences(wishes).await?;
+                return Ok(person);
+            }
+            Err(error) => match error.downcast_ref::<AppError>() {
+                Some(AppError::Said { status: 429, .. }) => tokio::time::sleep(BRAKE).await,
+                _ => return Err(error),
+            },
+        }
     }
 }
 
