@@ -184,8 +184,11 @@ pub trait BlockStore: Send + Sync + 'static {
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
     /// Which of the blocks are here.
     async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;
-    /// Removes blocks.
-    async fn sweep(&self, cids: &[Cid]) -> Result<(), StoreError>;
+    /// Says which blocks may be swept, and takes back what was said before. Whoever puts one of them afterwards, though it is
+    /// here already, has it stay.
+    async fn condemn(&self, cids: &[Cid]) -> Result<(), StoreError>;
+    /// Removes those of the blocks that are condemned still; tells for each whether it was here and has gone.
+    async fn sweep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;
     /// Digests and sizes in ascending order, for scrub and collection. Blocks are keyed by digest: one of raw and
     /// dag-pb content that were equal octet by octet would be one block.
     async fn list(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], u32)>, StoreError>;

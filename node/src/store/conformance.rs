@@ -24,6 +24,9 @@ macro_rules! conforms {
             has_answers_in_the_order_asked
             blocks_are_listed_in_ascending_order_page_by_page
             a_swept_block_is_gone_and_may_come_again
+            c10_only_what_is_condemned_is_swept
+            c10_a_condemned_block_that_is_put_again_stays
+            c10_sweeping_races_putting_and_no_put_is_lost
             many_who_put_at_once_lose_nothing
             a_record_comes_back_with_the_version_of_its_commit
             records_come_back_in_the_order_asked
@@ -139,7 +142,8 @@ pub(crate) async fn a_name_of_another_hash_names_nothing(Ports { blocks, .. }: P
     let keccak = Cid::new_v1(0x55, hash);
     assert_eq!(blocks.get(&keccak).await.unwrap(), None);
     assert_eq!(blocks.has(&[keccak, *photo.cid()]).await.unwrap(), [false, true]);
-    blocks.sweep(&[keccak]).await.unwrap();
+    blocks.condemn(&[keccak]).await.unwrap();
+    assert_eq!(blocks.sweep(&[keccak]).await.unwrap(), [false]);
     assert!(blocks.get(photo.cid()).await.unwrap().is_some());
 }
 
@@ -181,10 +185,10 @@ pub(crate) async fn blocks_are_listed_in_ascending_order_page_by_page(Ports { bl
 pub(crate) async fn a_swept_block_is_gone_and_may_come_again(Ports { blocks, .. }: Ports<'_>) {
     let (photo, letter) = (block("a photo"), block("a letter"));
     blocks.put(vec![photo.clone(), letter.clone()]).await.unwrap();
-    blocks
-        .sweep(&[*photo.cid(), *block("nobody's").cid()])
-        .await
-        .unwrap();
+    let (gone, nobodys) = (*photo.cid(), *block("nobody's").cid());
+    blocks.condemn(&[gone, nobodys]).await.unwrap();
+    let swept = blocks.sweep(&[gone, nobodys, gone]).await.unwrap();
+    assert_eq!(swept, [true, false, false]);
     assert_eq!(
         blocks.has(&[*photo.cid(), *letter.cid()]).await.unwrap(),
         [false, true]
@@ -193,6 +197,61 @@ pub(crate) async fn a_swept_block_is_gone_and_may_come_again(Ports { blocks, .. 
     assert_eq!(blocks.list(None, 10).await.unwrap().len(), 1);
     blocks.put(vec![photo.clone()]).await.unwrap();
     assert_eq!(blocks.get(photo.cid()).await.unwrap().unwrap(), *photo.bytes());
+}
+
+pub(crate) async fn c10_only_what_is_condemned_is_swept(Ports { blocks, .. }: Ports<'_>) {
+    let (photo, letter) = (block("a photo"), block("a letter"));
+    let both = [*photo.cid(), *letter.cid()];
+    blocks.put(vec![photo.clone(), letter.clone()]).await.unwrap();
+    assert_eq!(blocks.sweep(&both).await.unwrap(), [false, false]);
+    blocks.condemn(&both).await.unwrap();
+    // What is said last counts.
+    blocks.condemn(&[*letter.cid()]).await.unwrap();
+    assert_eq!(blocks.sweep(&both).await.unwrap(), [false, true]);
+    assert_eq!(blocks.has(&both).await.unwrap(), [true, false]);
+}
+
+pub(crate) async fn c10_a_condemned_block_that_is_put_again_stays(Ports { blocks, .. }: Ports<'_>) {
+    let photo = block("a photo");
+    let name = [*photo.cid()];
+    blocks.put(vec![photo.clone()]).await.unwrap();
+    blocks.condemn(&name).await.unwrap();
+    blocks.put(vec![photo.clone()]).await.unwrap();
+    assert_eq!(blocks.sweep(&name).await.unwrap(), [false]);
+    assert_eq!(blocks.get(photo.cid()).await.unwrap().unwrap(), *photo.bytes());
+    // A new word is needed, and it holds once.
+    blocks.condemn(&name).await.unwrap();
+    assert_eq!(blocks.sweep(&name).await.unwrap(), [true]);
+    blocks.put(vec![photo]).await.unwrap();
+    assert_eq!(blocks.sweep(&name).await.unwrap(), [false]);
+}
+
+pub(crate) async fn c10_sweeping_races_putting_and_no_put_is_lost(Ports { blocks, .. }: Ports<'_>) {
+    let photo = block("a photo");
+    let name = [*photo.cid()];
+    let (mut swept, mut kept) = (0, 0);
+    for round in 0..200 {
+        blocks.put(vec![photo.clone()]).await.unwrap();
+        blocks.condemn(&name).await.unwrap();
+        let putting = async {
+            if round % 3 == 0 {
+                tokio::task::yield_now().await;
+            }
+            blocks.put(vec![photo.clone()]).await.unwrap();
+        };
+        let ((), gone) = tokio::join!(putting, blocks.sweep(&name));
+        match gone.unwrap()[0] {
+            true => swept += 1,
+            false => kept += 1,
+        }
+        let found = blocks.get(photo.cid()).await.unwrap();
+        assert_eq!(
+            found.unwrap(),
+            *photo.bytes(),
+            "whichever came first, the put holds"
+        );
+    }
+    assert_eq!(swept + kept, 200);
 }
 
 pub(crate) async fn many_who_put_at_once_lose_nothing(Ports { blocks, .. }: Ports<'_>) {

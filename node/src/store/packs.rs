@@ -52,6 +52,7 @@ impl Packs {
         let packer = Packer {
             reader: reader.clone(),
             appender,
+            condemned: HashSet::new(),
         };
         Ok(Self {
             writer: Writer::start("packs", home, packer)?,
@@ -137,7 +138,7 @@ impl BlockStore for Packs {
                 (digest, block.into_bytes())
             })
             .collect();
-        self.writer.ask(Request::Put(blocks)).await
+        self.writer.ask(Request::Put(blocks)).await.map(drop)
     }
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
@@ -159,8 +160,13 @@ impl BlockStore for Packs {
         .await
     }
 
-    async fn sweep(&self, cids: &[Cid]) -> Result<(), StoreError> {
+    async fn condemn(&self, cids: &[Cid]) -> Result<(), StoreError> {
         let digests = cids.iter().filter_map(|cid| digest(cid).ok()).collect();
+        self.writer.ask(Request::Condemn(digests)).await.map(drop)
+    }
+
+    async fn sweep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
+        let digests = cids.iter().map(|cid| digest(cid).ok()).collect();
         self.writer.ask(Request::Sweep(digests)).await
     }
 
@@ -181,13 +187,16 @@ impl BlockStore for Packs {
 /// What the writing thread is asked to do.
 enum Request {
     Put(Vec<(Digest, Bytes)>),
-    Sweep(Vec<Digest>),
+    Condemn(HashSet<Digest>),
+    Sweep(Vec<Option<Digest>>),
 }
 
 /// The writing thread's own.
 struct Packer {
     reader: Arc<Reader>,
     appender: Appender,
+    /// What may be swept, but for what was put since. After a restart that is nothing.
+    condemned: HashSet<Digest>,
 }
 
 impl Packer {
@@ -228,6 +237,7 @@ impl Packer {
         octets: &Bytes,
         changed: &mut HashMap<Digest, Option<Place>>,
     ) -> Result<(), Failure> {
+        self.condemned.remove(&digest);
         let here = match changed.get(&digest) {
             Some(place) => place.is_some(),
             None => self.reader.place(&digest).map_err(Failure::Refused)?.is_some(),
@@ -244,7 +254,15 @@ impl Packer {
         Ok(())
     }
 
-    fn sweep(&mut self, digest: Digest, changed: &mut HashMap<Digest, Option<Place>>) -> Result<(), Failure> {
+    /// Whether the block was here and has gone.
+    fn sweep(
+        &mut self,
+        digest: Digest,
+        changed: &mut HashMap<Digest, Option<Place>>,
+    ) -> Result<bool, Failure> {
+        if !self.condemned.contains(&digest) {
+            return Ok(false);
+        }
         let here = match changed.get(&digest) {
             Some(place) => place.is_some(),
             None => self
@@ -258,13 +276,14 @@ impl Packer {
             self.appender.append(Kind::Tombstone, digest, &[])?;
             changed.insert(digest, None);
         }
-        Ok(())
+        Ok(here)
     }
 }
 
 impl Write for Packer {
     type Request = Request;
-    type Answer = ();
+    /// What a sweep did; empty for the others.
+    type Answer = Vec<bool>;
 
     fn weight(request: &Request) -> u64 {
         match request {
@@ -272,28 +291,36 @@ impl Write for Packer {
                 .iter()
                 .map(|(_, octets)| (HEAD + octets.len()) as u64)
                 .sum(),
+            Request::Condemn(_) => 0,
             Request::Sweep(digests) => (digests.len() * HEAD) as u64,
         }
     }
 
-    fn write(&mut self, group: &[Request]) -> Result<Vec<()>, Failure> {
+    fn write(&mut self, group: &[Request]) -> Result<Vec<Vec<bool>>, Failure> {
         if self.appender.is_full() {
             self.begin_next()?;
         }
         let mut changed = HashMap::new();
+        let mut answers = Vec::with_capacity(group.len());
         for request in group {
+            let mut swept = Vec::new();
             match request {
                 Request::Put(blocks) => {
                     for (digest, octets) in blocks {
                         self.put(*digest, octets, &mut changed)?;
                     }
                 }
+                Request::Condemn(digests) => self.condemned.clone_from(digests),
                 Request::Sweep(digests) => {
                     for digest in digests {
-                        self.sweep(*digest, &mut changed)?;
+                        swept.push(match digest {
+                            Some(digest) => self.sweep(*digest, &mut changed)?,
+                            None => false,
+                        });
                     }
                 }
             }
+            answers.push(swept);
         }
         if !changed.is_empty() {
             self.appender.sync()?;
@@ -308,7 +335,7 @@ impl Write for Packer {
                 damaged.remove(digest);
             });
         }
-        Ok(vec![(); group.len()])
+        Ok(answers)
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {

@@ -168,7 +168,9 @@ async fn q01_a_poison_message_does_not_stop_the_queue() {
     let records = foo.store.records();
     let page = records.list("outbound/", None, 10).await.unwrap();
     let entry: Message = typed::decode(&page[0]).unwrap();
-    foo.store.blocks().sweep(&[entry.message.cid]).await.unwrap();
+    let lost = [entry.message.cid];
+    foo.store.blocks().condemn(&lost).await.unwrap();
+    assert_eq!(foo.store.blocks().sweep(&lost).await.unwrap(), [true]);
     // and a record that cannot be read at all
     let put = cargomail_node::store::Op::Put("outbound/damaged".to_owned(), "rubbish".into());
     records.commit(Vec::new(), vec![put]).await.unwrap();

@@ -27,6 +27,7 @@ async fn fill(store: &Embedded) {
         store.records().commit(vec![], ops).await.unwrap();
     }
     let gone: Vec<_> = (0..5).map(|n| *block(text(n)).cid()).collect();
+    store.blocks().condemn(&gone).await.unwrap();
     store.blocks().sweep(&gone).await.unwrap();
     store.blocks().put(vec![block(text(0))]).await.unwrap();
     let ops = vec![
