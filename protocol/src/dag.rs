@@ -152,6 +152,15 @@ impl VerifiedBlock {
     }
 }
 
+/// The blocks that a node links to, in the order of the resource, and how many of its octets each of them covers.
+///
+/// # Errors
+/// [`NodeError`] when the octets are no interior node.
+pub fn children(node: &Bytes) -> Result<Vec<(Cid, u64)>, NodeError> {
+    let node = node::Node::read(node)?;
+    Ok(node.links.iter().map(|link| (link.cid, link.size)).collect())
+}
+
 /// The shape in which resources are imported, and the unit in which a walk is resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Profile {

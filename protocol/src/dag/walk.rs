@@ -309,6 +309,18 @@ impl Walk {
         self.visit(Vec::new())
     }
 
+    /// Goes past the next block and all that are below it. For whoever looks at what is here of a resource that is not here
+    /// whole; a walk that left something out is complete without it.
+    ///
+    /// # Errors
+    /// [`WalkError::Complete`], [`WalkError::TooManyBlocks`].
+    pub fn leave_out(&mut self) -> Result<(), WalkError> {
+        if self.due.is_empty() {
+            return Err(WalkError::Complete);
+        }
+        self.visit(Vec::new())
+    }
+
     fn take(&mut self, due: Due, bytes: &Bytes) -> Result<Step, WalkError> {
         match due.expected.kind {
             Kind::Leaf => self.take_leaf(due.expected, bytes),

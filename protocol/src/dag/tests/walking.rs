@@ -324,6 +324,34 @@ fn only_leaves_can_be_passed_and_passing_shows_what_is_missing() {
     assert_eq!(read(&mut rest, &stored.blocks), Ok(octets[64..].to_vec()));
 }
 
+#[test]
+fn what_is_missing_is_left_out_with_everything_below_it() {
+    let stored = import(SMALL, &pattern_of(2000), 100);
+    let all = visits(walk(&stored), &stored.blocks);
+    let missing = all
+        .iter()
+        .position(|next| next.kind == Kind::Node && next.cid != stored.resource.root)
+        .expect("it has nodes below the root");
+    let lost = all[missing];
+    let mut walk = walk(&stored);
+    let mut visited = Vec::new();
+    while let Some(next) = walk.next() {
+        if next.cid == lost.cid {
+            walk.leave_out().expect("a node comes next");
+        } else {
+            visited.push(next);
+            walk.trust(&stored.blocks[&next.cid]).expect("the store is right");
+        }
+    }
+    let below = |next: &&Expected| {
+        (lost.offset..lost.offset + lost.size).contains(&next.offset) && next.cid != stored.resource.root
+    };
+    let expected: Vec<_> = all.iter().filter(|next| !below(next)).copied().collect();
+    assert_eq!(visited, expected);
+    assert!(walk.is_complete());
+    assert_eq!(walk.leave_out(), Err(WalkError::Complete));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
