@@ -9,7 +9,11 @@
 //! | `POST /api/v1/sessions` | [`Login`] | [`Session`] |
 //! | `GET /api/v1/me` | | [`Me`] |
 //! | `POST /api/v1/resources` | octets | 201 [`Posted`] |
+//! | `GET /api/v1/resources?after=&limit=` | | list of [`HeldView`] in the order of the CIDs |
 //! | `GET /api/v1/resources/{cid}` | | octets; `Range: bytes=a-b` is honoured |
+//! | `DELETE /api/v1/resources/{cid}?force=true` | | [`Deleted`]; 403 while one shares it, unless forced |
+//! | `GET /api/v1/resources/{cid}/why` | | [`Why`]: of the caller's own |
+//! | `GET /api/v1/usage` | | [`UsageView`] |
 //! | `POST /api/v1/shares` | [`NewShare`] | 201 [`ShareView`] |
 //! | `GET /api/v1/shares` | | list of [`ShareView`], newest first |
 //! | `POST /api/v1/shares/{id}/revoke` | | [`ShareView`] |
@@ -23,7 +27,13 @@
 //! | `GET /api/v1/admin/accounts`, `POST` | [`NewAccount`] | list of [`AccountView`], or one |
 //! | `GET /api/v1/admin/queue` | | list of [`Queued`] of everybody |
 //! | `GET /api/v1/admin/ledger?first=&limit=` | | [`LedgerPage`] |
+//! | `GET /api/v1/admin/collection` | | [`CollectionView`] |
+//! | `POST /api/v1/admin/collection?dry_run=true` | | 202 [`CollectionView`]: one is under way |
+//! | `GET /api/v1/admin/why/{cid}` | | [`Why`]: of everybody |
+//! | `GET /api/v1/admin/holds`, `POST` | [`NewHold`] | list of [`LegalHold`], or one |
+//! | `POST /api/v1/admin/holds/{id}/release` | | [`LegalHold`] |
 
+pub use crate::keeping::{Collected, LegalHold, Subject};
 use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::ledger::Head;
 use cargomail_protocol::notification::JobState;
@@ -73,6 +83,104 @@ pub struct Posted {
     pub size: u64,
     /// SHA-256 over all its octets, 64 lower-case hex digits.
     pub sha256: String,
+}
+
+/// A resource that the caller holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldView {
+    /// The root.
+    pub cid: String,
+    /// Its octets.
+    pub size: u64,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A resource that the caller holds no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The root.
+    pub cid: String,
+    /// Octets of the quota that are free again.
+    pub size: u64,
+    /// Shares that were taken back.
+    pub revoked: Vec<Uuid>,
+}
+
+/// What of the caller's quota is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// Octets of resources that they hold.
+    pub held: u64,
+    /// Octets on their way to them.
+    pub claimed: u64,
+    /// Retrievals on their way.
+    pub retrievals: u32,
+    /// What they may hold; none is no bound.
+    pub quota: Option<u64>,
+}
+
+/// Why a block is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// The block, or the resource of which it is the root.
+    pub cid: String,
+    /// Whether it is here.
+    pub here: bool,
+    /// Everything that refers to it, at most [`cargomail_protocol::limits::REFERENCES_SHOWN`]; when there is nothing, it goes
+    /// with the next collection.
+    pub holders: Vec<HolderView>,
+}
+
+/// One record that refers to a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderView {
+    /// `holding`, `share`, `retrieval`, `grant`, `arriving message`, `leaving message`, `message`, `legal hold`, or
+    /// `under way` for what is being stored at this moment.
+    pub kind: String,
+    /// Whose matter it is; empty where it is nobody's.
+    pub whose: String,
+    /// Of which mail; empty where of none.
+    pub message_id: String,
+    /// Until when, where that is known.
+    pub until: Option<Timestamp>,
+    /// The record; empty for what is under way.
+    pub record: String,
+}
+
+impl HolderView {
+    /// Somebody stores it at this moment.
+    #[must_use]
+    pub fn under_way() -> Self {
+        Self {
+            kind: "under way".to_owned(),
+            whose: String::new(),
+            message_id: String::new(),
+            until: None,
+            record: String::new(),
+        }
+    }
+}
+
+/// How a collection stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionView {
+    /// Whether one is under way.
+    pub under_way: bool,
+    /// What the last one did, or would have done, unless it failed.
+    pub done: Option<Collected>,
+    /// Why the last one failed, if it did.
+    pub failed: Option<String>,
+}
+
+/// A legal hold to place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewHold {
+    /// What is held.
+    pub subject: Subject,
+    /// Why, in the administrator's words.
+    pub reason: String,
 }
 
 /// A share to make. The sender is the caller.

@@ -29,6 +29,7 @@ mod accept;
 mod ask;
 mod change;
 mod channel;
+mod claims;
 mod deliver;
 mod fields;
 mod follow;
@@ -69,12 +70,16 @@ use crate::clock::{self, Clock, Randomness};
 use crate::dns::Dns;
 use crate::grip::{Signer, Verifier, VerifyError};
 use crate::identity::Identity;
+use crate::keeping::Shelters;
 use crate::ledger::Ledger;
 use crate::network::Cidr;
 use crate::store::{BlockStore, CommitError, RecordStore, StoreError, typed};
 use crate::{https, smtp};
 
+use change::Change;
 use queue::Queue;
+
+pub(crate) use claims::claim;
 
 /// Octets of memory in which bodies of web channel requests are counted.
 const ROOM: u64 = 16 * 1024;
@@ -116,6 +121,8 @@ pub struct Needs {
     pub identity: Identity,
     /// Where messages and notifications are kept.
     pub blocks: Arc<dyn BlockStore>,
+    /// What is stored and not yet referred to.
+    pub shelters: Shelters,
     /// Where entries are kept.
     pub records: Arc<dyn RecordStore>,
     /// Where receipts are noted.
@@ -301,8 +308,9 @@ impl Broker {
         u32::from_le_bytes(octets)
     }
 
-    /// Octets for so many records: durable on return, or with the record that refers to them.
-    async fn store(&self, octets: Bytes, records: usize) -> Result<Stored, BrokerError> {
+    /// Octets for so many records that this change writes: durable on return and sheltered until it is made, or with the records
+    /// themselves.
+    async fn store(&self, octets: Bytes, records: usize, change: &mut Change) -> Result<Stored, BrokerError> {
         if octets.len().saturating_mul(records) <= limits::INLINE {
             return Ok(Stored {
                 cid: Digest::of(&octets).cid(),
@@ -310,7 +318,8 @@ impl Broker {
                 octets: Some(octets.into()),
             });
         }
-        let (cid, size) = typed::put_octets(&*self.needs.blocks, octets).await?;
+        let shelter = change.shelter(&self.needs.shelters);
+        let (cid, size) = typed::put_octets(&*self.needs.blocks, shelter, octets).await?;
         let octets = None;
         Ok(Stored { cid, size, octets })
     }

@@ -6,8 +6,10 @@
 
 mod account;
 mod bench;
+mod collect;
 pub mod exit;
 mod grip;
+mod hold;
 mod inbox;
 mod init;
 mod ledger;
@@ -16,6 +18,7 @@ mod out;
 mod preferences;
 mod progress;
 mod queue;
+mod resource;
 mod run;
 mod save;
 mod send;
@@ -90,6 +93,13 @@ enum NodeCommand {
     /// Make and list the accounts of this node
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Remove what nothing refers to any more
+    Collect(collect::CollectArgs),
+    /// Show what refers to a block, and so keeps it
+    Why(collect::WhyArgs),
+    /// Keep what an account has, whatever its user deletes
+    #[command(subcommand)]
+    Hold(hold::HoldCommand),
     /// Check and list this node's ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -120,6 +130,9 @@ enum UserCommand {
     /// List and take back what was shared
     #[command(subcommand)]
     Share(share::ShareCommand),
+    /// List and delete what one holds, and show why it is kept
+    #[command(subcommand)]
+    Resource(resource::ResourceCommand),
     /// Show how far sent messages are
     Queue(queue::QueueArgs),
     /// Show what is on its way to one's mailboxes
@@ -164,6 +177,9 @@ impl NodeCommand {
             Self::Init(args) => args.run(everywhere).await,
             Self::ExampleConfig => everywhere.out().text(&example()),
             Self::Account(command) => command.run(everywhere).await,
+            Self::Collect(args) => args.run(everywhere).await,
+            Self::Why(args) => args.run(everywhere).await,
+            Self::Hold(command) => command.run(everywhere).await,
             Self::Ledger(command) => command.run(everywhere).await,
             Self::Grip(command) => command.run(everywhere).await,
             Self::Bench(command) => command.run(everywhere).await,
@@ -181,6 +197,7 @@ impl UserCommand {
             Self::Save(args) => args.run(everywhere).await,
             Self::Preferences(command) => command.run(everywhere).await,
             Self::Share(command) => command.run(everywhere).await,
+            Self::Resource(command) => command.run(everywhere).await,
             Self::Queue(args) => args.run(everywhere).await,
             Self::Retrievals => queue::retrievals(everywhere).await,
         }

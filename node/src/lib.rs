@@ -16,6 +16,7 @@ pub mod grip;
 pub mod harness;
 pub mod https;
 pub mod identity;
+pub mod keeping;
 pub mod ledger;
 pub mod mailbox;
 pub mod network;

@@ -1,7 +1,8 @@
 //! The Resource Mailbox: keeps resources and shares, serves blocks, takes notifications and retrieves.
 //!
 //! Each file is a step of the walk: `post` and `share` at the origin, `notified`, `retrieve` and `fetch` at the destination,
-//! `serve` and `authorize` at the origin again, `receipt` at both, `read` at the destination. Not here: tokens, frames and
+//! `serve` and `authorize` at the origin again, `receipt` at both, `read` at the destination. Behind the walk, `belongings` shows
+//! a user what they hold and why it is kept, `delete` and `expire` end it, and `claims` tells the collector. Not here: tokens, frames and
 //! walks, which the protocol decides; addresses that may be dialled, which is the peer host's business.
 //!
 //! What always holds: blocks are durable before the record that names them; a record and the ledger entry that tells of
@@ -14,10 +15,12 @@
 //! | key | value |
 //! |---|---|
 //! | `resource/<cid>` | a resource that is here whole |
-//! | `holding/<who>/<cid>` | that somebody posted it, or that it was retrieved for them |
+//! | `holding/<who>/<cid>` | that somebody posted it, or that it was retrieved for them; hidden when they deleted it under a legal hold |
 //! | `usage/<who>` | octets that somebody holds, octets and jobs on their way |
 //! | `share/<id>` | a share |
 //! | `share-by/<who>/<newest>`, `share-to/<sender>/<recipient>/<newest>` | which share it is |
+//! | `share-ends/<end>-<id>` | a share that has not ended yet, by its end |
+//! | `share-last/<who>` | written with every share of somebody |
 //! | `grant/<digest>/<agent>` | what an agent was allowed to fetch by a notification |
 //! | `receipt/<digest>/<agent>` | the receipt for it |
 //! | `received/<share>/<who>` | that a recipient's agent has acknowledged everything in a share |
@@ -29,7 +32,11 @@
 mod agenda;
 mod authorize;
 mod batch;
+mod belongings;
+mod claims;
+mod delete;
 mod error;
+mod expire;
 mod fetch;
 mod holdings;
 mod jobs;
@@ -63,11 +70,14 @@ use crate::clock::{Clock, Randomness};
 use crate::dns::Dns;
 use crate::grip::{Signer, Verifier};
 use crate::identity::Identity;
+use crate::keeping::Shelters;
 use crate::ledger::Ledger;
 use crate::peers::Peers;
 use crate::store::{BlockStore, RecordStore};
 
+pub(crate) use self::claims::claim;
 pub use self::error::MailboxError;
+pub(crate) use self::holdings::{let_go, no_longer_whole, resource};
 
 /// How often a commit is tried again when somebody else changed the same records.
 const COMMITS: usize = 32;
@@ -93,6 +103,8 @@ pub struct Needs {
     pub identity: Identity,
     /// Where blocks are kept.
     pub blocks: Arc<dyn BlockStore>,
+    /// What is stored and not yet referred to.
+    pub shelters: Shelters,
     /// Where records are kept.
     pub records: Arc<dyn RecordStore>,
     /// What happened.
@@ -159,6 +171,7 @@ impl Mailbox {
         tokio::join!(
             self.clone().serve(shutdown.clone()),
             self.clone().retrieve(shutdown.clone()),
+            self.expire(&shutdown),
             sweeping
         );
     }

@@ -27,6 +27,7 @@ use crate::dns::{Dns, DnsError, Resolver};
 use crate::grip::{Signer, Verifier};
 use crate::https::{self, Serving, ServingLimits, TlsError};
 use crate::identity::{Identity, IdentityError};
+use crate::keeping::{Collector, LegalHolds, Shelters};
 use crate::ledger::Ledger;
 use crate::mailbox::{self, Mailbox, MailboxError};
 use crate::network::{Network, Tcp};
@@ -98,8 +99,11 @@ struct Common {
     dns: Arc<dyn Dns>,
     blocks: Arc<dyn BlockStore>,
     records: Arc<dyn RecordStore>,
+    shelters: Shelters,
     ledger: Ledger,
     accounts: Accounts,
+    holds: LegalHolds,
+    collector: Arc<Collector>,
     verifier: Verifier,
     signer: Signer,
 }
@@ -145,6 +149,11 @@ impl Node {
                 begun
                     .tasks
                     .spawn(forget(common.verifier.clone(), shutdown.clone()));
+                let (collector, every) = (common.collector.clone(), common.settings.collect_every);
+                let (ending, span) = (shutdown.clone(), tracing::error_span!(SPAN, name));
+                begun
+                    .tasks
+                    .spawn(async move { collector.run(every, ending).await }.instrument(span));
                 Ok(Self {
                     identity: common.identity.clone(),
                     store,
@@ -233,9 +242,29 @@ impl Common {
     ) -> Result<Self, NodeError> {
         let dns: Arc<dyn Dns> = Arc::new(Resolver::new(&settings.dns, clock.clone())?);
         let (blocks, records) = (store.blocks(), store.records());
+        let ledger = Ledger::open(records.clone(), clock.clone()).await?;
+        let accounts = Accounts::new(records.clone(), clock.clone(), randomness.clone());
+        let shelters = Shelters::default();
+        let holds = LegalHolds::new(
+            records.clone(),
+            ledger.clone(),
+            accounts.clone(),
+            clock.clone(),
+            randomness.clone(),
+        );
+        let collector = Collector::new(
+            blocks.clone(),
+            records.clone(),
+            shelters.clone(),
+            holds.clone(),
+            clock.clone(),
+        );
         Ok(Self {
-            ledger: Ledger::open(records.clone(), clock.clone()).await?,
-            accounts: Accounts::new(records.clone(), clock.clone(), randomness.clone()),
+            ledger,
+            accounts,
+            shelters,
+            holds,
+            collector: Arc::new(collector),
             verifier: Verifier::new(dns.clone(), records.clone(), clock.clone()),
             signer: Signer::new(&identity, clock.clone(), randomness.clone())?,
             network: Arc::new(Tcp),
@@ -261,6 +290,7 @@ impl Common {
         let needs = mailbox::Needs {
             identity: self.identity.clone(),
             blocks: self.blocks.clone(),
+            shelters: self.shelters.clone(),
             records: self.records.clone(),
             ledger: self.ledger.clone(),
             accounts: self.accounts.clone(),
@@ -308,6 +338,7 @@ impl Common {
         let needs = broker::Needs {
             identity: self.identity.clone(),
             blocks: self.blocks.clone(),
+            shelters: self.shelters.clone(),
             records: self.records.clone(),
             ledger: self.ledger.clone(),
             accounts: self.accounts.clone(),
@@ -436,6 +467,8 @@ async fn user_face(
         broker: common.settings.broker.as_ref().map(|role| role.domain.clone()),
         ledger: common.ledger.clone(),
         queue: broker.map(|broker| broker as Arc<dyn door::Queue>),
+        collector: common.collector.clone(),
+        holds: common.holds.clone(),
     };
     let routes = door::door(routes, door);
     let tls = https::user_server(&certificate)?;

@@ -36,9 +36,9 @@ pub enum Act {
     Receipt,
     /// A share or a job ended because its time was over.
     Expired,
-    /// Resources were deleted.
+    /// A user deleted resources.
     Deleted,
-    /// An administrator looked at or changed a user's matter.
+    /// An administrator looked at or changed a user's matter, or placed or released a legal hold.
     Access,
 }
 

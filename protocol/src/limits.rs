@@ -177,3 +177,12 @@ pub const REMEMBERED: Duration = Duration::from_secs(10 * 24 * 3600);
 pub const STUMBLES: u32 = 10;
 /// How long the body of a web channel request may take: its room in memory is wanted by others.
 pub const BODY: Duration = Duration::from_secs(60);
+/// Blocks that are looked at together when what nobody refers to is collected: their names take some 10 MiB of memory, and
+/// every record is read once for each 128 GiB of full leaves.
+pub const COLLECTED: usize = 128 * 1024;
+/// Legal holds that stand at once: they are held in memory while blocks are collected.
+pub const LEGAL_HOLDS: usize = 1000;
+/// Why a legal hold was placed: a file number and a sentence or two.
+pub const REASON: usize = 1000;
+/// Records that are named when somebody asks why a block is kept: more would not be read.
+pub const REFERENCES_SHOWN: usize = 1000;

@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::{AccountError, Accounts, Caller};
 use crate::api::{Login, Me, Queued, Session};
 use crate::https::{RemoteAddress, explanation};
+use crate::keeping::{Collector, LegalHolds};
 use crate::ledger::Ledger;
 use crate::store::StoreError;
 use brake::Brake;
@@ -63,6 +64,10 @@ pub struct Door {
     pub ledger: Ledger,
     /// The queue, if this node has one.
     pub queue: Option<Arc<dyn Queue>>,
+    /// Removes what nobody refers to, and says why the rest is kept.
+    pub collector: Arc<Collector>,
+    /// What is kept whatever happens.
+    pub holds: LegalHolds,
 }
 
 /// The administrator, in the extensions of every request with the administrator's token.

@@ -1,14 +1,16 @@
-//! The administrator at one node: accounts, everybody's queue, and the ledger.
+//! The administrator at one node: accounts, everybody's queue, the ledger, and what is kept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use cargomail_protocol::ledger::Head;
+use cid::Cid;
 use data_encoding::{BASE64, HEXLOWER};
 use http::Method;
+use uuid::Uuid;
 
 use super::profile::Fingerprint;
 use super::{Access, AppError, Session, Url};
-use crate::api::{AccountView, LedgerPage, NewAccount, Queued};
+use crate::api::{AccountView, CollectionView, LedgerPage, LegalHold, NewAccount, NewHold, Queued, Why};
 use crate::https::Client;
 
 /// The administrator's session at one node.
@@ -56,6 +58,56 @@ impl Administration {
     /// [`AppError`].
     pub async fn queue(&self) -> Result<Vec<Queued>, AppError> {
         self.0.look("/api/v1/admin/queue").await
+    }
+
+    /// Begins a collection of what nobody refers to, or only of what would go.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn collect(&self, dry_run: bool) -> Result<CollectionView, AppError> {
+        let path = format!("/api/v1/admin/collection?dry_run={dry_run}");
+        self.0.ask(Method::POST, &path, None::<&()>).await
+    }
+
+    /// How the collection stands.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn collection(&self) -> Result<CollectionView, AppError> {
+        self.0.look("/api/v1/admin/collection").await
+    }
+
+    /// What refers to a block, whose ever it is.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn why(&self, cid: &Cid) -> Result<Why, AppError> {
+        self.0.look(&format!("/api/v1/admin/why/{cid}")).await
+    }
+
+    /// All legal holds, the oldest first.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn holds(&self) -> Result<Vec<LegalHold>, AppError> {
+        self.0.look("/api/v1/admin/holds").await
+    }
+
+    /// Places a legal hold.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn place_hold(&self, hold: &NewHold) -> Result<LegalHold, AppError> {
+        self.0.ask(Method::POST, "/api/v1/admin/holds", Some(hold)).await
+    }
+
+    /// Releases a legal hold.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn release_hold(&self, id: Uuid) -> Result<LegalHold, AppError> {
+        let path = format!("/api/v1/admin/holds/{id}/release");
+        self.0.ask(Method::POST, &path, None::<&()>).await
     }
 
     /// The octets of entries of the ledger from `first` on, and its head.

@@ -27,6 +27,7 @@ use crate::api::{NewMessage, NewShare, Posted, Queued, Retrieval, ShareView};
 use crate::clock::{self, Clock, SystemClock, SystemRandomness};
 use crate::https::{self, ServingLimits};
 use crate::identity::Certificate;
+use crate::keeping::{Collector, LegalHolds, Shelters};
 use crate::ledger::Ledger;
 use crate::network::{Network, Tcp};
 use crate::store::{Embedded, EmbeddedOptions};
@@ -88,6 +89,20 @@ impl Node {
         let ledger = Ledger::open(store.records(), clock.clone()).await.unwrap();
         let admin = AdminToken::open_or_create(folder.path(), &SystemRandomness).unwrap();
         let kept = Shared::default();
+        let holds = LegalHolds::new(
+            store.records(),
+            ledger.clone(),
+            accounts.clone(),
+            clock.clone(),
+            Arc::new(SystemRandomness),
+        );
+        let collector = Arc::new(Collector::new(
+            store.blocks(),
+            store.records(),
+            Shelters::default(),
+            holds.clone(),
+            clock.clone(),
+        ));
         let router = door(
             inner(kept.clone()),
             Door {
@@ -97,6 +112,8 @@ impl Node {
                 broker: Some(Domain::parse("foo.test").unwrap()),
                 ledger: ledger.clone(),
                 queue: None,
+                collector,
+                holds,
             },
         );
         let names = ["127.0.0.1".to_owned()];

@@ -21,7 +21,10 @@ use uuid::Uuid;
 
 use super::profile::Fingerprint;
 use super::{Access, AppError, Url, Watch};
-use crate::api::{Login, Me, Message, NewMessage, NewShare, Posted, Queued, Retrieval, ShareView};
+use crate::api::{
+    Deleted, HeldView, Login, Me, Message, NewMessage, NewShare, Posted, Queued, Retrieval, ShareView,
+    UsageView, Why,
+};
 use crate::https::{Client, Server, read};
 
 /// The longest answer other than messages and resources: a list of everything that a user has shared.
@@ -130,6 +133,43 @@ impl Session {
             request = request.header(header::RANGE, format!("bytes=0-{last}"));
         }
         Ok(self.send(request.body(Body::empty())).await?.into_body())
+    }
+
+    /// What the user holds here, in the order of the CIDs, behind `after`: one page, and nothing when there is no more.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn holdings(&self, after: Option<&str>) -> Result<Vec<HeldView>, AppError> {
+        let mut path = "/api/v1/resources".to_owned();
+        if let Some(after) = after {
+            path.push_str(&format!("?after={}", name(after)?));
+        }
+        self.look(&path).await
+    }
+
+    /// Deletes a resource that the user holds; with force, what they share of it is taken back first.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn delete(&self, cid: &Cid, force: bool) -> Result<Deleted, AppError> {
+        let path = format!("/api/v1/resources/{cid}?force={force}");
+        self.ask(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// What of the user's own refers to a resource.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn why(&self, cid: &Cid) -> Result<Why, AppError> {
+        self.look(&format!("/api/v1/resources/{cid}/why")).await
+    }
+
+    /// What of the user's quota is used.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn usage(&self) -> Result<UsageView, AppError> {
+        self.look("/api/v1/usage").await
     }
 
     /// Shares resources.

@@ -258,7 +258,7 @@ impl Broker {
         change: &mut Change,
     ) -> Result<(), BrokerError> {
         let now = self.now();
-        let message = self.store(letter.message.clone(), fresh.len()).await?;
+        let message = self.store(letter.message.clone(), fresh.len(), change).await?;
         for (recipient, key) in fresh {
             let id = self.fresh();
             let entry = Inbound {

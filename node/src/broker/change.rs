@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Broker;
 use crate::grip::Uses;
+use crate::keeping::{Shelter, Shelters};
 use crate::store::{CommitError, Cond, Op, Version, typed};
 
 /// A change that is made whole or not at all.
@@ -19,9 +20,18 @@ pub(super) struct Change {
     inbound: Vec<(Uuid, String, Timestamp)>,
     outbound: Vec<(Uuid, String, Timestamp)>,
     arrived: Vec<(Address, Uuid)>,
+    shelters: Vec<Shelter>,
 }
 
 impl Change {
+    /// Keeps what this change will refer to, until it is made or given up.
+    pub(super) fn shelter(&mut self, all: &Shelters) -> &Shelter {
+        if self.shelters.is_empty() {
+            self.shelters.push(all.open());
+        }
+        self.shelters.last().expect("there is one")
+    }
+
     /// Only if there is no such record.
     pub(super) fn absent(&mut self, key: String) {
         self.when.push(Cond::Absent(key));
@@ -83,6 +93,7 @@ impl Change {
         self.inbound.append(&mut other.inbound);
         self.outbound.append(&mut other.outbound);
         self.arrived.append(&mut other.arrived);
+        self.shelters.append(&mut other.shelters);
     }
 }
 

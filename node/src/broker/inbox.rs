@@ -39,7 +39,7 @@ impl Broker {
         change: &mut Change,
     ) -> Result<Uuid, BrokerError> {
         let id = self.fresh();
-        let octets = self.store(message.clone(), 1).await?;
+        let octets = self.store(message.clone(), 1, change).await?;
         let shown = Shown::of(&message);
         let message_id = Fields::read(&message, |_, _| false)
             .ok()
@@ -80,7 +80,7 @@ impl Broker {
             None => surgery::without_destination(&message)?.into(),
         };
         kept.view.placeholder = said(&message, choice.map(|choice| choice.decided_by));
-        kept.octets = self.store(message, 1).await?;
+        kept.octets = self.store(message, 1, change).await?;
         kept.view.size = kept.octets.size;
         change.unchanged(key.clone(), version);
         change.put(key, &kept);

@@ -60,7 +60,7 @@ impl Broker {
             return Ok(());
         };
         let (message, message_id) = self.written(&to, &notice)?;
-        let message = self.store(message.into(), 1).await?;
+        let message = self.store(message.into(), 1, change).await?;
         let (id, now) = (self.fresh(), self.now());
         tracing::info!(message_id = notice.message_id, step = "report", %to, report = message_id, "the sender is told");
         if *to.domain() == self.options.domain {

@@ -66,7 +66,8 @@ impl Broker {
             None
         };
         let now = self.now();
-        match self.decide(&entry, placeholder.as_ref()).await? {
+        let mut change = Change::default();
+        match self.decide(&entry, placeholder.as_ref(), &mut change).await? {
             Fate::Delivered(why) => {
                 tracing::info!(message_id = %entry.message_id, step = "route", recipient = %entry.recipient, why,
                     folder = entry.folder.name(), "goes to the User Mailbox");
@@ -82,13 +83,20 @@ impl Broker {
             }
         }
         if self.inbound.enter(at, &entry.lane(), now) {
-            return Box::pin(self.notify(id, version, entry)).await;
+            let moved = Box::pin(self.notify(id, version, entry)).await;
+            // Until the entry is committed the notification is only in this shelter.
+            drop(change);
+            return moved;
         }
-        self.move_on(id, version, entry, Change::default(), Touch::Nothing)
-            .await
+        self.move_on(id, version, entry, change, Touch::Nothing).await
     }
 
-    async fn decide(&self, entry: &Inbound, placeholder: Option<&Placeholder>) -> Result<Fate, BrokerError> {
+    async fn decide(
+        &self,
+        entry: &Inbound,
+        placeholder: Option<&Placeholder>,
+        change: &mut Change,
+    ) -> Result<Fate, BrokerError> {
         let Some(placeholder) = placeholder else {
             return Ok(Fate::Delivered("an ordinary message"));
         };
@@ -139,7 +147,7 @@ impl Broker {
         Ok(Fate::Sent(Wishes {
             choices,
             at: 0,
-            notification: self.store(octets.into(), 1).await?,
+            notification: self.store(octets.into(), 1, change).await?,
             expires,
             refused: Vec::new(),
         }))

@@ -145,7 +145,9 @@ impl Broker {
     async fn queue_up(&self, leaving: &Leaving) -> Result<(Vec<Uuid>, Change), BrokerError> {
         let mut change = Change::default();
         let now = self.now();
-        let stored = self.store(leaving.message.clone(), leaving.copies.len()).await?;
+        let stored = self
+            .store(leaving.message.clone(), leaving.copies.len(), &mut change)
+            .await?;
         self.keep(
             &leaving.sender,
             Folder::Sent,

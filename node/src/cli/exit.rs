@@ -6,6 +6,7 @@ use cargomail_protocol::fault::{Fault, Faulty};
 
 use crate::accounts::AccountError;
 use crate::app::{AppError, ComposeError, ReadError};
+use crate::keeping::{CollectError, HoldError};
 
 /// What stands below every help.
 pub(super) const HELP: &str = "\
@@ -28,6 +29,8 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
             .or_else(|| fault::<ComposeError>(cause))
             .or_else(|| fault::<ReadError>(cause))
             .or_else(|| fault::<AccountError>(cause))
+            .or_else(|| fault::<HoldError>(cause))
+            .or_else(|| fault::<CollectError>(cause))
     });
     ExitCode::from(match fault {
         Some(Fault::Unauthenticated | Fault::Refused | Fault::NoSuchUser) => 3,

@@ -4,14 +4,14 @@ use cargomail_protocol::address::{Domain, Locator};
 use toml::{Table, Value};
 
 use super::written::{
-    BrokerSection, Config, DnsSection, Documented, GripSection, MailboxSection, NetworkSection, PeersSection,
-    SmtpSection, StoreSection, UserSection,
+    BrokerSection, CollectionSection, Config, DnsSection, Documented, GripSection, MailboxSection,
+    NetworkSection, PeersSection, SmtpSection, StoreSection, UserSection,
 };
 
 type Keys = &'static [(&'static str, &'static [&'static str])];
 type About = &'static [&'static str];
 
-const SECTIONS: [(&str, About, Keys); 9] = [
+const SECTIONS: [(&str, About, Keys); 10] = [
     ("network", NetworkSection::ABOUT, NetworkSection::KEYS),
     ("dns", DnsSection::ABOUT, DnsSection::KEYS),
     ("grip", GripSection::ABOUT, GripSection::KEYS),
@@ -21,6 +21,7 @@ const SECTIONS: [(&str, About, Keys); 9] = [
     ("broker", BrokerSection::ABOUT, BrokerSection::KEYS),
     ("smtp", SmtpSection::ABOUT, SmtpSection::KEYS),
     ("store", StoreSection::ABOUT, StoreSection::KEYS),
+    ("collection", CollectionSection::ABOUT, CollectionSection::KEYS),
 ];
 
 /// The example: a node with both roles on this machine.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use cargomail_protocol::address::{Domain, Locator};
 use cargomail_protocol::timestamp::Timestamp;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub smtp: SmtpEdge,
     /// Sizes of the embedded store.
     pub store: StoreSizes,
+    /// How long after a collection the next one is made; none for never.
+    pub collect_every: Option<Duration>,
 }
 
 /// The face for other nodes.
@@ -226,6 +229,10 @@ impl Settings {
             store: StoreSizes {
                 cache: at_least("store.cache", config.store.cache, 1024 * 1024)?,
                 segment: at_least("store.segment", config.store.segment, 4 * 1024 * 1024)?,
+            },
+            collect_every: match config.collection.every {
+                0 => None,
+                hours => Some(Duration::from_secs(3600 * u64::from(hours))),
             },
         })
     }

@@ -73,6 +73,8 @@ section! {
         smtp: SmtpSection = SmtpSection::default(),
         /// Sizes of the embedded store.
         store: StoreSection = StoreSection::default(),
+        /// Giving back the room of what nobody needs any more.
+        collection: CollectionSection = CollectionSection::default(),
     }
 }
 
@@ -185,6 +187,14 @@ section! {
         cache: u64 = 16 * 1024 * 1024,
         /// Octets after which a new segment file is begun.
         segment: u64 = 256 * 1024 * 1024,
+    }
+}
+
+section! {
+    /// Removing what nothing refers to any more: deleted resources, ended shares, broken uploads.
+    CollectionSection {
+        /// Hours from the end of one collection to the next; `0` for none but those by `cargomail collect`.
+        every: u32 = 24,
     }
 }
 

@@ -60,7 +60,7 @@ impl Mailbox {
         let here = self.holdings.whole(&wanted).await?;
         let shares = self.open_shares(sender, recipient, &wanted, self.now()).await?;
         let own = notification.origin == self.options.locator;
-        let all = wanted.len() == fetch.wants.len() && here.iter().all(|here| *here);
+        let all = wanted.len() == fetch.wants.len() && here.iter().all(Option::is_some);
         let Some(shares) = shares.filter(|_| own && all) else {
             return Err(MailboxError::NotShared);
         };
@@ -86,7 +86,8 @@ impl Mailbox {
         shares: Vec<Uuid>,
     ) -> Result<(), MailboxError> {
         let octets = fetch.notification.clone().into();
-        let (stored, length) = typed::put_octets(&*self.needs.blocks, octets).await?;
+        let shelter = self.needs.shelters.open();
+        let (stored, length) = typed::put_octets(&*self.needs.blocks, &shelter, octets).await?;
         let key = grant_key(chain);
         for _ in 0..COMMITS {
             let known = typed::read::<Grant>(&*self.needs.records, &key).await?;

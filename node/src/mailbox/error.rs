@@ -6,6 +6,9 @@ use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::IssueError;
 use cargomail_protocol::notification::NotificationError;
 use cargomail_protocol::share::ShareError;
+use cargomail_protocol::timestamp::Timestamp;
+use cid::Cid;
+use uuid::Uuid;
 
 use crate::grip::VerifyError;
 use crate::store::{CommitError, StoreError};
@@ -54,6 +57,16 @@ pub enum MailboxError {
     /// A share names something that its sender does not hold, or with another size.
     #[error("{0} is not a resource of yours of that size: post it first")]
     NotHeld(String),
+    /// Somebody deletes what they share still.
+    #[error("{cid} is shared until {} by the share {share}: take that back first, or delete with force, which does", .until.rfc3339())]
+    Shared {
+        /// The resource.
+        cid: Cid,
+        /// A share that has not ended.
+        share: Uuid,
+        /// When it does.
+        until: Timestamp,
+    },
     /// The account may not hold so much.
     #[error("the quota of {0} octets does not allow it")]
     OverQuota(u64),
@@ -90,7 +103,7 @@ impl Faulty for MailboxError {
             MailboxError::Missing | MailboxError::NotHeld(_) => Fault::NotFound,
             MailboxError::OverQuota(_) => Fault::OverQuota,
             MailboxError::NoSuchUser => Fault::NoSuchUser,
-            MailboxError::Expired | MailboxError::NotShared => Fault::Refused,
+            MailboxError::Expired | MailboxError::NotShared | MailboxError::Shared { .. } => Fault::Refused,
             MailboxError::Crowded => Fault::TryLater(CROWDED),
             MailboxError::TooOften(wait) => Fault::TryLater(*wait),
         }

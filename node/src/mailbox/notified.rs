@@ -53,6 +53,7 @@ impl Mailbox {
         let mut uses = Some(uses);
         let id = jobs::id(chain.digest(), chain.issuer());
         let length = octets.len() as u64;
+        let shelter = self.needs.shelters.open();
         let mut stored = None;
         for _ in 0..COMMITS {
             if self.jobs.find(&id).await?.is_some()
@@ -69,7 +70,7 @@ impl Mailbox {
             if stored.is_none() {
                 // Who may have this job is asked before anything is written.
                 self.admit(notification).await?;
-                let (root, _) = typed::put_octets(&*self.needs.blocks, octets.clone()).await?;
+                let (root, _) = typed::put_octets(&*self.needs.blocks, &shelter, octets.clone()).await?;
                 stored = Some(root);
             }
             let Some(root) = stored else { continue };

@@ -32,7 +32,7 @@ impl Mailbox {
         };
         check(announced.unwrap_or(0))?;
         let mut importer = Importer::new();
-        let mut batch = Batch::new(self.needs.blocks.clone());
+        let mut batch = Batch::sheltered(self.needs.blocks.clone(), self.needs.shelters.open());
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| MailboxError::Body(error.to_string()))?;
@@ -43,6 +43,7 @@ impl Mailbox {
         batch.add(std::mem::take(&mut imported.blocks)).await?;
         batch.flush().await?;
         self.keep(caller, &imported).await?;
+        drop(batch);
         let posted = Posted {
             cid: imported.root.to_string(),
             size: imported.size,

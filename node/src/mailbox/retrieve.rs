@@ -255,9 +255,9 @@ impl Mailbox {
         let mut then = Vec::new();
         for ((resource, held), whole) in resources.iter().zip(held).zip(whole) {
             let (cid, size) = (resource.cid(), resource.size());
-            if !whole {
-                then.push(arrived(cid, &Resource { size, sha256: None }));
-            }
+            // Written anew also where it is here already: who takes it for unused at this moment is told of a conflict.
+            let sha256 = whole.and_then(|whole| whole.sha256);
+            then.push(arrived(cid, &Resource { size, sha256 }));
             if !held {
                 kept.usage.held += size;
                 then.push(hold(&job.recipient, cid, size, self.now()));

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -13,7 +14,9 @@ use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::limits;
 use cargomail_protocol::notification;
 use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 
+use super::delete::Shares;
 use super::notified::{body_of, check_media_type};
 use super::{Mailbox, MailboxError};
 use crate::accounts::Caller;
@@ -33,8 +36,13 @@ impl Mailbox {
     /// What people's programs ask, behind the door; requests carry `Extension<Caller>`.
     pub fn user_routes(self: &Arc<Self>) -> Router {
         Router::new()
-            .route("/api/v1/resources", post(post_resource))
-            .route("/api/v1/resources/{cid}", get(read_resource))
+            .route("/api/v1/resources", get(list_resources).post(post_resource))
+            .route(
+                "/api/v1/resources/{cid}",
+                get(read_resource).delete(delete_resource),
+            )
+            .route("/api/v1/resources/{cid}/why", get(why_resource))
+            .route("/api/v1/usage", get(usage))
             .route("/api/v1/shares", get(list_shares).post(make_share))
             .route("/api/v1/shares/{id}/revoke", post(revoke_share))
             .route("/api/v1/retrievals", get(list_retrievals))
@@ -81,6 +89,66 @@ async fn progress(State(mailbox): Place, peer: Peer, Path(job): Path<String>) ->
 /// What a user is answered.
 fn answer(outcome: Result<Response, MailboxError>) -> Response {
     outcome.unwrap_or_else(|error| explanation(&error))
+}
+
+/// Which of what one holds is listed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn list_resources(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Response {
+    let Query(listing) = match listing {
+        Ok(listing) => listing,
+        Err(rejection) => return answer(Err(MailboxError::Body(rejection.body_text()))),
+    };
+    let held = mailbox
+        .listed(&caller, listing.after.as_deref(), listing.limit)
+        .await;
+    answer(held.map(|held| Json(held).into_response()))
+}
+
+/// How something is deleted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deleting {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn delete_resource(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    Path(cid): Path<String>,
+    how: Result<Query<Deleting>, QueryRejection>,
+) -> Response {
+    let shares = match how {
+        Ok(Query(Deleting { force: true })) => Shares::TakenBack,
+        Ok(Query(Deleting { force: false })) => Shares::Respected,
+        Err(rejection) => return answer(Err(MailboxError::Body(rejection.body_text()))),
+    };
+    let deleted = mailbox.delete(&caller, &cid, shares).await;
+    answer(deleted.map(|deleted| Json(deleted).into_response()))
+}
+
+async fn why_resource(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    Path(cid): Path<String>,
+) -> Response {
+    let why = mailbox.why(&caller, &cid).await;
+    answer(why.map(|why| Json(why).into_response()))
+}
+
+async fn usage(State(mailbox): Place, Extension(Caller(caller)): User) -> Response {
+    let usage = mailbox.usage(&caller).await;
+    answer(usage.map(|usage| Json(usage).into_response()))
 }
 
 async fn post_resource(

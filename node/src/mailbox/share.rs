@@ -12,7 +12,7 @@ use cargomail_protocol::share::{Share, ShareParts, SharedResource};
 use cargomail_protocol::timestamp::Timestamp;
 use uuid::Uuid;
 
-use super::{COMMITS, LISTED, Mailbox, MailboxError, named, newest, who};
+use super::{COMMITS, LISTED, Mailbox, MailboxError, expire, named, newest, who};
 use crate::api::{NewShare, ShareView};
 use crate::clock;
 use crate::store::{CommitError, Cond, Op, Record, StoreError, Version, typed};
@@ -26,9 +26,11 @@ impl Mailbox {
     /// Makes a share.
     pub(super) async fn share(&self, caller: &Address, new: NewShare) -> Result<ShareView, MailboxError> {
         let sender = self.holdings.account(caller).await?.address;
-        let held = self.holdings.held(&sender, &new.resources).await?;
-        if let Some((_, missing)) = held.iter().zip(&new.resources).find(|(held, _)| !**held) {
-            return Err(MailboxError::NotHeld(missing.cid().to_string()));
+        // That they are held still is a condition: what is deleted meanwhile is not shared.
+        let held = self.holdings.standing(&sender, &new.resources).await?;
+        let mut when = Vec::with_capacity(held.len() + 1);
+        for (held, resource) in held.into_iter().zip(&new.resources) {
+            when.push(held.ok_or_else(|| MailboxError::NotHeld(resource.cid().to_string()))?);
         }
         let now = self.now();
         let share = Share::new(ShareParts {
@@ -50,12 +52,14 @@ impl Mailbox {
                 format!("share-by/{}/{}", who(&sender), newest(now, id)),
                 typed::encode(&()),
             ),
+            Op::Put(expire::key(&share), typed::encode(&())),
+            Op::Put(last_key(&sender), typed::encode(&())),
         ];
         for recipient in &share.parts().recipients {
             let key = format!("{}{}", between(&sender, recipient), newest(now, id));
             then.push(Op::Put(key, typed::encode(&())));
         }
-        let when = vec![Cond::Absent(share_key(id))];
+        when.push(Cond::Absent(share_key(id)));
         self.needs.ledger.commit(when, then, told(&share)).await?;
         tracing::info!(
             message_id = %share.parts().message_id,
@@ -112,16 +116,7 @@ impl Mailbox {
             if share.parts().revoked.is_some() {
                 return self.view(&share).await;
             }
-            share.revoke(self.now());
-            let when = vec![Cond::Is(share_key(id), version)];
-            let then = vec![Op::Put(share_key(id), typed::encode(&share))];
-            let event = Event {
-                act: Act::Revoked,
-                parties: vec![share.parts().sender.to_string()],
-                message_id: share.parts().message_id.clone(),
-                resources: roots(&share.parts().resources),
-                evidence: String::new(),
-            };
+            let (when, then, event) = taken_back(&mut share, version, self.now());
             match self.needs.ledger.commit(when, then, vec![event]).await {
                 Ok(_) => {
                     tracing::info!(message_id = %share.parts().message_id, step = "share", %id, "revoked");
@@ -176,7 +171,7 @@ impl Mailbox {
     const CONSIDERED: usize = 1000;
 
     /// The share that an entry of a list names.
-    async fn listed_share(&self, entry: &Record) -> Result<Option<(Version, Share)>, StoreError> {
+    pub(super) async fn listed_share(&self, entry: &Record) -> Result<Option<(Version, Share)>, StoreError> {
         match named(&entry.key) {
             Some(id) => typed::read(&*self.needs.records, &format!("share/{id}")).await,
             None => Ok(None),
@@ -203,6 +198,27 @@ impl Mailbox {
             received_by,
         })
     }
+}
+
+/// The change that takes a share back.
+pub(super) fn taken_back(share: &mut Share, version: Version, now: Timestamp) -> (Vec<Cond>, Vec<Op>, Event) {
+    share.revoke(now);
+    let key = share_key(share.id());
+    let event = Event {
+        act: Act::Revoked,
+        parties: vec![share.parts().sender.to_string()],
+        message_id: share.parts().message_id.clone(),
+        resources: roots(&share.parts().resources),
+        evidence: String::new(),
+    };
+    let when = vec![Cond::Is(key.clone(), version)];
+    let then = vec![Op::Put(key, typed::encode(share)), Op::Delete(expire::key(share))];
+    (when, then, event)
+}
+
+/// The record that every share of a sender writes, so that whoever deletes sees that one came meanwhile.
+pub(super) fn last_key(sender: &Address) -> String {
+    format!("share-last/{}", who(sender))
 }
 
 pub(super) fn share_key(id: Uuid) -> String {

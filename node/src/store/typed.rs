@@ -6,6 +6,8 @@ use cid::Cid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::keeping::Shelter;
+
 use super::{BlockStore, Record, RecordStore, StoreError, Version};
 
 /// The value of a record.
@@ -44,15 +46,21 @@ pub async fn read<T: DeserializeOwned>(
     }
 }
 
-/// Stores octets as a resource, durable on return: for messages and notifications, which a record refers to.
+/// Stores octets as a resource, durable on return: for messages and notifications, which a record refers to. The shelter is
+/// dropped once that record is committed.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn put_octets(blocks: &dyn BlockStore, octets: Bytes) -> Result<(Cid, u64), StoreError> {
+pub async fn put_octets(
+    blocks: &dyn BlockStore,
+    shelter: &Shelter,
+    octets: Bytes,
+) -> Result<(Cid, u64), StoreError> {
     let mut importer = Importer::new();
     let mut batch = importer.push(octets);
     let imported = importer.finish();
     batch.extend(imported.blocks);
+    shelter.keep(&batch);
     blocks.put(batch).await?;
     Ok((imported.root, imported.size))
 }

@@ -20,6 +20,7 @@ use cargomail_node::dns::{Dns, Dnssec, Mx, Record, Resolver, ResolverOptions, Sr
 use cargomail_node::grip::{Signer, Verifier};
 use cargomail_node::https::{self, PeerCertificate, Server, Serving, ServingLimits};
 use cargomail_node::identity::Identity;
+use cargomail_node::keeping::Shelters;
 use cargomail_node::ledger::Ledger;
 use cargomail_node::network::{AddressPolicy, Network, Tcp};
 use cargomail_node::smtp;
@@ -248,6 +249,7 @@ impl Node {
         let needs = Needs {
             identity: key.clone(),
             blocks: store.blocks(),
+            shelters: Shelters::default(),
             records: records.clone(),
             ledger: ledger.clone(),
             accounts: accounts.clone(),

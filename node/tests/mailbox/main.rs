@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod destination;
+mod life;
 mod notify;
 mod origin;
 mod people;

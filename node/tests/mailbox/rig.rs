@@ -15,12 +15,13 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use bytes::Bytes;
 use cargomail_node::accounts::{Accounts, Caller};
-use cargomail_node::api::{NewShare, Posted, Retrieval, ShareView};
+use cargomail_node::api::{NewShare, Posted, Retrieval, ShareView, UsageView};
 use cargomail_node::clock::{self, Clock, SystemClock, SystemRandomness};
 use cargomail_node::dns::{Dns, Dnssec, Record, Resolver, ResolverOptions, Zone};
 use cargomail_node::grip::{Signer, Verifier};
 use cargomail_node::https::{self, PeerCertificate};
 use cargomail_node::identity::Identity;
+use cargomail_node::keeping::{Collected, Collector, LegalHolds, Mode, Shelters};
 use cargomail_node::ledger::Ledger;
 use cargomail_node::mailbox::{Mailbox, Needs, Options};
 use cargomail_node::network::AddressPolicy;
@@ -175,9 +176,25 @@ impl World {
         let (dns, records) = (self.resolver(), store.records());
         let accounts = Accounts::new(records.clone(), clock.clone(), randomness.clone());
         let ledger = Ledger::open(records.clone(), clock.clone()).await.unwrap();
+        let shelters = Shelters::default();
+        let holds = LegalHolds::new(
+            records.clone(),
+            ledger.clone(),
+            accounts.clone(),
+            clock.clone(),
+            randomness.clone(),
+        );
+        let collector = Collector::new(
+            store.blocks(),
+            records.clone(),
+            shelters.clone(),
+            holds.clone(),
+            clock.clone(),
+        );
         let needs = Needs {
             identity: identity.clone(),
             blocks: store.blocks(),
+            shelters: shelters.clone(),
             records: records.clone(),
             ledger: ledger.clone(),
             accounts: accounts.clone(),
@@ -209,6 +226,8 @@ impl World {
             lines,
             accounts,
             ledger,
+            holds,
+            collector,
             mailbox,
             shutdown,
             running,
@@ -246,6 +265,8 @@ pub(crate) struct Node {
     pub(crate) lines: Lines,
     accounts: Accounts,
     pub(crate) ledger: Ledger,
+    pub(crate) holds: LegalHolds,
+    pub(crate) collector: Collector,
     pub(crate) mailbox: Arc<Mailbox>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
@@ -265,7 +286,7 @@ impl Node {
         self.running.await.unwrap();
         self.host.stop().await;
         drop(self.mailbox);
-        drop((self.accounts, self.ledger));
+        drop((self.accounts, self.ledger, self.holds, self.collector));
         self.store.close().await.unwrap();
         self.folder
     }
@@ -316,6 +337,29 @@ impl Node {
         self.ask(caller, request.body(Body::empty()).unwrap())
             .await
             .status()
+    }
+
+    pub(crate) async fn delete(&self, caller: &Address, posted: &Posted, force: bool) -> StatusCode {
+        let path = format!("/api/v1/resources/{}?force={force}", posted.cid);
+        let request = Request::delete(path).body(Body::empty()).unwrap();
+        self.ask(caller, request).await.status()
+    }
+
+    pub(crate) async fn look<T: serde::de::DeserializeOwned>(&self, caller: &Address, path: &str) -> T {
+        let response = self
+            .ask(caller, Request::get(path).body(Body::empty()).unwrap())
+            .await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        serde_json::from_slice(&octets(response).await).unwrap()
+    }
+
+    /// Octets that the caller's quota is charged with.
+    pub(crate) async fn used(&self, caller: &Address) -> u64 {
+        self.look::<UsageView>(caller, "/api/v1/usage").await.held
+    }
+
+    pub(crate) async fn collect(&self) -> Collected {
+        self.collector.collect(Mode::Brisk).await.unwrap()
     }
 
     pub(crate) async fn retrievals(&self, caller: &Address) -> Vec<Retrieval> {

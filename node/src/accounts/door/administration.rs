@@ -1,5 +1,7 @@
 //! The administrator's paths. What looks at or changes a user's matter stands in the ledger before it is done (`spec/ledger.md`).
 
+mod keeping;
+
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -45,6 +47,7 @@ pub(super) fn routes() -> Router<Arc<Guard>> {
         .route("/api/v1/admin/accounts", get(accounts).post(account))
         .route("/api/v1/admin/queue", get(queue))
         .route("/api/v1/admin/ledger", get(ledger))
+        .merge(keeping::routes())
 }
 
 /// Notes that the administrator looked at or changed what concerns these.

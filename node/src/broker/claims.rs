@@ -1,0 +1,54 @@
+//! What the records of the broker refer to, for the collector.
+
+use super::inbound::Inbound;
+use super::inbox::Kept;
+use super::outbound::Outbound;
+use super::{Stored, user};
+use crate::keeping::references::{Claim, Holder, Root};
+use crate::store::{Record, StoreError, typed};
+
+/// What a record refers to: messages, and the notifications of their resources.
+pub(crate) fn claim(holder: Holder, record: &Record) -> Result<Option<Claim>, StoreError> {
+    let (whose, message_id, stored) = match holder {
+        Holder::Arriving => {
+            let entry: Inbound = typed::decode(record)?;
+            let notification = entry.wishes.map(|wishes| wishes.notification);
+            let stored = std::iter::once(entry.message).chain(notification).collect();
+            (user(&entry.recipient), entry.message_id, stored)
+        }
+        Holder::Leaving => {
+            let entry: Outbound = typed::decode(record)?;
+            let sender = entry.sender.as_ref().map(user);
+            (sender.unwrap_or_default(), entry.message_id, vec![entry.message])
+        }
+        Holder::Message => {
+            let kept: Kept = typed::decode(record)?;
+            (owner(record, holder), kept.view.message_id, vec![kept.octets])
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Claim {
+        holder,
+        key: record.key.clone(),
+        whose,
+        message_id,
+        until: None,
+        roots: stored.iter().filter_map(root).collect(),
+    }))
+}
+
+/// Whose User Mailbox it is, by the key.
+fn owner(record: &Record, holder: Holder) -> String {
+    let rest = record.key.strip_prefix(holder.prefix());
+    let owner = rest.and_then(|rest| rest.rsplit_once('/'));
+    owner.map(|(owner, _)| owner.to_owned()).unwrap_or_default()
+}
+
+/// None for octets that lie in the record itself.
+fn root(stored: &Stored) -> Option<Root> {
+    stored.octets.is_none().then_some(Root {
+        cid: stored.cid,
+        size: stored.size,
+        whole: true,
+    })
+}
