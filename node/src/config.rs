@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cargomail_protocol::fault::{Fault, Faulty};
 
 pub use print::{document, example};
-pub use settings::{BrokerRole, GripFace, MailboxRole, PeersFace, Settings, SmtpEdge, StoreSizes, UserFace};
+pub use settings::{BrokerRole, GripFace, MailboxRole, PeersFace, Settings, SmtpEdge, UserFace};
 pub use written::{
     BrokerSection, Config, DnsSection, DnssecMode, GripSection, Listen, MailboxSection, NetworkSection,
     PeersSection, SmtpSection, StoreSection, UserSection,

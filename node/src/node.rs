@@ -34,7 +34,7 @@ use crate::network::{Network, Tcp};
 use crate::peers::{Host, HostOptions, PeerAddress, PeerError, Peers};
 use crate::publish;
 use crate::smtp::{self, SmtpServing};
-use crate::store::{BlockStore, Embedded, EmbeddedOptions, RecordStore, StoreError};
+use crate::store::{BlockStore, Embedded, RecordStore, StoreError};
 
 /// The name of the span in which everything that a node does is logged; its one field names the node.
 pub const SPAN: &str = "node";
@@ -130,14 +130,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         let identity = Identity::open_or_create(&settings.key, &*randomness)?;
-        let store = Embedded::open(
-            &settings.store_folder(),
-            EmbeddedOptions {
-                cache: settings.store.cache,
-                segment: settings.store.segment,
-            },
-        )
-        .await?;
+        let store = Embedded::open(&settings.store_folder(), settings.store.clone()).await?;
         let common = Common::open(settings, identity, clock, randomness, &store).await?;
         let shutdown = CancellationToken::new();
         let name = common.settings.name();

@@ -10,6 +10,7 @@ mod embedded;
 mod folder;
 mod frame;
 mod home;
+mod index;
 mod journal;
 mod log;
 mod packs;
@@ -19,10 +20,10 @@ mod seal;
 #[cfg(test)]
 mod tests;
 pub mod typed;
-mod view;
 mod writer;
 
 pub use embedded::{Embedded, EmbeddedOptions};
+pub use index::IndexKind;
 pub use scan::Damage;
 
 use async_trait::async_trait;

@@ -14,7 +14,7 @@ use crate::app::World;
 use crate::app::administration::Administration;
 use crate::clock::{Clock, SystemClock, SystemRandomness};
 use crate::config::Settings;
-use crate::store::{Embedded, EmbeddedOptions, StoreError};
+use crate::store::{Embedded, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
@@ -44,11 +44,7 @@ pub(super) struct AddArgs {
 
 /// The node's store, if no process has it open.
 pub(super) async fn store(settings: &Settings) -> anyhow::Result<Option<Embedded>> {
-    let options = EmbeddedOptions {
-        cache: settings.store.cache,
-        segment: settings.store.segment,
-    };
-    match Embedded::open(&settings.store_folder(), options).await {
+    match Embedded::open(&settings.store_folder(), settings.store.clone()).await {
         Ok(store) => Ok(Some(store)),
         Err(StoreError::Locked(_)) => Ok(None),
         Err(error) => Err(error.into()),

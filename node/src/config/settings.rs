@@ -18,6 +18,7 @@ use crate::broker::Deliver;
 use crate::dns::ResolverOptions;
 use crate::identity::{Certificate, IdentityError};
 use crate::network::{AddressPolicy, Cidr};
+use crate::store::EmbeddedOptions;
 
 /// What a node needs to start. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -46,8 +47,8 @@ pub struct Settings {
     pub broker: Option<BrokerRole>,
     /// The SMTP edge, which a broker has.
     pub smtp: SmtpEdge,
-    /// Sizes of the embedded store.
-    pub store: StoreSizes,
+    /// How the embedded store is opened.
+    pub store: EmbeddedOptions,
     /// How long after a collection the next one is made; none for never.
     pub collect_every: Option<Duration>,
 }
@@ -120,15 +121,6 @@ pub struct SmtpEdge {
     pub smart_host: Option<(String, u16)>,
     /// The largest message that is taken, in octets.
     pub size: usize,
-}
-
-/// Sizes of the embedded store.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreSizes {
-    /// Octets of memory for its index.
-    pub cache: u64,
-    /// Octets after which a new segment is begun.
-    pub segment: u64,
 }
 
 impl Settings {
@@ -226,7 +218,8 @@ impl Settings {
             mailbox,
             broker,
             smtp: smtp(config.smtp)?,
-            store: StoreSizes {
+            store: EmbeddedOptions {
+                index: config.store.index,
                 cache: at_least("store.cache", config.store.cache, 1024 * 1024)?,
                 segment: at_least("store.segment", config.store.segment, 4 * 1024 * 1024)?,
             },

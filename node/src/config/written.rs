@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Channel;
 use crate::dns::Dnssec;
+use crate::store::IndexKind;
 
 /// A section with the documentation of its fields at hand, from which the example file is printed.
 pub(super) trait Documented {
@@ -183,6 +184,9 @@ section! {
 section! {
     /// The embedded store.
     StoreSection {
+        /// The engine of its index: `sled`, or `redb`, which needs less memory and disk. After a change the index is made anew
+        /// at the next start.
+        index: IndexKind = IndexKind::Sled,
         /// Octets of memory for its index.
         cache: u64 = 16 * 1024 * 1024,
         /// Octets after which a new segment file is begun.

@@ -6,29 +6,31 @@
 //! CHECKPOINT           how far the others are known to be durable
 //! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
 //! journal/00000004.log commits, append-only
-//! view.sled/           where everything is; derived
+//! view.sled, view.redb where everything is; derived, and only one of them
 //! ```
 //!
 //! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not.
 //! Not here yet: giving back the room of swept blocks and of overwritten records.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Left};
 use super::folder::Folder;
-use super::home::{Home, VIEW};
+use super::home::Home;
+use super::index::{self, Index, IndexKind};
 use super::journal::Journal;
 use super::log::{Appender, Log, Position};
 use super::packs::{Checks, Packs};
 use super::recover::Extent;
 use super::scan::Damage;
-use super::view::View;
 use super::{BlockStore, RecordStore, StoreError, recover};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
+    /// The engine of the view: another one than last time makes the view anew.
+    pub index: IndexKind,
     /// Octets of memory for the view; sled takes it as advice.
     pub cache: u64,
     /// Octets of one pack, or one file of the journal, above which the next one is begun.
@@ -38,6 +40,7 @@ pub struct EmbeddedOptions {
 impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
+            index: IndexKind::default(),
             cache: 16 * 1024 * 1024,
             segment: 256 * 1024 * 1024,
         }
@@ -100,10 +103,9 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
     let packs = Arc::new(Log::new(folder.join("packs"), "pack", folder.salt));
     let journal = Arc::new(Log::new(folder.join("journal"), "log", folder.salt));
     let last = Checkpoint::read(&folder.join("CHECKPOINT"))?;
-    let view = folder.join(VIEW);
-    let found = match orderly(last.as_ref(), &packs, &journal, &view, options)? {
+    let found = match orderly(last.as_ref(), &packs, &journal, folder.path(), options)? {
         Some(found) => found,
-        None => anew(last.as_ref(), &packs, &journal, view, options)?,
+        None => anew(last.as_ref(), &packs, &journal, folder.path(), options)?,
     };
     let block_end = Appender::open(packs.clone(), options.segment, found.packs, found.pack_records)?;
     let record_end = Appender::open(journal.clone(), options.segment, found.journal, 0)?;
@@ -114,14 +116,7 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
         journal: record_end.position(),
         version: found.version,
     };
-    let home = Arc::new(Home::new(
-        folder,
-        packs,
-        journal,
-        found.view,
-        options.cache,
-        checkpoint,
-    ));
+    let home = Arc::new(Home::new(folder, packs, journal, found.view, options, checkpoint));
     home.save()?;
     Ok(Embedded {
         packs: Arc::new(Packs::open(home.clone(), block_end, found.checks)?),
@@ -133,7 +128,7 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
 
 /// What an opening begins with.
 struct Beginning {
-    view: View,
+    view: Box<dyn Index>,
     packs: Option<Position>,
     pack_records: u64,
     journal: Option<Position>,
@@ -147,7 +142,7 @@ fn orderly(
     last: Option<&Checkpoint>,
     packs: &Log,
     journal: &Log,
-    view: &Path,
+    folder: &Path,
     options: &EmbeddedOptions,
 ) -> Result<Option<Beginning>, StoreError> {
     let Some(last) = last else {
@@ -160,15 +155,17 @@ fn orderly(
     if packs != Some(last.packs) || journal != Some(last.journal) {
         return Ok(None);
     }
-    Ok(View::open(view, options.cache, stamp).map(|view| Beginning {
-        view,
-        packs,
-        pack_records: last.pack_records,
-        journal,
-        version: last.version,
-        checks: Checks::Checksum,
-        damages: Vec::new(),
-    }))
+    Ok(
+        index::open(options.index, folder, options.cache, stamp).map(|view| Beginning {
+            view,
+            packs,
+            pack_records: last.pack_records,
+            journal,
+            version: last.version,
+            checks: Checks::Checksum,
+            damages: Vec::new(),
+        }),
+    )
 }
 
 /// The store as packs and journal tell.
@@ -176,12 +173,16 @@ fn anew(
     last: Option<&Checkpoint>,
     packs: &Log,
     journal: &Log,
-    path: PathBuf,
+    folder: &Path,
     options: &EmbeddedOptions,
 ) -> Result<Beginning, StoreError> {
-    let view = View::create(&path, options.cache)?;
-    let blocks = recover::blocks(packs, Extent::Looked(last.map(|last| last.packs)), &view)?;
-    let records = recover::records(journal, Extent::Looked(last.map(|last| last.journal)), &view)?;
+    let view = index::create(options.index, folder, options.cache)?;
+    let blocks = recover::blocks(packs, Extent::Looked(last.map(|last| last.packs)), view.as_ref())?;
+    let records = recover::records(
+        journal,
+        Extent::Looked(last.map(|last| last.journal)),
+        view.as_ref(),
+    )?;
     let damages = [blocks.damages, records.damages].concat();
     for damage in &damages {
         let Damage { file, from, to, why } = damage;

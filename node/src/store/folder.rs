@@ -43,6 +43,11 @@ impl Folder {
         })
     }
 
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of something in it.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)

@@ -10,13 +10,11 @@ use tokio::sync::Semaphore;
 
 use super::checkpoint::{Checkpoint, Left};
 use super::folder::Folder;
-use super::log::Log;
+use super::index::{self, Changes, Index, IndexKind};
+use super::log::{Log, Position};
 use super::recover::{self, Extent};
-use super::view::{Changes, View, wait_until_free};
-use super::{StoreError, Version};
+use super::{EmbeddedOptions, StoreError, Version};
 
-/// The name of the view in the data directory.
-pub(super) const VIEW: &str = "view.sled";
 /// How long a view that failed again is left alone: at least this, and so many times as long as making it anew took.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES: u32 = 10;
@@ -26,7 +24,7 @@ const READERS: usize = 16;
 
 /// The view that is open, if it does what it should.
 struct Open {
-    view: Option<View>,
+    view: Option<Box<dyn Index>>,
     /// How often it was made anew.
     generation: u64,
     /// Before this it is not tried again.
@@ -35,12 +33,22 @@ struct Open {
     version: Version,
 }
 
+/// How far a log is durable with what a group changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reached {
+    /// The packs, and records of the last one.
+    Packs(Position, u64),
+    /// The journal, and its last commit.
+    Journal(Position, Version),
+}
+
 /// A store that is open, until it is closed.
 pub(super) struct Home {
     /// Who writes has the lock alone, so that a commit is seen whole or not at all. None when the store is closed.
     open: RwLock<Option<Open>>,
     pub(super) packs: Arc<Log>,
     pub(super) journal: Arc<Log>,
+    kind: IndexKind,
     /// Octets of memory for the view.
     cache: u64,
     checkpoint: Mutex<Checkpoint>,
@@ -55,8 +63,8 @@ impl Home {
         folder: Folder,
         packs: Arc<Log>,
         journal: Arc<Log>,
-        view: View,
-        cache: u64,
+        view: Box<dyn Index>,
+        options: &EmbeddedOptions,
         checkpoint: Checkpoint,
     ) -> Self {
         Self {
@@ -68,7 +76,8 @@ impl Home {
             })),
             packs,
             journal,
-            cache,
+            kind: options.index,
+            cache: options.cache,
             checkpoint: Mutex::new(checkpoint),
             failure: OnceLock::new(),
             readers: Semaphore::new(READERS),
@@ -88,12 +97,12 @@ impl Home {
     /// Reads the view as it is after a whole number of commits, the last of which is given.
     pub(super) fn read<T>(
         &self,
-        read: impl Fn(&View, Version) -> Result<T, StoreError>,
+        read: impl Fn(&dyn Index, Version) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let attempt = || {
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
             let open = open.as_ref().ok_or(StoreError::Closed)?;
-            let read = open.view.as_ref().map(|view| read(view, open.version));
+            let read = open.view.as_ref().map(|view| read(view.as_ref(), open.version));
             Ok::<_, StoreError>((open.generation, read))
         };
         match attempt()? {
@@ -106,15 +115,27 @@ impl Home {
         }
     }
 
-    /// Shows to everybody what became durable and was noted; `version` when commits are among it.
-    pub(super) fn apply(&self, changes: &Changes, version: Option<Version>) -> Result<(), StoreError> {
+    /// Notes how far a log is durable, and shows to everybody what came with that.
+    pub(super) fn apply(&self, changes: Changes, reached: Reached) -> Result<(), StoreError> {
+        self.note(|checkpoint| match reached {
+            Reached::Packs(position, records) => {
+                checkpoint.packs = position;
+                checkpoint.pack_records = records;
+            }
+            Reached::Journal(position, version) => {
+                checkpoint.journal = position;
+                checkpoint.version = version;
+            }
+        });
         let generation = {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             let open = open.as_mut().ok_or(StoreError::Closed)?;
             if let Some(view) = &open.view
-                && view.apply(changes).is_ok()
+                && view.apply(&changes).is_ok()
             {
-                open.version = version.unwrap_or(open.version);
+                if let Reached::Journal(_, version) = reached {
+                    open.version = version;
+                }
                 return Ok(());
             }
             // It may hold a part of a commit.
@@ -147,15 +168,13 @@ impl Home {
         Ok(())
     }
 
-    fn make(&self) -> Result<(View, Version), StoreError> {
-        let path = match &*self.folder.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(folder) => folder.join(VIEW),
-            None => return Err(StoreError::Closed),
-        };
+    fn make(&self) -> Result<(Box<dyn Index>, Version), StoreError> {
+        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = folder.as_ref().ok_or(StoreError::Closed)?;
         let noted = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = View::create(&path, self.cache)?;
-        recover::blocks(&self.packs, Extent::Known(noted.packs), &view)?;
-        recover::records(&self.journal, Extent::Known(noted.journal), &view)?;
+        let view = index::create(self.kind, folder.path(), self.cache)?;
+        recover::blocks(&self.packs, Extent::Known(noted.packs), view.as_ref())?;
+        recover::records(&self.journal, Extent::Known(noted.journal), view.as_ref())?;
         Ok((view, noted.version))
     }
 
@@ -193,11 +212,12 @@ impl Home {
         };
         let view = open.view.filter(|_| self.failure.get().is_none());
         let Some(view) = view else {
-            wait_until_free(&folder.join(VIEW));
+            index::is_free(self.kind, folder.path());
             return Ok(());
         };
         let stamp = rand::random();
-        view.close(stamp)?;
+        view.settle(stamp)?;
+        view.close()?;
         let mut checkpoint = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         checkpoint.left = Left::Closed { stamp };
         checkpoint.write(&folder.join("CHECKPOINT"))
@@ -215,14 +235,14 @@ impl Drop for Home {
         if let (Some(open), Some(folder)) = (open, folder) {
             // The lock is the last thing that goes: nobody may find files of this view still being written.
             drop(open);
-            wait_until_free(&folder.join(VIEW));
+            index::is_free(self.kind, folder.path());
         }
     }
 }
 
 fn no_view() -> StoreError {
     StoreError::Damaged {
-        what: VIEW.to_owned(),
+        what: "the view".to_owned(),
         why: "it could not be made anew from packs and journal; that is tried again".to_owned(),
     }
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::frame::{HEAD, Kind, sha256};
-use super::home::Home;
+use super::home::{Home, Reached};
+use super::index::{Changes, Entry};
 use super::log::{Appender, Failure, Place, Position};
-use super::view::{Changes, Entry};
 use super::writer::{Write, Writer};
 use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
 
@@ -317,11 +317,11 @@ impl Write for Scribe {
         if version > self.version {
             self.appender.sync()?;
             self.version = version;
-            self.note();
             changes.records = pending.into_iter().collect();
+            let reached = Reached::Journal(self.appender.position(), version);
             self.reader
                 .home
-                .apply(&changes, Some(version))
+                .apply(changes, reached)
                 .map_err(Failure::Unseen)?;
         }
         Ok(answers)

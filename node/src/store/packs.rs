@@ -10,9 +10,9 @@ use cargomail_protocol::dag::cid::digest;
 use cid::Cid;
 
 use super::frame::{Digest, HEAD, Header, Kind};
-use super::home::Home;
+use super::home::{Home, Reached};
+use super::index::Changes;
 use super::log::{Appender, Failure, Place};
-use super::view::Changes;
 use super::writer::{Write, Writer};
 use super::{BlockStore, StoreError, seal};
 
@@ -324,14 +324,25 @@ impl Write for Packer {
         }
         if !changed.is_empty() {
             self.appender.sync()?;
-            self.note();
+            let mended: Vec<_> = {
+                let damaged = self.reader.damaged();
+                damaged
+                    .iter()
+                    .filter(|digest| changed.contains_key(*digest))
+                    .copied()
+                    .collect()
+            };
             let changes = Changes {
                 blocks: changed.into_iter().collect(),
                 ..Changes::default()
             };
-            self.reader.home.apply(&changes, None).map_err(Failure::Unseen)?;
+            let reached = Reached::Packs(self.appender.position(), self.appender.records());
+            self.reader
+                .home
+                .apply(changes, reached)
+                .map_err(Failure::Unseen)?;
             let mut damaged = self.reader.damaged();
-            changes.blocks.iter().for_each(|(digest, _)| {
+            mended.iter().for_each(|digest| {
                 damaged.remove(digest);
             });
         }

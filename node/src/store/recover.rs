@@ -1,10 +1,10 @@
 //! Making the view anew from packs and journal, and finding where they end.
 
 use super::frame::{HEAD, Kind};
+use super::index::{Changes, Entry, Index};
 use super::journal::is_far;
 use super::log::{Log, Place, Position};
 use super::scan::{Damage, Scan, Trust};
-use super::view::{Changes, Entry, View};
 use super::{StoreError, Version, commit, seal};
 
 /// Entries that the view takes in at once.
@@ -64,7 +64,7 @@ pub(super) struct Found {
 }
 
 /// Puts every block into the view.
-pub(super) fn blocks(packs: &Log, extent: Extent, view: &View) -> Result<Found, StoreError> {
+pub(super) fn blocks(packs: &Log, extent: Extent, view: &dyn Index) -> Result<Found, StoreError> {
     let mut found = Found::default();
     let numbers = extent.numbers(packs)?;
     found.damages.extend(missing(packs, &numbers, extent.synced()));
@@ -114,7 +114,7 @@ pub(super) fn blocks(packs: &Log, extent: Extent, view: &View) -> Result<Found, 
 }
 
 /// Puts every record into the view.
-pub(super) fn records(journal: &Log, extent: Extent, view: &View) -> Result<Found, StoreError> {
+pub(super) fn records(journal: &Log, extent: Extent, view: &dyn Index) -> Result<Found, StoreError> {
     let mut found = Found::default();
     let mut changes = Changes::default();
     let mut mark = None;
@@ -199,7 +199,7 @@ fn missing(log: &Log, numbers: &[u32], synced: Option<Position>) -> Vec<Damage> 
         .collect()
 }
 
-fn flush(view: &View, changes: &mut Changes, from: usize) -> Result<(), StoreError> {
+fn flush(view: &dyn Index, changes: &mut Changes, from: usize) -> Result<(), StoreError> {
     if changes.len() >= from {
         view.apply(changes)?;
         *changes = Changes::default();

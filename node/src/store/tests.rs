@@ -1,8 +1,6 @@
-//! The embedded store: what every store must do, and what becomes of it when its files are touched.
+//! The embedded store: what every store must do, and what becomes of it when its files are touched; the same over each
+//! engine of the index.
 #![allow(clippy::unwrap_used)]
-
-mod files;
-mod processes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,22 +8,80 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::conformance::conforms;
-use super::{BlockStore, Embedded, EmbeddedOptions, RecordStore};
+use super::{BlockStore, Embedded, EmbeddedOptions, IndexKind, RecordStore};
 
-conforms!(fresh);
+type Fresh = ((TempDir, Embedded), Arc<dyn BlockStore>, Arc<dyn RecordStore>);
 
-async fn fresh() -> ((TempDir, Embedded), Arc<dyn BlockStore>, Arc<dyn RecordStore>) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let (blocks, records) = (store.blocks(), store.records());
-    ((folder, store), blocks, records)
+/// The same tests over one engine.
+macro_rules! over {
+    ($name:ident, $kind:expr) => {
+        #[path = "tests"]
+        mod $name {
+            use super::*;
+
+            mod files;
+            mod processes;
+
+            const KIND: IndexKind = $kind;
+
+            conforms!(fresh);
+
+            async fn fresh() -> Fresh {
+                let folder = tempfile::tempdir().unwrap();
+                let store = open(folder.path()).await;
+                let (blocks, records) = (store.blocks(), store.records());
+                ((folder, store), blocks, records)
+            }
+
+            async fn open(folder: &Path) -> Embedded {
+                Embedded::open(folder, small(KIND)).await.unwrap()
+            }
+        }
+    };
 }
+over!(in_sled, IndexKind::Sled);
+over!(in_redb, IndexKind::Redb);
 
 /// Files are so small that each test goes through several.
-async fn open(folder: &Path) -> Embedded {
-    let options = EmbeddedOptions {
+fn small(index: IndexKind) -> EmbeddedOptions {
+    EmbeddedOptions {
+        index,
         cache: 1024 * 1024,
         segment: 16 * 1024,
-    };
-    Embedded::open(folder, options).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn another_engine_takes_over_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut written = Vec::new();
+    for (round, kind) in [IndexKind::Sled, IndexKind::Redb, IndexKind::Sled, IndexKind::Redb]
+        .into_iter()
+        .enumerate()
+    {
+        let store = Embedded::open(folder.path(), small(kind)).await.unwrap();
+        let block = super::conformance::block(format!("block {round}"));
+        let key = format!("record/{round}");
+        store.blocks().put(vec![block.clone()]).await.unwrap();
+        let put = super::conformance::put(&key, "");
+        store.records().commit(vec![], vec![put]).await.unwrap();
+        written.push(*block.cid());
+        assert!(
+            store
+                .blocks()
+                .has(&written)
+                .await
+                .unwrap()
+                .iter()
+                .all(|here| *here)
+        );
+        assert_eq!(
+            store.records().list("", None, 9).await.unwrap().len(),
+            written.len()
+        );
+        store.close().await.unwrap();
+        for other in IndexKind::ALL {
+            assert_eq!(other.path(folder.path()).exists(), other == kind);
+        }
+    }
 }

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::open;
+use super::{KIND, open};
 use crate::store::conformance::{block, put};
-use crate::store::{CommitError, Embedded, Op, StoreError};
+use crate::store::{CommitError, Embedded, IndexKind, Op, StoreError};
 
 const BLOCKS: usize = 60;
 const COMMITS: usize = 60;
@@ -131,34 +131,53 @@ async fn whoever_holds_a_port_of_a_closed_store_is_told() {
 
 type Spoil = fn(&Path);
 
+/// The file of the view that has its pages.
+fn pages(view: &Path) -> PathBuf {
+    match KIND {
+        IndexKind::Sled => view.join("db"),
+        IndexKind::Redb => view.to_owned(),
+    }
+}
+
+fn remove(view: &Path) {
+    match KIND {
+        IndexKind::Sled => fs::remove_dir_all(view).unwrap(),
+        IndexKind::Redb => fs::remove_file(view).unwrap(),
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_lost_with_the_view() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     fill(&store).await;
     store.close().await.unwrap();
-    let view = folder.path().join("view.sled");
+    let view = KIND.path(folder.path());
     let spoil: [(&str, Spoil); 6] = [
-        ("deleted", |view| fs::remove_dir_all(view).unwrap()),
-        ("a file", |view| {
-            fs::remove_dir_all(view).unwrap();
-            fs::write(view, "no folder").unwrap();
+        ("deleted", remove),
+        ("of another kind", |view| {
+            remove(view);
+            match KIND {
+                IndexKind::Sled => fs::write(view, "no folder").unwrap(),
+                IndexKind::Redb => fs::create_dir(view).unwrap(),
+            }
         }),
-        ("garbage", |view| {
-            fs::write(view.join("db"), [0xa5; 100_000]).unwrap()
-        }),
-        ("zeros", |view| fs::write(view.join("db"), [0; 100_000]).unwrap()),
+        ("garbage", |view| fs::write(pages(view), [0xa5; 100_000]).unwrap()),
+        ("zeros", |view| fs::write(pages(view), [0; 100_000]).unwrap()),
         ("cut", |view| {
             File::options()
                 .write(true)
-                .open(view.join("db"))
+                .open(pages(view))
                 .unwrap()
                 .set_len(5000)
                 .unwrap()
         }),
         ("empty, but sound", |view| {
-            fs::remove_dir_all(view).unwrap();
-            drop(sled::open(view).unwrap());
+            remove(view);
+            match KIND {
+                IndexKind::Sled => drop(sled::open(view).unwrap()),
+                IndexKind::Redb => drop(redb::Database::create(view).unwrap()),
+            }
         }),
     ];
     for (how, spoil) in spoil {
@@ -179,7 +198,7 @@ async fn a_view_that_fails_while_it_is_open_is_made_anew() {
     store.records().commit(vec![], ops).await.unwrap();
     let db = File::options()
         .write(true)
-        .open(folder.path().join("view.sled/db"))
+        .open(pages(&KIND.path(folder.path())))
         .unwrap();
     let length = db.metadata().unwrap().len();
     assert!(length > 1024 * 1024, "the view is larger than its cache");
@@ -242,12 +261,12 @@ async fn a_view_of_another_time_is_made_anew() {
         .await
         .unwrap();
     store.close().await.unwrap();
-    let (view, old) = (folder.path().join("view.sled"), folder.path().join("old"));
+    let (view, old) = (KIND.path(folder.path()), folder.path().join("old"));
     fs::rename(&view, &old).unwrap();
     let store = open(folder.path()).await;
     fill_from_second(&store).await;
     store.close().await.unwrap();
-    fs::remove_dir_all(&view).unwrap();
+    remove(&view);
     fs::rename(&old, &view).unwrap();
     let store = open(folder.path()).await;
     assert_eq!(store.records().list("", None, 10).await.unwrap().len(), 2);

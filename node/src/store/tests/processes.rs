@@ -89,11 +89,12 @@ async fn write_once(store: &Embedded, writer: usize, n: usize) -> Result<(), Sto
 
 fn this_program() -> Vec<String> {
     let program = std::env::current_exe().unwrap();
-    let test = "store::tests::processes::the_process_that_is_started";
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let test = format!("{module}::the_process_that_is_started");
     [
         program.to_str().unwrap(),
         "--exact",
-        test,
+        &test,
         "--ignored",
         "--nocapture",
     ]
