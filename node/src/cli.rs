@@ -23,6 +23,7 @@ mod run;
 mod save;
 mod send;
 mod share;
+mod store;
 mod value;
 
 use std::path::PathBuf;
@@ -103,6 +104,12 @@ enum NodeCommand {
     /// Check and list this node's ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Look into the store of a node that does not run, and mend what is derived in it
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Measure how fast this machine does what a node does
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Make, look into and verify tokens
     #[command(subcommand)]
     Grip(grip::GripCommand),
@@ -181,6 +188,8 @@ impl NodeCommand {
             Self::Why(args) => args.run(everywhere).await,
             Self::Hold(command) => command.run(everywhere).await,
             Self::Ledger(command) => command.run(everywhere).await,
+            Self::Store(command) => command.run(everywhere).await,
+            Self::Bench(command) => command.run(everywhere).await,
             Self::Grip(command) => command.run(everywhere).await,
             Self::Bench(command) => command.run(everywhere).await,
         }

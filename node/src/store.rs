@@ -2,6 +2,7 @@
 //!
 //! The order between them: blocks are durable before the record that refers to them.
 
+mod caught;
 mod checkpoint;
 mod commit;
 #[cfg(test)]
@@ -9,22 +10,30 @@ pub(crate) mod conformance;
 mod embedded;
 mod folder;
 mod frame;
+mod fresh;
 mod home;
 mod index;
+mod inspect;
 mod journal;
+mod kept;
 mod log;
+mod merge;
 mod packs;
 mod recover;
 mod scan;
 mod seal;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod typed;
+mod view;
 mod writer;
 
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use index::IndexKind;
+pub use inspect::{Checked, Step, check, discard_view};
 pub use scan::Damage;
+pub use statistics::{Segment, Statistics};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -67,7 +76,7 @@ pub enum StoreError {
         limit: usize,
     },
     /// Another process has the data directory open.
-    #[error("{0} is in use by another process; stop it first")]
+    #[error("{0} is in use by another process: stop the node that runs there first")]
     Locked(String),
     /// The data directory is of another layout.
     #[error("{path} has layout {found}, this program reads layout {expected}")]

@@ -133,6 +133,19 @@ pub const RECORD: usize = 1024 * 1024;
 pub const INLINE: usize = 16 * 1024;
 /// All keys and values of one commit, which is held in memory and read as one.
 pub const COMMIT: usize = 16 * 1024 * 1024;
+/// What the store holds in memory until its index has it, about: some 80,000 blocks or records, a second's work of the
+/// index; whoever writes more waits.
+pub const STORE_FRESH: usize = 16 * 1024 * 1024;
+/// Blocks and records that the index is told at once: larger ones keep readers of sled waiting.
+pub const STORE_INDEX_BATCH: usize = 1000;
+/// The index is made durable after so many blocks and records: so many are read again after a stop that was not in order.
+pub const STORE_SETTLE_ENTRIES: usize = 100_000;
+/// The index is made durable so long after a change of it at the latest.
+pub const STORE_SETTLE: Duration = Duration::from_secs(30);
+/// An engine of the index that does not come back for so long hangs: nobody waits for it any longer.
+pub const STORE_INDEX_STALLED: Duration = Duration::from_secs(60);
+/// Up to so many blocks and records the view is made anew after a stop that was not in order: that takes some five seconds.
+pub const STORE_ANEW: u64 = 400_000;
 /// A request for a share: each resource in some 90 octets, each recipient in at most 320.
 pub const SHARE: usize = 2 * 1024 * 1024;
 /// Retrievals for one user that are on their way: what a month of mail to a busy user may bring at once.

@@ -26,8 +26,7 @@ pub(super) fn count(of: u64) -> ProgressBar {
 impl Watch for Bars {
     fn begin(&self, what: &str, octets: u64) {
         let bar = ProgressBar::with_draw_target(Some(octets), ProgressDrawTarget::stderr());
-        let style = "{msg:28!} {bar:28} {bytes:>11} of {total_bytes:11} {bytes_per_sec:>12}  {eta}";
-        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(style());
         bar.set_message(what.to_owned());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
     }
@@ -43,4 +42,18 @@ impl Watch for Bars {
             bar.finish();
         }
     }
+}
+
+/// A bar that counts octets.
+pub(super) fn style() -> ProgressStyle {
+    of("{msg:28!} {bar:28} {bytes:>11} of {total_bytes:11} {bytes_per_sec:>12}  {eta}")
+}
+
+/// A bar that counts other things.
+pub(super) fn steps() -> ProgressStyle {
+    of("{msg:28!} {bar:28} {human_pos:>11} of {human_len:11} {per_sec:>14}  {eta}")
+}
+
+fn of(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

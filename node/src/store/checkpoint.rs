@@ -20,6 +20,24 @@ pub(super) enum Left {
     },
 }
 
+/// How far packs and journal are in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Covered {
+    pub(super) packs: Position,
+    pub(super) journal: Position,
+    /// Of the last commit before the position.
+    pub(super) version: Version,
+}
+
+/// An index that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// It carries this stamp.
+    pub(super) stamp: u64,
+    /// It holds this much, and perhaps more.
+    pub(super) covered: Covered,
+}
+
 /// What is known outside of packs, journal and view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
@@ -32,9 +50,21 @@ pub(super) struct Checkpoint {
     pub(super) journal: Position,
     /// Of the last commit before the position.
     pub(super) version: Version,
+    /// The view as it was last made durable; none when that is not known.
+    #[serde(default)]
+    pub(super) index: Option<Known>,
 }
 
 impl Checkpoint {
+    /// Everything up to the positions.
+    pub(super) fn covered(&self) -> Covered {
+        Covered {
+            packs: self.packs,
+            journal: self.journal,
+            version: self.version,
+        }
+    }
+
     /// What was written last; none when there is nothing or when it does not check.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         let Some(text) = read_small(path)? else {

@@ -15,15 +15,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::{Checkpoint, Left};
+use cargomail_protocol::limits;
+
+use super::caught::{Caught, catch};
+use super::checkpoint::{Checkpoint, Known, Left};
 use super::folder::Folder;
 use super::home::Home;
 use super::index::{self, Index, IndexKind};
 use super::journal::Journal;
+use super::kept::Opening;
 use super::log::{Appender, Log, Position};
 use super::packs::{Checks, Packs};
-use super::recover::Extent;
+use super::recover::{Extent, Found};
 use super::scan::Damage;
+use super::statistics::{self, Statistics};
 use super::{BlockStore, RecordStore, StoreError, recover};
 
 /// How a store is opened.
@@ -35,6 +40,9 @@ pub struct EmbeddedOptions {
     pub cache: u64,
     /// Octets of one pack, or one file of the journal, above which the next one is begun.
     pub segment: u64,
+    /// So many blocks and records or fewer have the view made anew after a stop that was not in order. With more it is compared
+    /// with what packs and journal say, and told only what came last.
+    pub anew: u64,
 }
 
 impl Default for EmbeddedOptions {
@@ -43,6 +51,7 @@ impl Default for EmbeddedOptions {
             index: IndexKind::default(),
             cache: 16 * 1024 * 1024,
             segment: 256 * 1024 * 1024,
+            anew: limits::STORE_ANEW,
         }
     }
 }
@@ -54,6 +63,7 @@ pub struct Embedded {
     packs: Arc<Packs>,
     journal: Arc<Journal>,
     damages: Arc<[Damage]>,
+    kind: IndexKind,
 }
 
 impl Embedded {
@@ -85,6 +95,15 @@ impl Embedded {
         &self.damages
     }
 
+    /// Counts what is here, block by block and record by record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn statistics(&self) -> Result<Statistics, StoreError> {
+        let (home, kind) = (self.home.clone(), self.kind);
+        super::on_thread(move || statistics::count(&home, kind)).await
+    }
+
     /// Does what was asked before, and leaves the directory in order, so that the next opening need not read it. Whoever still holds
     /// the ports is told [`StoreError::Closed`].
     ///
@@ -105,7 +124,10 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
     let last = Checkpoint::read(&folder.join("CHECKPOINT"))?;
     let found = match orderly(last.as_ref(), &packs, &journal, folder.path(), options)? {
         Some(found) => found,
-        None => anew(last.as_ref(), &packs, &journal, folder.path(), options)?,
+        None => match caught(last.as_ref(), &packs, &journal, folder.path(), options)? {
+            Some(found) => found,
+            None => anew(last.as_ref(), &packs, &journal, folder.path(), options)?,
+        },
     };
     let block_end = Appender::open(packs.clone(), options.segment, found.packs, found.pack_records)?;
     let record_end = Appender::open(journal.clone(), options.segment, found.journal, 0)?;
@@ -115,20 +137,31 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
         pack_records: block_end.records(),
         journal: record_end.position(),
         version: found.version,
+        index: found.known,
     };
-    let home = Arc::new(Home::new(folder, packs, journal, found.view, options, checkpoint));
-    home.save()?;
+    let home = Arc::new(Home::open(Opening {
+        folder,
+        packs,
+        journal,
+        index: found.view,
+        kind: options.index,
+        cache: options.cache,
+        checkpoint,
+    })?);
     Ok(Embedded {
         packs: Arc::new(Packs::open(home.clone(), block_end, found.checks)?),
         journal: Arc::new(Journal::open(home.clone(), record_end, found.version)?),
         home,
         damages: found.damages.into(),
+        kind: options.index,
     })
 }
 
 /// What an opening begins with.
 struct Beginning {
     view: Box<dyn Index>,
+    /// How far it is durable.
+    known: Option<Known>,
     packs: Option<Position>,
     pack_records: u64,
     journal: Option<Position>,
@@ -158,6 +191,7 @@ fn orderly(
     Ok(
         index::open(options.index, folder, options.cache, stamp).map(|view| Beginning {
             view,
+            known: last.index,
             packs,
             pack_records: last.pack_records,
             journal,
@@ -168,7 +202,52 @@ fn orderly(
     )
 }
 
-/// The store as packs and journal tell.
+/// The store as packs and journal tell, with the view as it was last made durable, and what came since. Not for a small
+/// store: making its view anew is as quick, and needs to believe nothing.
+fn caught(
+    last: Option<&Checkpoint>,
+    packs: &Log,
+    journal: &Log,
+    folder: &Path,
+    options: &EmbeddedOptions,
+) -> Result<Option<Beginning>, StoreError> {
+    let Some((last, known)) = last.and_then(|last| Some((last, last.index?))) else {
+        return Ok(None);
+    };
+    if recover::work(packs, journal)? <= options.anew {
+        return Ok(None);
+    }
+    let Some(view) = index::open(options.index, folder, options.cache, known.stamp) else {
+        return Ok(None);
+    };
+    let of_packs = (packs, Extent::Looked(Some(last.packs)));
+    let of_journal = (journal, Extent::Looked(Some(last.journal)));
+    match catch(of_packs, of_journal, &known, view.as_ref()) {
+        Ok(Caught {
+            blocks,
+            records,
+            differs: None,
+        }) => Ok(Some(Beginning::found(
+            view,
+            Some(known),
+            Some(last),
+            blocks,
+            records,
+        ))),
+        Ok(Caught {
+            differs: Some(why), ..
+        }) => {
+            tracing::warn!(why, "the view does not hold what it should and is made anew");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the view cannot be compared and is made anew");
+            Ok(None)
+        }
+    }
+}
+
+/// The store as packs and journal tell, with a view made of them.
 fn anew(
     last: Option<&Checkpoint>,
     packs: &Log,
@@ -177,31 +256,44 @@ fn anew(
     options: &EmbeddedOptions,
 ) -> Result<Beginning, StoreError> {
     let view = index::create(options.index, folder, options.cache)?;
-    let blocks = recover::blocks(packs, Extent::Looked(last.map(|last| last.packs)), view.as_ref())?;
-    let records = recover::records(
-        journal,
-        Extent::Looked(last.map(|last| last.journal)),
+    let (blocks, records) = recover::fill(
+        (packs, Extent::Looked(last.map(|last| last.packs))),
+        (journal, Extent::Looked(last.map(|last| last.journal))),
         view.as_ref(),
     )?;
-    let damages = [blocks.damages, records.damages].concat();
-    for damage in &damages {
-        let Damage { file, from, to, why } = damage;
-        tracing::error!(
-            file,
-            from,
-            to,
-            why,
-            "stored octets are damaged; they are left where they are and not served"
-        );
+    Ok(Beginning::found(view, None, last, blocks, records))
+}
+
+impl Beginning {
+    /// Of a store that was not left in order.
+    fn found(
+        view: Box<dyn Index>,
+        known: Option<Known>,
+        last: Option<&Checkpoint>,
+        blocks: Found,
+        records: Found,
+    ) -> Self {
+        let damages = [blocks.damages, records.damages].concat();
+        for damage in &damages {
+            let Damage { file, from, to, why } = damage;
+            tracing::error!(
+                file,
+                from,
+                to,
+                why,
+                "stored octets are damaged; they are left where they are and not served"
+            );
+        }
+        Self {
+            view,
+            known,
+            packs: blocks.end,
+            pack_records: blocks.records,
+            journal: records.end,
+            // No version is given twice, not even when commits are lost.
+            version: records.version.max(last.map_or(0, |last| last.version)),
+            checks: Checks::Hash,
+            damages,
+        }
     }
-    Ok(Beginning {
-        view,
-        packs: blocks.end,
-        pack_records: blocks.records,
-        journal: records.end,
-        // No version is given twice, not even when commits are lost.
-        version: records.version.max(last.map_or(0, |last| last.version)),
-        checks: Checks::Hash,
-        damages,
-    })
 }

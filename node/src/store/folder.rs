@@ -22,6 +22,13 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// The same where there is one already.
+    pub(super) fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        let format = path.join("FORMAT");
+        std::fs::metadata(&format).map_err(io_error(&format))?;
+        Self::open(path)
+    }
+
     /// Creates the directory where it is missing, locks it, and checks its layout.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(path).map_err(io_error(path))?;

@@ -1,37 +1,21 @@
 //! What packs and journal share: the folder, the view, the checkpoint, and whether writing has failed.
 //!
-//! What always holds: the view shows whole commits, and only what is durable. One that fails is thrown away and made anew
-//! from packs and journal, also while the store is open; until that succeeds nobody is told anything from it.
+//! What always holds: the view shows whole commits, and only what is durable.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use tokio::sync::Semaphore;
 
-use super::checkpoint::{Checkpoint, Left};
-use super::folder::Folder;
-use super::index::{self, Changes, Index, IndexKind};
+use super::checkpoint::Checkpoint;
+use super::index::Changes;
+use super::kept::{Kept, Opening};
 use super::log::{Log, Position};
-use super::recover::{self, Extent};
-use super::{EmbeddedOptions, StoreError, Version};
-
-/// How long a view that failed again is left alone: at least this, and so many times as long as making it anew took.
-const PAUSE: Duration = Duration::from_secs(1);
-const PAUSES: u32 = 10;
+use super::view::View;
+use super::{StoreError, Version};
 
 /// Threads that read for one store at a time: more only wait for the same disk.
 const READERS: usize = 16;
-
-/// The view that is open, if it does what it should.
-struct Open {
-    view: Option<Box<dyn Index>>,
-    /// How often it was made anew.
-    generation: u64,
-    /// Before this it is not tried again.
-    pause: Option<Instant>,
-    /// Of the last commit that the view holds.
-    version: Version,
-}
 
 /// How far a log is durable with what a group changed.
 #[derive(Debug, Clone, Copy)]
@@ -44,45 +28,38 @@ pub(super) enum Reached {
 
 /// A store that is open, until it is closed.
 pub(super) struct Home {
-    /// Who writes has the lock alone, so that a commit is seen whole or not at all. None when the store is closed.
-    open: RwLock<Option<Open>>,
+    kept: Arc<Kept>,
+    /// It takes into the index what became durable.
+    indexer: Mutex<Option<JoinHandle<()>>>,
     pub(super) packs: Arc<Log>,
     pub(super) journal: Arc<Log>,
-    kind: IndexKind,
-    /// Octets of memory for the view.
-    cache: u64,
-    checkpoint: Mutex<Checkpoint>,
     failure: OnceLock<String>,
     readers: Semaphore,
-    /// None when the store is closed, so that it can be opened again.
-    folder: Mutex<Option<Folder>>,
 }
 
 impl Home {
-    pub(super) fn new(
-        folder: Folder,
-        packs: Arc<Log>,
-        journal: Arc<Log>,
-        view: Box<dyn Index>,
-        options: &EmbeddedOptions,
-        checkpoint: Checkpoint,
-    ) -> Self {
-        Self {
-            open: RwLock::new(Some(Open {
-                view: Some(view),
-                generation: 0,
-                pause: None,
-                version: checkpoint.version,
-            })),
+    /// # Errors
+    /// [`StoreError::Io`] when there is no thread to be had, or when the checkpoint is not written.
+    pub(super) fn open(opening: Opening) -> Result<Self, StoreError> {
+        let (packs, journal) = (opening.packs.clone(), opening.journal.clone());
+        let kept = Arc::new(Kept::new(opening));
+        kept.save()?;
+        let indexed = kept.clone();
+        let indexer = std::thread::Builder::new()
+            .name("index".to_owned())
+            .spawn(move || indexed.run())
+            .map_err(|source| StoreError::Io {
+                path: "thread index".to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            kept,
+            indexer: Mutex::new(Some(indexer)),
             packs,
             journal,
-            kind: options.index,
-            cache: options.cache,
-            checkpoint: Mutex::new(checkpoint),
             failure: OnceLock::new(),
             readers: Semaphore::new(READERS),
-            folder: Mutex::new(Some(folder)),
-        }
+        })
     }
 
     /// Work that waits for the disk, on one of the threads that read.
@@ -97,22 +74,14 @@ impl Home {
     /// Reads the view as it is after a whole number of commits, the last of which is given.
     pub(super) fn read<T>(
         &self,
-        read: impl Fn(&dyn Index, Version) -> Result<T, StoreError>,
+        read: impl Fn(&View<'_>, Version) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let attempt = || {
-            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-            let open = open.as_ref().ok_or(StoreError::Closed)?;
-            let read = open.view.as_ref().map(|view| read(view.as_ref(), open.version));
-            Ok::<_, StoreError>((open.generation, read))
-        };
-        match attempt()? {
-            (_, Some(Ok(read))) => return Ok(read),
-            (generation, _) => self.mend(generation)?,
-        }
-        match attempt()?.1 {
-            Some(read) => read,
-            None => Err(no_view()),
-        }
+        self.kept.read(read)
+    }
+
+    /// Reads the view, when that can be had without waiting for anybody.
+    pub(super) fn read_at_once<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> Option<T> {
+        self.kept.read_at_once(read)
     }
 
     /// Notes how far a log is durable, and shows to everybody what came with that.
@@ -127,68 +96,17 @@ impl Home {
                 checkpoint.version = version;
             }
         });
-        let generation = {
-            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            let open = open.as_mut().ok_or(StoreError::Closed)?;
-            if let Some(view) = &open.view
-                && view.apply(&changes).is_ok()
-            {
-                if let Reached::Journal(_, version) = reached {
-                    open.version = version;
-                }
-                return Ok(());
-            }
-            // It may hold a part of a commit.
-            open.view = None;
-            open.generation
-        };
-        self.mend(generation)
+        self.kept.add(changes, reached)
     }
 
-    /// Makes the view anew, up to what was noted, unless somebody else did since `generation`.
-    fn mend(&self, generation: u64) -> Result<(), StoreError> {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_mut().ok_or(StoreError::Closed)?;
-        if open.generation != generation {
-            return Ok(());
-        }
-        let begin = Instant::now();
-        if open.pause.is_some_and(|until| begin < until) {
-            return Err(no_view());
-        }
-        tracing::error!("the view fails and is made anew from packs and journal");
-        open.view = None;
-        let made = self.make();
-        open.pause = Some(Instant::now() + PAUSE.max(begin.elapsed() * PAUSES));
-        let (view, version) =
-            made.inspect_err(|error| tracing::error!(%error, "the view is not made anew"))?;
-        open.view = Some(view);
-        open.version = version;
-        open.generation += 1;
-        Ok(())
-    }
-
-    fn make(&self) -> Result<(Box<dyn Index>, Version), StoreError> {
-        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = folder.as_ref().ok_or(StoreError::Closed)?;
-        let noted = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = index::create(self.kind, folder.path(), self.cache)?;
-        recover::blocks(&self.packs, Extent::Known(noted.packs), view.as_ref())?;
-        recover::records(&self.journal, Extent::Known(noted.journal), view.as_ref())?;
-        Ok((view, noted.version))
-    }
-
-    /// Notes how far something is durable. The file is written only by [`Home::save`] and at the end.
+    /// Notes how far something is durable. The file is written when the index settles, and at the end.
     pub(super) fn note(&self, note: impl FnOnce(&mut Checkpoint)) {
-        note(&mut self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner));
+        self.kept.note(note);
     }
 
-    /// Writes the checkpoint as it was noted.
-    pub(super) fn save(&self) -> Result<(), StoreError> {
-        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = folder.as_ref().ok_or(StoreError::Closed)?;
-        let checkpoint = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        checkpoint.write(&folder.join("CHECKPOINT"))
+    /// Has everything that came so far made durable in the index, and told in the CHECKPOINT, some time soon.
+    pub(super) fn ask_to_settle(&self) {
+        self.kept.ask_to_settle();
     }
 
     /// Ends all writing.
@@ -205,44 +123,25 @@ impl Home {
 
     /// Leaves view and checkpoint in order, unless something failed, and lets go of the folder.
     pub(super) fn close(&self) -> Result<(), StoreError> {
-        let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(open), Some(folder)) = (slot.take(), folder.take()) else {
-            return Ok(());
-        };
-        let view = open.view.filter(|_| self.failure.get().is_none());
-        let Some(view) = view else {
-            index::is_free(self.kind, folder.path());
-            return Ok(());
-        };
-        let stamp = rand::random();
-        view.settle(stamp)?;
-        view.close()?;
-        let mut checkpoint = *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        checkpoint.left = Left::Closed { stamp };
-        checkpoint.write(&folder.join("CHECKPOINT"))
+        self.end_indexing(false);
+        self.kept.close(self.failure.get().is_none())
+    }
+
+    fn end_indexing(&self, at_once: bool) {
+        self.kept.end(at_once);
+        let indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(indexer) = indexer
+            && indexer.join().is_err()
+        {
+            tracing::error!("the thread of the index ended in a panic");
+        }
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let folder = self
-            .folder
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let (Some(open), Some(folder)) = (open, folder) {
-            // The lock is the last thing that goes: nobody may find files of this view still being written.
-            drop(open);
-            index::is_free(self.kind, folder.path());
-        }
-    }
-}
-
-fn no_view() -> StoreError {
-    StoreError::Damaged {
-        what: "the view".to_owned(),
-        why: "it could not be made anew from packs and journal; that is tried again".to_owned(),
+        self.end_indexing(true);
+        // Nothing is left in order, so nothing can fail.
+        let _ = self.kept.close(false);
     }
 }

@@ -161,7 +161,7 @@ fn engine(kind: IndexKind, path: &Path, cache: u64) -> Result<Box<dyn Index>, St
 }
 
 /// Removes an index. An earlier opening in this process may still write: it is waited for, and what it has open gets another name.
-fn discard(kind: IndexKind, folder: &Path) -> Result<(), StoreError> {
+pub(super) fn discard(kind: IndexKind, folder: &Path) -> Result<(), StoreError> {
     let path = kind.path(folder);
     if path.exists() {
         is_free(kind, folder);

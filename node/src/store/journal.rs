@@ -295,9 +295,7 @@ impl Write for Scribe {
         if self.appender.is_full() {
             self.appender.begin_next()?;
             self.note();
-            if let Err(error) = self.reader.home.save() {
-                tracing::warn!(%error, "the checkpoint was not written");
-            }
+            self.reader.home.ask_to_settle();
         }
         let mut version = self.version;
         let mut pending = Pending::new();

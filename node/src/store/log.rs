@@ -57,6 +57,10 @@ impl Log {
         }
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn path(&self, number: u32) -> PathBuf {
         self.folder.join(format!("{number:08}.{}", self.extension))
     }
@@ -80,6 +84,16 @@ impl Log {
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Octets of all files.
+    pub(super) fn octets(&self) -> Result<u64, StoreError> {
+        let mut octets = 0;
+        for number in self.numbers()? {
+            let path = self.path(number);
+            octets += std::fs::metadata(&path).map_err(io_error(&path))?.len();
+        }
+        Ok(octets)
     }
 
     /// Where the last file ends; none when there is no file.
@@ -109,6 +123,23 @@ impl Log {
             }
         })?;
         Ok(octets)
+    }
+
+    /// The octets of a place, if they are in memory and the file is open: nobody waits for a disk. None in every other case.
+    pub(super) fn read_at_once(&self, place: Place) -> Option<Vec<u8>> {
+        let file = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let (_, file) = open.iter().rfind(|(number, _)| *number == place.file)?;
+            file.clone()
+        };
+        let mut octets = vec![0; place.length as usize];
+        let read = rustix::io::preadv2(
+            &file,
+            &mut [io::IoSliceMut::new(&mut octets)],
+            place.offset,
+            rustix::io::ReadWriteFlags::NOWAIT,
+        );
+        (read == Ok(octets.len())).then_some(octets)
     }
 
     pub(super) fn damaged(&self, place: Place, why: &str) -> StoreError {

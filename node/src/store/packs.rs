@@ -19,6 +19,9 @@ use super::{BlockStore, StoreError, seal};
 /// Damaged blocks that are remembered, so that they can be stored again.
 const DAMAGED: usize = 4096;
 
+/// Octets of a block that is read without a thread of its own when it is in memory: copying it takes less than handing over.
+const AT_ONCE: u32 = 64 * 1024;
+
 /// How far a block is believed that comes from the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checks {
@@ -87,15 +90,23 @@ impl Reader {
         self.home.read(|view, _| view.block(digest))
     }
 
+    /// A small block that is in memory, or none when there is no such block; nothing when that takes waiting, or another look.
+    fn read_at_once(&self, digest: &Digest) -> Option<Option<Bytes>> {
+        let Some(place) = self.home.read_at_once(|view| view.block(digest))? else {
+            return Some(None);
+        };
+        if place.length > AT_ONCE {
+            return None;
+        }
+        let octets = self.home.packs.read_at_once(of_record(place))?;
+        self.check(digest, place, octets).ok().map(Some)
+    }
+
     fn read(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         let Some(place) = self.home.read(|view, _| view.block(digest))? else {
             return Ok(None);
         };
-        let octets = self.home.packs.read(Place {
-            offset: place.offset.saturating_sub(HEAD as u64),
-            length: place.length.saturating_add(HEAD as u32),
-            ..place
-        });
+        let octets = self.home.packs.read(of_record(place));
         let checked = octets.and_then(|octets| self.check(digest, place, octets));
         if let Err(error @ StoreError::Damaged { .. }) = &checked {
             let mut damaged = self.damaged();
@@ -125,6 +136,15 @@ impl Reader {
     }
 }
 
+/// The place of a block with what describes it.
+fn of_record(place: Place) -> Place {
+    Place {
+        offset: place.offset.saturating_sub(HEAD as u64),
+        length: place.length.saturating_add(HEAD as u32),
+        ..place
+    }
+}
+
 #[async_trait]
 impl BlockStore for Packs {
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError> {
@@ -143,7 +163,10 @@ impl BlockStore for Packs {
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         match digest(cid) {
-            Ok(digest) => self.on_thread(move |reader| reader.read(&digest)).await,
+            Ok(digest) => match self.reader.read_at_once(&digest) {
+                Some(found) => Ok(found),
+                None => self.on_thread(move |reader| reader.read(&digest)).await,
+            },
             Err(_) => Ok(None),
         }
     }
@@ -217,9 +240,7 @@ impl Packer {
             }),
             Err(error) => tracing::warn!(%error, "a pack's index was not written"),
         }
-        if let Err(error) = self.reader.home.save() {
-            tracing::warn!(%error, "the checkpoint was not written");
-        }
+        self.reader.home.ask_to_settle();
         Ok(())
     }
 

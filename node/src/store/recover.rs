@@ -1,14 +1,28 @@
 //! Making the view anew from packs and journal, and finding where they end.
 
-use super::frame::{HEAD, Kind};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::frame::{Digest, HEAD, Kind};
 use super::index::{Changes, Entry, Index};
 use super::journal::is_far;
 use super::log::{Log, Place, Position};
+use super::merge::Merge;
 use super::scan::{Damage, Scan, Trust};
-use super::{StoreError, Version, commit, seal};
+use super::seal::{self, Last};
+use super::{StoreError, Version, commit};
 
 /// Entries that the view takes in at once.
-const BATCH: usize = 1000;
+const BATCH: usize = 4000;
+/// Such batches that wait for it.
+const QUEUE: usize = 4;
+/// Octets that a block, and the commit of a record, take about.
+const OF_A_BLOCK: u64 = 4096;
+const OF_A_RECORD: u64 = 256;
+/// How often the log hears how far it is.
+const TELL: Duration = Duration::from_secs(5);
 
 /// How far a log is read.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +35,7 @@ pub(super) enum Extent {
 
 impl Extent {
     /// The files that are read.
-    fn numbers(self, log: &Log) -> Result<Vec<u32>, StoreError> {
+    pub(super) fn numbers(self, log: &Log) -> Result<Vec<u32>, StoreError> {
         let mut numbers = log.numbers()?;
         if let Extent::Known(end) = self {
             numbers.retain(|number| *number <= end.file);
@@ -63,58 +77,227 @@ pub(super) struct Found {
     pub(super) damages: Vec<Damage>,
 }
 
-/// Puts every block into the view.
-pub(super) fn blocks(packs: &Log, extent: Extent, view: &dyn Index) -> Result<Found, StoreError> {
-    let mut found = Found::default();
-    let numbers = extent.numbers(packs)?;
-    found.damages.extend(missing(packs, &numbers, extent.synced()));
-    let Some((last, sealed)) = numbers.split_last() else {
-        return Ok(found);
-    };
-    for number in sealed {
-        let entries = match seal::read(packs, *number)? {
-            Some(entries) => entries,
-            None => {
-                let (entries, damages) = seal::seal(packs, *number)?;
-                found.damages.extend(damages);
-                entries
+/// Where what was found goes, some at a time and in the order of writing.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Changes) -> Result<(), StoreError>;
+
+/// Fills an empty index with everything that packs and journal say.
+pub(super) fn fill(
+    (packs, of_packs): (&Log, Extent),
+    (journal, of_journal): (&Log, Extent),
+    index: &dyn Index,
+) -> Result<(Found, Found), StoreError> {
+    let mut told = Told::new();
+    std::thread::scope(|scope| {
+        // One thread tells the index, two read.
+        let (changes, told_of) = sync_channel::<Changes>(QUEUE);
+        let sender = changes.clone();
+        let send =
+            |sender: &SyncSender<Changes>, changes| sender.send(changes).map_err(|_| StoreError::Closed);
+        let blocks = scope.spawn(move || blocks(packs, of_packs, &mut |changes| send(&sender, changes)));
+        let records = scope.spawn(move || records(journal, of_journal, &mut |some| send(&changes, some)));
+        let mut applied = Ok(());
+        for changes in &told_of {
+            applied = index.apply(&changes);
+            if applied.is_err() {
+                break;
             }
-        };
-        for some in entries.chunks(BATCH) {
-            view.apply(&Changes {
-                blocks: some.to_vec(),
-                ..Changes::default()
-            })?;
+            told.add(&changes);
+        }
+        // Whoever still reads is stopped by that.
+        drop(told_of);
+        let (blocks, records) = (join(blocks), join(records));
+        applied?;
+        told.done();
+        Ok((blocks?, records?))
+    })
+}
+
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What the log hears while a view is made.
+struct Told {
+    begin: Instant,
+    last: Instant,
+    blocks: usize,
+    records: usize,
+}
+
+impl Told {
+    fn new() -> Self {
+        let begin = Instant::now();
+        Self {
+            begin,
+            last: begin,
+            blocks: 0,
+            records: 0,
         }
     }
-    let (mut scan, synced) = extent.last(packs, *last)?;
+
+    fn add(&mut self, changes: &Changes) {
+        self.blocks += changes.blocks.len();
+        self.records += changes.records.len();
+        if self.last.elapsed() >= TELL {
+            self.last = Instant::now();
+            tracing::info!(
+                blocks = self.blocks,
+                records = self.records,
+                "the view is being made"
+            );
+        }
+    }
+
+    fn done(&self) {
+        let milliseconds = self.begin.elapsed().as_millis() as u64;
+        if self.blocks + self.records > 0 {
+            tracing::info!(
+                blocks = self.blocks,
+                records = self.records,
+                milliseconds,
+                "the view was made from packs and journal"
+            );
+        }
+    }
+}
+
+/// About how many blocks and records there are to read: by the indexes of packs, and by the octets of what has none.
+pub(super) fn work(packs: &Log, journal: &Log) -> Result<u64, StoreError> {
+    let octets = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut work = 0;
+    for number in packs.numbers()? {
+        work += match seal::count(packs, number)? {
+            Some(count) => count as u64,
+            None => octets(packs.path(number)) / OF_A_BLOCK,
+        };
+    }
+    for number in journal.numbers()? {
+        work += octets(journal.path(number)) / OF_A_RECORD;
+    }
+    Ok(work)
+}
+
+/// Tells of every block that is here, ascending.
+pub(super) fn blocks(packs: &Log, extent: Extent, sink: Sink<'_>) -> Result<Found, StoreError> {
+    let (mut merge, found) = all(packs, extent)?;
+    let mut changes = Changes::default();
+    while let Some((digest, place)) = merge.next()? {
+        if place.is_some() {
+            changes.blocks.push((digest, place));
+            flush(sink, &mut changes, BATCH)?;
+        }
+    }
+    flush(sink, &mut changes, 1)?;
+    Ok(found)
+}
+
+/// What all packs say.
+pub(super) fn all(packs: &Log, extent: Extent) -> Result<(Merge, Found), StoreError> {
+    let numbers = extent.numbers(packs)?;
+    let (last, before) = match numbers.split_last() {
+        Some((last, before)) => (Some(*last), before),
+        None => (None, numbers.as_slice()),
+    };
+    let (mut merge, damages) = sealed(packs, before)?;
+    let mut found = Found {
+        damages: [missing(packs, &numbers, extent.synced()), damages].concat(),
+        ..Found::default()
+    };
+    if let Some(last) = last {
+        let mut entries = grown(packs, extent, last, &mut found)?;
+        seal::keep_last(&mut entries);
+        merge.add(entries)?;
+    }
+    Ok((merge, found))
+}
+
+/// What packs say that do not grow, and what is damaged in them. Those without an index get one.
+pub(super) fn sealed(packs: &Log, numbers: &[u32]) -> Result<(Merge, Vec<Damage>), StoreError> {
+    let mut merge = Merge::default();
+    let mut damages = Vec::new();
+    for number in numbers {
+        if !merge.add_index(packs, *number, numbers.len())? {
+            let (entries, found) = seal::seal(packs, *number)?;
+            damages.extend(found);
+            merge.add(entries)?;
+        }
+    }
+    Ok((merge, damages))
+}
+
+/// What the pack says that grows, in the order of writing, and where it ends.
+fn grown(packs: &Log, extent: Extent, last: u32, found: &mut Found) -> Result<Vec<Last>, StoreError> {
+    let (mut scan, synced) = extent.last(packs, last)?;
     let trust = Trust {
         synced,
         payloads: synced,
     };
-    let mut changes = Changes::default();
+    let mut entries = Vec::new();
     let walked = scan.walk(trust, |frame| {
         let place = Place {
-            file: *last,
+            file: last,
             offset: frame.offset + HEAD as u64,
             length: frame.header.length,
         };
         let here = frame.header.kind == Kind::Data;
-        changes.blocks.push((frame.header.digest, here.then_some(place)));
-        flush(view, &mut changes, BATCH)
+        entries.push((frame.header.digest, here.then_some(place)));
+        Ok(())
     })?;
-    flush(view, &mut changes, 1)?;
     found.damages.extend(walked.damages);
     found.records = walked.records;
     found.end = Some(Position {
-        file: *last,
+        file: last,
         offset: walked.end,
     });
-    Ok(found)
+    Ok(entries)
 }
 
-/// Puts every record into the view.
-pub(super) fn records(journal: &Log, extent: Extent, view: &dyn Index) -> Result<Found, StoreError> {
+/// What the packs from one on say of blocks, the last word on each.
+pub(super) fn blocks_since(
+    packs: &Log,
+    extent: Extent,
+    first: u32,
+) -> Result<(Found, HashMap<Digest, Option<Place>>), StoreError> {
+    let numbers = extent.numbers(packs)?;
+    let mut found = Found {
+        damages: missing(packs, &numbers, extent.synced()),
+        ..Found::default()
+    };
+    let mut blocks = HashMap::new();
+    let Some((last, sealed)) = numbers.split_last() else {
+        return Ok((found, blocks));
+    };
+    for number in sealed.iter().filter(|number| **number >= first) {
+        match seal::read(packs, *number)? {
+            Some(entries) => blocks.extend(entries),
+            None => {
+                let (entries, damages) = seal::seal(packs, *number)?;
+                found.damages.extend(damages);
+                blocks.extend(entries);
+            }
+        }
+    }
+    blocks.extend(grown(packs, extent, *last, &mut found)?);
+    Ok((found, blocks))
+}
+
+/// Tells of every change of a record, and of the places of some commits.
+pub(super) fn records(journal: &Log, extent: Extent, sink: Sink<'_>) -> Result<Found, StoreError> {
+    records_in_two(journal, extent, Version::MAX, sink, &mut |_| Ok(()))
+}
+
+/// The same, what came up to a version and what came later apart.
+pub(super) fn records_in_two<'a>(
+    journal: &Log,
+    extent: Extent,
+    until: Version,
+    before: Sink<'a>,
+    after: Sink<'a>,
+) -> Result<Found, StoreError> {
+    let mut sink = before;
+    let mut rest = Some(after);
     let mut found = Found::default();
     let mut changes = Changes::default();
     let mut mark = None;
@@ -149,6 +332,12 @@ pub(super) fn records(journal: &Log, extent: Extent, view: &dyn Index) -> Result
                 formless.push(damage(journal, begin, 0, &why));
             }
             found.version = found.version.max(commit.version);
+            if commit.version > until
+                && let Some(after) = rest.take()
+            {
+                flush(sink, &mut changes, 1)?;
+                sink = after;
+            }
             if is_far(mark, begin) {
                 changes.marks.push((commit.version, begin));
                 mark = Some(begin);
@@ -175,7 +364,7 @@ pub(super) fn records(journal: &Log, extent: Extent, view: &dyn Index) -> Result
                     )),
                 }
             }
-            flush(view, &mut changes, BATCH)
+            flush(sink, &mut changes, BATCH)
         })?;
         found.damages.extend(walked.damages);
         found.damages.extend(formless);
@@ -185,7 +374,7 @@ pub(super) fn records(journal: &Log, extent: Extent, view: &dyn Index) -> Result
             offset: walked.end,
         });
     }
-    flush(view, &mut changes, 1)?;
+    flush(sink, &mut changes, 1)?;
     Ok(found)
 }
 
@@ -199,10 +388,9 @@ fn missing(log: &Log, numbers: &[u32], synced: Option<Position>) -> Vec<Damage> 
         .collect()
 }
 
-fn flush(view: &dyn Index, changes: &mut Changes, from: usize) -> Result<(), StoreError> {
+fn flush(sink: Sink<'_>, changes: &mut Changes, from: usize) -> Result<(), StoreError> {
     if changes.len() >= from {
-        view.apply(changes)?;
-        *changes = Changes::default();
+        sink(std::mem::take(changes))?;
     }
     Ok(())
 }

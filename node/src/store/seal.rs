@@ -11,7 +11,8 @@ use super::log::{Log, Place};
 use super::scan::{Damage, Trust};
 
 const MAGIC: &[u8; 8] = b"cargoidx";
-const ENTRY: usize = 44;
+/// Octets of an entry.
+pub(super) const ENTRY: usize = 44;
 const GONE: u32 = u32::MAX;
 
 /// What a pack says of a block in the end: its place, or that it is gone.
@@ -37,15 +38,19 @@ pub(super) fn seal(packs: &Log, number: u32) -> Result<(Vec<Last>, Vec<Damage>),
         ));
         Ok(())
     })?;
-    // The last word on a digest counts: the sort is stable, and of equals the last one stays.
-    entries.sort_by_key(|(digest, _)| *digest);
-    entries.reverse();
-    entries.dedup_by_key(|(digest, _)| *digest);
-    entries.reverse();
+    keep_last(&mut entries);
     if walked.damages.is_empty() {
         replace(&path(packs, number), &encode(&entries))?;
     }
     Ok((entries, walked.damages))
+}
+
+/// Sorts what a pack says. The last word on a digest counts: the sort is stable, and of equals the last one stays.
+pub(super) fn keep_last(entries: &mut Vec<Last>) {
+    entries.sort_by_key(|(digest, _)| *digest);
+    entries.reverse();
+    entries.dedup_by_key(|(digest, _)| *digest);
+    entries.reverse();
 }
 
 /// What stands in a pack, by its index; none when there is none that checks.
@@ -58,7 +63,7 @@ pub(super) fn read(packs: &Log, number: u32) -> Result<Option<Vec<Last>>, StoreE
     }
 }
 
-fn path(packs: &Log, number: u32) -> PathBuf {
+pub(super) fn path(packs: &Log, number: u32) -> PathBuf {
     Path::with_extension(&packs.path(number), "idx")
 }
 
@@ -75,24 +80,46 @@ fn encode(entries: &[Last]) -> Vec<u8> {
 }
 
 fn decode(octets: &[u8], number: u32) -> Option<Vec<Last>> {
+    let octets = checked(octets)?;
+    Some(entries(octets, number).collect())
+}
+
+/// The entries of an index that checks.
+fn checked(octets: &[u8]) -> Option<&[u8]> {
     let (octets, crc) = octets.split_last_chunk::<4>()?;
-    if crc32c::crc32c(octets) != u32::from_be_bytes(*crc) {
-        return None;
+    let fits = crc32c::crc32c(octets) == u32::from_be_bytes(*crc);
+    octets
+        .strip_prefix(MAGIC)
+        .filter(|octets| fits && octets.len() % ENTRY == 0)
+}
+
+/// How many entries a pack's index has; none when there is none that checks.
+pub(super) fn count(packs: &Log, number: u32) -> Result<Option<usize>, StoreError> {
+    let path = path(packs, number);
+    match std::fs::read(&path) {
+        Ok(octets) => Ok(checked(&octets).map(|octets| octets.len() / ENTRY)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(&path)(error)),
     }
-    let (entries, rest) = octets.strip_prefix(MAGIC)?.as_chunks::<ENTRY>();
-    let entry = |octets: &[u8; ENTRY]| {
-        let (digest, rest) = octets.split_first_chunk()?;
-        let (offset, length) = rest.split_first_chunk()?;
-        let length = u32::from_be_bytes(length.try_into().ok()?);
+}
+
+/// Where an entry stands in an index.
+pub(super) fn offset(entry: usize) -> u64 {
+    (MAGIC.len() + entry * ENTRY) as u64
+}
+
+/// Entries as they stand in the index of a pack.
+pub(super) fn entries(octets: &[u8], number: u32) -> impl Iterator<Item = Last> {
+    octets.as_chunks::<ENTRY>().0.iter().map(move |octets| {
+        let (mut digest, mut offset, mut length) = ([0; 32], [0; 8], [0; 4]);
+        digest.copy_from_slice(&octets[..32]);
+        offset.copy_from_slice(&octets[32..40]);
+        length.copy_from_slice(&octets[40..]);
         let place = Place {
             file: number,
-            offset: u64::from_be_bytes(*offset),
-            length,
+            offset: u64::from_be_bytes(offset),
+            length: u32::from_be_bytes(length),
         };
-        Some((*digest, (length != GONE).then_some(place)))
-    };
-    if !rest.is_empty() {
-        return None;
-    }
-    entries.iter().map(entry).collect()
+        (digest, (place.length != GONE).then_some(place))
+    })
 }

@@ -1,6 +1,6 @@
 //! The embedded store: what every store must do, and what becomes of it when its files are touched; the same over each
 //! engine of the index.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::duplicate_mod)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ macro_rules! over {
 
             mod files;
             mod processes;
+            mod view;
 
             const KIND: IndexKind = $kind;
 
@@ -39,8 +40,33 @@ macro_rules! over {
         }
     };
 }
+
+/// Those of stops that are not in order, over one engine whose view is believed after them.
+macro_rules! believing {
+    ($name:ident, $kind:expr) => {
+        #[path = "tests"]
+        mod $name {
+            use super::*;
+
+            mod files;
+            mod processes;
+
+            const KIND: IndexKind = $kind;
+
+            async fn open(folder: &Path) -> Embedded {
+                let options = EmbeddedOptions {
+                    anew: 0,
+                    ..small(KIND)
+                };
+                Embedded::open(folder, options).await.unwrap()
+            }
+        }
+    };
+}
 over!(in_sled, IndexKind::Sled);
 over!(in_redb, IndexKind::Redb);
+believing!(believing_sled, IndexKind::Sled);
+believing!(believing_redb, IndexKind::Redb);
 
 /// Files are so small that each test goes through several.
 fn small(index: IndexKind) -> EmbeddedOptions {
@@ -48,6 +74,7 @@ fn small(index: IndexKind) -> EmbeddedOptions {
         index,
         cache: 1024 * 1024,
         segment: 16 * 1024,
+        anew: u64::MAX,
     }
 }
 

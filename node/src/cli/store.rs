@@ -1,0 +1,176 @@
+//! `cargomail store`: looks into the store of a node that does not run, and mends what is derived in it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::json;
+
+use super::exit::CheckFailed;
+use super::{Everywhere, progress, value};
+use crate::store::{
+    Checked, Damage, Embedded, EmbeddedOptions, IndexKind, Statistics, Step, check, discard_view,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Count blocks and records, and the room that they take
+    #[command(after_help = "\
+Examples:
+  cargomail store stats
+  cargomail store stats --data /srv/cargomail/data --json | jq .dead")]
+    Stats(Where),
+    /// Read every block and every commit again, compute their hashes, and compare the view with them
+    #[command(after_help = "\
+Examples:
+  cargomail store check
+  cargomail store check --json | jq '.damages[].file'
+
+Nothing is changed. What is damaged is not served; a block is stored anew when somebody brings it.")]
+    Check(Where),
+    /// Throw the view away and make it anew from packs and journal
+    #[command(after_help = "Example:\n  cargomail store rebuild --data /srv/cargomail/data")]
+    Rebuild(Where),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Where {
+    /// The folder where the node keeps everything [default: `data` of the configuration]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+impl Where {
+    /// The store's folder, and how it is opened.
+    fn store(&self, everywhere: &Everywhere) -> anyhow::Result<(PathBuf, EmbeddedOptions)> {
+        let (folder, mut options) = match &self.data {
+            Some(data) => (data.join("store"), EmbeddedOptions::default()),
+            None => {
+                let settings = everywhere.settings()?;
+                return existing(settings.store_folder(), settings.store);
+            }
+        };
+        // Nobody says here which engine is configured: the one that was used last.
+        let used = |kind: &IndexKind| folder.join(format!("view.{}", kind.name())).exists();
+        options.index = IndexKind::ALL.into_iter().find(used).unwrap_or_default();
+        existing(folder, options)
+    }
+}
+
+fn existing(folder: PathBuf, options: EmbeddedOptions) -> anyhow::Result<(PathBuf, EmbeddedOptions)> {
+    anyhow::ensure!(
+        folder.join("FORMAT").exists(),
+        "there is no store in {}: name the node's data folder with --data, or its configuration with --config",
+        folder.display()
+    );
+    Ok((folder, options))
+}
+
+impl StoreCommand {
+    pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        let out = everywhere.out();
+        match self {
+            Self::Stats(at) => {
+                let (folder, options) = at.store(everywhere)?;
+                let store = Embedded::open(&folder, options).await?;
+                let counted = store.statistics().await;
+                store.close().await?;
+                out.one(&counted?, statistics)
+            }
+            Self::Check(at) => {
+                let (folder, options) = at.store(everywhere)?;
+                let checked = check(&folder, options, bar()).await?;
+                let damages: Vec<_> = checked.damages.iter().map(damage).collect();
+                let shown = json!({
+                    "octets": checked.octets,
+                    "blocks": checked.blocks,
+                    "commits": checked.commits,
+                    "view_compared": checked.is_view_compared,
+                    "damages": damages,
+                });
+                out.one(&shown, |_| outcome(&checked))?;
+                match checked.damages.len() {
+                    0 => Ok(()),
+                    count => Err(CheckFailed(format!("{count} places are damaged")).into()),
+                }
+            }
+            Self::Rebuild(at) => {
+                let (folder, options) = at.store(everywhere)?;
+                discard_view(&folder).await?;
+                let store = Embedded::open(&folder, options).await?;
+                let counted = store.statistics().await;
+                store.close().await?;
+                out.one(&counted?, |counted| {
+                    format!(
+                        "The view was made anew: {} blocks, {} records.\n",
+                        counted.blocks, counted.records
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// Shows how far a check is to whoever sits at the terminal.
+fn bar() -> impl Fn(Step) + Send + 'static {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(progress::style());
+    bar.set_message("reading");
+    move |step| match step {
+        Step::Begin(octets) => bar.set_length(octets),
+        Step::Read(octets) => bar.inc(octets),
+    }
+}
+
+fn damage(damage: &Damage) -> serde_json::Value {
+    json!({ "file": damage.file, "from": damage.from, "to": damage.to, "why": damage.why })
+}
+
+fn outcome(checked: &Checked) -> String {
+    let mut text = format!(
+        "{} read: {} blocks and {} commits",
+        value::octets(checked.octets),
+        checked.blocks,
+        checked.commits
+    );
+    text += match checked.is_view_compared {
+        true => ", and the view that goes with them.\n",
+        false => ". The view is made anew at the next start and was not compared.\n",
+    };
+    for Damage { file, from, to, why } in &checked.damages {
+        text += &format!("{file}: octets {from} to {to}: {why}\n");
+    }
+    text
+}
+
+fn statistics(counted: &Statistics) -> String {
+    let octets = value::octets;
+    let mut text = format!(
+        "Blocks   {:>10}   {:>12} of content\nRecords  {:>10}   {:>12} of journal\nPacks    {:>10}   {:>12}, {} of that dead\nIndex    {:>10}   {:>12}\nFree     {:>10}   {:>12}\n\n{:>8}  {:>12}  {:>12}  {:>10}\n",
+        counted.blocks,
+        octets(counted.content),
+        counted.records,
+        octets(counted.journal),
+        counted.segments.len(),
+        octets(counted.packs),
+        octets(counted.dead),
+        counted.index.name(),
+        octets(counted.index_octets),
+        "",
+        octets(counted.free),
+        "pack",
+        "octets",
+        "live",
+        "blocks"
+    );
+    for segment in &counted.segments {
+        text += &format!(
+            "{:>8}  {:>12}  {:>12}  {:>10}\n",
+            segment.number,
+            octets(segment.octets),
+            octets(segment.live_octets),
+            segment.live_blocks
+        );
+    }
+    text
+}
