@@ -3,13 +3,14 @@
 //! ```text
 //! LOCK                 one process
 //! FORMAT               layout, digest function, salt
-//! CHECKPOINT           how far the others are known to be durable
+//! CHECKPOINT           how far the others are known to be durable, and how much of them the view holds durably
 //! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
 //! journal/00000004.log commits, append-only
 //! view.sled, view.redb where everything is; derived, and only one of them
 //! ```
 //!
-//! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not.
+//! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not. It is
+//! written behind the acknowledgement, by a thread of its own.
 //! Not here yet: giving back the room of swept blocks and of overwritten records.
 
 use std::path::Path;
