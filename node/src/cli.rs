@@ -107,13 +107,10 @@ enum NodeCommand {
     /// Look into the store of a node that does not run, and mend what is derived in it
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Measure how fast this machine does what a node does
-    #[command(subcommand)]
-    Bench(bench::BenchCommand),
     /// Make, look into and verify tokens
     #[command(subcommand)]
     Grip(grip::GripCommand),
-    /// Measure what this machine does
+    /// Measure how fast this machine does what a node does
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
@@ -189,7 +186,6 @@ impl NodeCommand {
             Self::Hold(command) => command.run(everywhere).await,
             Self::Ledger(command) => command.run(everywhere).await,
             Self::Store(command) => command.run(everywhere).await,
-            Self::Bench(command) => command.run(everywhere).await,
             Self::Grip(command) => command.run(everywhere).await,
             Self::Bench(command) => command.run(everywhere).await,
         }
