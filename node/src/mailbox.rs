@@ -25,13 +25,12 @@
 //! | `receipt/<digest>/<agent>` | the receipt for it |
 //! | `received/<share>/<who>` | that a recipient's agent has acknowledged everything in a share |
 //! | `job/<id>` | a retrieval |
-//! | `job-place/<id>` | up to where its resources are durable |
+//! | `job-place/<id>` | up to where its resources are durable, and up to where they were verified |
 //! | `job-open/<id>` | that something is still to be done for it |
 //! | `job-of/<who>/<newest>` | whose it is |
 
 mod agenda;
 mod authorize;
-mod batch;
 mod belongings;
 mod claims;
 mod delete;
@@ -39,9 +38,12 @@ mod error;
 mod expire;
 mod fetch;
 mod holdings;
+mod import;
+mod intake;
 mod jobs;
 mod line;
 mod notified;
+mod noting;
 mod post;
 mod read;
 mod receipt;
@@ -78,6 +80,7 @@ use crate::store::{BlockStore, RecordStore};
 pub(crate) use self::claims::claim;
 pub use self::error::MailboxError;
 pub(crate) use self::holdings::{let_go, no_longer_whole, resource};
+pub(crate) use self::import::import_file;
 
 /// How often a commit is tried again when somebody else changed the same records.
 const COMMITS: usize = 32;

@@ -5,6 +5,7 @@
 mod admission;
 mod dialable;
 mod host;
+mod muxer;
 mod streams;
 
 use async_trait::async_trait;

@@ -192,6 +192,15 @@ pub trait BlockStore: Send + Sync + 'static {
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError>;
     /// The octets of a block, checked.
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
+    /// The octets of several blocks, checked, each as [`get`](Self::get) gives it, in their order. What is wrong with one
+    /// does not keep the others from being read.
+    async fn get_many(&self, cids: &[Cid]) -> Vec<Result<Option<Bytes>, StoreError>> {
+        let mut found = Vec::with_capacity(cids.len());
+        for cid in cids {
+            found.push(self.get(cid).await);
+        }
+        found
+    }
     /// Which of the blocks are here.
     async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;
     /// Says which blocks may be swept, and takes back what was said before. Whoever puts one of them afterwards, though it is

@@ -5,12 +5,14 @@
 //! `File` message, balanced, with at most 1024 links; a resource of one leaf is that leaf.
 //!
 //! - [`cid`] reads CIDs strictly: one form for one name.
-//! - [`VerifiedBlock`] is the proof that octets fit their CID; only hashing makes one.
+//! - [`VerifiedBlock`] is the proof that octets fit their CID; only hashing makes one. [`ClaimedBlock`] is what came, and
+//!   waits for it.
 //! - [`Importer`] turns a stream of octets into blocks, with memory that does not grow with the resource.
 //! - [`Walk`] goes through a resource in depth-first pre-order, says which block comes next, and verifies what comes: for
 //!   the destination that receives, the origin that sends, and whoever reads a resource or a range of it.
 //!
-//! What always holds: no octet of a block that was not checked against its CID is ever interpreted by [`Walk::verify`];
+//! What always holds: no octet of a block that was not checked against its CID is ever interpreted by [`Walk::verify`]
+//! and [`Walk::claim`];
 //! nothing here recurses on input; every bound stands in [`crate::limits`]. The specification is `spec/resources.md`.
 //!
 //! ```
@@ -59,7 +61,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 pub use self::cid::{CidError, Codec};
-pub use self::import::{Imported, Importer};
+pub use self::import::{Cutter, Imported, Importer, Tree};
 pub use self::node::NodeError;
 pub use self::walk::{Expected, Kind, Step, Walk, WalkError};
 use crate::fault::{Fault, Faulty};
@@ -94,6 +96,36 @@ impl Faulty for BlockError {
             BlockError::TooLarge(_) => Fault::TooLarge,
             BlockError::Cid(_) | BlockError::Mismatch(_) => Fault::Malformed,
         }
+    }
+}
+
+/// Octets that are said to be a block, and were not hashed: to be verified elsewhere, on another thread say. Nothing can
+/// be done with them before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedBlock {
+    cid: Cid,
+    bytes: Bytes,
+}
+
+impl ClaimedBlock {
+    /// The CID that the octets are said to have.
+    #[must_use]
+    pub fn cid(&self) -> &Cid {
+        &self.cid
+    }
+
+    /// How many octets there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Hashes them.
+    ///
+    /// # Errors
+    /// Those of [`VerifiedBlock::check`].
+    pub fn verify(self) -> Result<VerifiedBlock, BlockError> {
+        VerifiedBlock::check(self.cid, self.bytes)
     }
 }
 

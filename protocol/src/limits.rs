@@ -90,6 +90,11 @@ pub const PEER_CONNECTIONS: u32 = 256;
 pub const CONNECTIONS_PER_PEER: u32 = 4;
 /// libp2p connections that are being set up, in each direction.
 pub const PEERS_PENDING: u32 = 64;
+/// Octets of blocks that an origin reads for one stream while it writes as many: one of the largest blocks, or two leaves.
+/// Disk and line are busy at the same time, and a slow reader costs no more than twice this.
+pub const READ_AHEAD: usize = BLOCK;
+/// Blocks that an origin reads for one stream at a time, however small they are.
+pub const READ_AHEAD_BLOCKS: usize = 256;
 /// Fetches that one issuer may start a minute.
 pub const FETCHES_PER_MINUTE: u32 = 600;
 /// A peer that neither reads nor writes for this long is cut off.

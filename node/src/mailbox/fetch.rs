@@ -10,8 +10,9 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use cargomail_protocol::address::Locator;
+use cargomail_protocol::dag::{Kind, Walk};
 use cargomail_protocol::exchange::{
-    Destination, DestinationAction, Fetch, Heard, Outcome, Refused, Want, Wanted,
+    Destination, DestinationAction, Expect, Fetch, Heard, Outcome, Refused, Want, Wanted,
 };
 use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::grip::{Digest, PublicKey};
@@ -19,9 +20,10 @@ use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self, Notification};
 use cargomail_protocol::share::SharedResource;
 
-use super::batch::Batch;
-use super::jobs::{self, Job, Place};
+use super::intake::{Intake, Settled};
+use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
+use super::noting::Noting;
 use super::{Mailbox, MailboxError};
 use crate::dns::DnsError;
 use crate::https;
@@ -108,6 +110,8 @@ pub(super) struct Fetched {
 
 /// What is asked for.
 struct Plan {
+    /// Up to where the job has come.
+    came: Came,
     wants: Vec<Wanted>,
     /// Which resource of the notification each want is.
     resources: Vec<usize>,
@@ -198,45 +202,112 @@ impl Mailbox {
         plan: &Plan,
     ) -> Result<(), Trouble> {
         let under_way = self.jobs.under_way(&job.id);
-        let mut batch = Batch::new(self.needs.blocks.clone());
-        let mut place = None;
+        let mut intake = Intake::new(self.needs.blocks.clone());
+        let mut noting = Noting::new(&self.jobs, &job.id, plan.came);
+        under_way.at(
+            plan.here + destination.progress().content,
+            plan.here + destination.progress().of,
+        );
         loop {
-            let progress = destination.progress();
-            under_way.at(plan.here + progress.content, plan.here + progress.of);
             match destination.poll() {
                 Some(DestinationAction::Send(frame)) => {
                     if line.say(vec![frame]).await.is_err() {
                         destination.handle(Heard::Ended);
                     }
                 }
-                Some(DestinationAction::Store {
-                    want, block, resume, ..
+                Some(DestinationAction::Verify {
+                    want,
+                    block,
+                    resume,
+                    last,
+                    ..
                 }) => {
-                    let durable = batch.add([block]).await?;
-                    place = plan.place(want, resume);
-                    if let (true, Some(place)) = (durable, place) {
-                        self.jobs.note_place(&job.id, place).await?;
-                    }
-                }
-                Some(DestinationAction::Arrived(want)) => place = plan.place(want + 1, 0),
-                Some(DestinationAction::Finish(outcome)) => {
-                    batch.flush().await?;
-                    if let (false, Some(place)) = (matches!(outcome, Outcome::Complete(_)), place) {
-                        self.jobs.note_place(&job.id, place).await?;
-                    }
-                    return match outcome {
-                        Outcome::Complete(_) => {
-                            line.close().await;
-                            Ok(())
-                        }
-                        Outcome::Refused(refused) => Err(Trouble::refused(refused)),
-                        Outcome::Broken => Err(Trouble::broken()),
-                        Outcome::Violated(violation) => Err(Trouble::Violated(violation.to_string())),
+                    let place = match last {
+                        true => plan.place(want + 1, 0),
+                        false => plan.place(want, resume),
                     };
+                    intake.take(block, place);
                 }
-                None => destination.handle(line.hear(destination.expect()).await),
+                Some(DestinationAction::Arrived(_)) => {}
+                Some(DestinationAction::Finish(outcome)) => {
+                    while let Some(settled) = intake.next().await {
+                        if let Settled::Durable(place) = settled? {
+                            noting.durable(place);
+                        }
+                    }
+                    if let Outcome::Complete(_) = outcome {
+                        line.close().await;
+                        return Ok(());
+                    }
+                    noting.finish().await?;
+                    return Err(match outcome {
+                        Outcome::Refused(refused) => Trouble::refused(refused),
+                        Outcome::Violated(violation) => Trouble::Violated(violation.to_string()),
+                        Outcome::Broken | Outcome::Complete(_) => Trouble::broken(),
+                    });
+                }
+                None => {
+                    let expect = destination.expect();
+                    if matches!(expect, Expect::End | Expect::Nothing) {
+                        intake.send_off();
+                    }
+                    tokio::select! {
+                        Some(settled) = intake.next() => match settled? {
+                            Settled::Durable(place) => noting.durable(place),
+                            Settled::Verified { blocks, failed, place } => {
+                                for block in &blocks {
+                                    destination.verified(Ok(block));
+                                }
+                                if let Some(error) = failed {
+                                    destination.verified(Err(error));
+                                }
+                                noting.verified(place);
+                                let progress = destination.progress();
+                                under_way.at(plan.here + progress.content, plan.here + progress.of);
+                            }
+                        },
+                        noted = noting.next(), if noting.is_busy() => noted?,
+                        heard = line.hear(expect), if intake.has_room() && expect != Expect::Nothing => {
+                            destination.handle(heard);
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// Up to where what this job brought is here: behind what was noted as durable, the store says which of the blocks that
+    /// were verified it held when the last try ended without a word. Blocks that somebody else brought are behind the place
+    /// up to which this job's were verified, or are the same ones.
+    async fn kept(&self, all: &[SharedResource], came: Came) -> Result<Place, StoreError> {
+        let mut place = came.durable;
+        while let Some(resource) = all.get(place.resource).filter(|_| place < came.verified) {
+            let whole = place.resource < came.verified.resource;
+            let Ok(mut walk) = Walk::resume(*resource.cid(), resource.size(), place.leaves) else {
+                break;
+            };
+            while let Some(next) = walk.next() {
+                place.leaves = walk.leaves();
+                if !whole && place.leaves >= came.verified.leaves {
+                    return Ok(place);
+                }
+                let passed = match next.kind {
+                    Kind::Node => match self.needs.blocks.get(&next.cid).await? {
+                        Some(node) => walk.trust(&node).is_ok(),
+                        None => false,
+                    },
+                    Kind::Leaf => self.needs.blocks.has(&[next.cid]).await? == [true] && walk.pass().is_ok(),
+                };
+                if !passed {
+                    return Ok(place);
+                }
+            }
+            place = Place {
+                resource: place.resource + 1,
+                leaves: 0,
+            };
+        }
+        Ok(place)
     }
 
     /// What is missing. When nothing is, the end of the smallest resource is asked for once more: the ledgers of both sides
@@ -244,8 +315,13 @@ impl Mailbox {
     async fn plan(&self, job: &Job, notification: &Notification) -> Result<Plan, StoreError> {
         let all = &notification.resources;
         let held = self.holdings.held(&job.recipient, all).await?;
-        let place = self.jobs.place(&job.id).await?;
+        let came = self.jobs.came(&job.id).await?;
+        let place = self.kept(all, came).await?;
         let mut plan = Plan {
+            came: Came {
+                durable: place,
+                verified: place,
+            },
             wants: Vec::new(),
             resources: Vec::new(),
             here: 0,

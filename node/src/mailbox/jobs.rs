@@ -101,14 +101,24 @@ pub(super) fn close(id: &str) -> Op {
     Op::Delete(format!("{OPEN}{id}"))
 }
 
-/// Up to where the resources of a job have come from the origin, in the order of its notification, and are durable.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A place in the resources of a job, in the order of its notification.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Place {
-    /// The resources before this one are here.
+    /// The resources before this one are before it.
     pub(super) resource: usize,
     /// Of this one, the first so many leaves.
     pub(super) leaves: u64,
+}
+
+/// Up to where the resources of a job have come from its origin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Came {
+    /// Up to here they are durable.
+    pub(super) durable: Place,
+    /// Up to here they came and were verified. Which of them the disk held when a node died, the store knows.
+    pub(super) verified: Place,
 }
 
 /// No resources are on their way any more.
@@ -197,14 +207,14 @@ impl Jobs {
     }
 
     /// Up to where a job has come.
-    pub(super) async fn place(&self, id: &str) -> Result<Place, StoreError> {
+    pub(super) async fn came(&self, id: &str) -> Result<Came, StoreError> {
         let found = typed::read(&*self.records, &format!("{PLACES}{id}")).await?;
-        Ok(found.map(|(_, place)| place).unwrap_or_default())
+        Ok(found.map(|(_, came)| came).unwrap_or_default())
     }
 
     /// Notes up to where a job has come; only who works on it does so.
-    pub(super) async fn note_place(&self, id: &str, place: Place) -> Result<(), MailboxError> {
-        let put = Op::Put(format!("{PLACES}{id}"), typed::encode(&place));
+    pub(super) async fn note(&self, id: &str, came: Came) -> Result<(), MailboxError> {
+        let put = Op::Put(format!("{PLACES}{id}"), typed::encode(&came));
         self.records.commit(Vec::new(), vec![put]).await?;
         Ok(())
     }

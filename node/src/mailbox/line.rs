@@ -1,23 +1,24 @@
 //! One exchange stream: frames in and out, each with its time. What they mean, the protocol's machines decide.
 
 use std::io;
+use std::pin::pin;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use cargomail_protocol::exchange::{Decoder, Expect, Frame, Heard};
 use cargomail_protocol::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::network::ByteStream;
 
-/// Octets read at a time.
-const PIECE: usize = 64 * 1024;
+/// What is smaller is gathered before it is written: many small frames go out together.
+const GATHERED: usize = 64 * 1024;
 
 /// A stream to a peer whose key is proved.
 pub(super) struct Line {
     io: Box<dyn ByteStream>,
     decoder: Decoder,
-    piece: Vec<u8>,
+    gathered: BytesMut,
 }
 
 impl Line {
@@ -25,28 +26,33 @@ impl Line {
         Self {
             io,
             decoder: Decoder::new(),
-            piece: vec![0; PIECE],
+            gathered: BytesMut::new(),
         }
     }
 
-    /// The next frame. One that is not whole in time ends the stream, as does everything that breaks it.
+    /// The next frame. One that is not whole in time ends the stream, as does everything that breaks it. What came of it
+    /// is kept when the caller stops waiting.
     pub(super) async fn hear(&mut self, expect: Expect) -> Heard {
-        let until = Instant::now() + limits::STALLED;
+        let mut stalled = pin!(sleep_until(Instant::now() + limits::STALLED));
         loop {
             match self.decoder.poll(expect) {
                 Ok(Some(frame)) => return Heard::Frame(frame),
                 Err(error) => return Heard::Malformed(error),
                 Ok(None) => {}
             }
-            match timeout_at(until, self.io.read(&mut self.piece)).await {
-                Ok(Ok(read)) if read > 0 => self.decoder.push(self.piece.get(..read).unwrap_or_default()),
-                Ok(Ok(_)) => return Heard::Ended,
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a stream broke");
+            let read = tokio::select! {
+                biased;
+                read = self.io.read(self.decoder.room()) => read,
+                () = &mut stalled => {
+                    tracing::debug!("a stream stalled");
                     return Heard::Ended;
                 }
-                Err(_) => {
-                    tracing::debug!("a stream stalled");
+            };
+            match read {
+                Ok(0) => return Heard::Ended,
+                Ok(read) => self.decoder.fill(read),
+                Err(error) => {
+                    tracing::debug!(%error, "a stream broke");
                     return Heard::Ended;
                 }
             }
@@ -55,17 +61,30 @@ impl Line {
 
     /// Writes frames. A peer that does not take one in time is cut off.
     pub(super) async fn say(&mut self, frames: Vec<Frame>) -> io::Result<()> {
-        for frame in frames {
-            timeout(limits::STALLED, self.write(frame.encode())).await??;
+        for mut part in frames.into_iter().flat_map(Frame::encode) {
+            let room = GATHERED.saturating_sub(self.gathered.len());
+            if part.len() < room {
+                self.gathered.extend_from_slice(&part);
+                continue;
+            }
+            self.gathered.extend_from_slice(&part.split_to(room));
+            self.write_gathered().await?;
+            if part.len() < GATHERED {
+                self.gathered.extend_from_slice(&part);
+            } else {
+                timeout(limits::STALLED, self.io.write_all(&part)).await??;
+            }
         }
-        Ok(())
+        self.write_gathered().await?;
+        timeout(limits::STALLED, self.io.flush()).await?
     }
 
-    async fn write(&mut self, parts: [Bytes; 2]) -> io::Result<()> {
-        for part in parts {
-            self.io.write_all(&part).await?;
+    async fn write_gathered(&mut self) -> io::Result<()> {
+        if !self.gathered.is_empty() {
+            timeout(limits::STALLED, self.io.write_all(&self.gathered)).await??;
+            self.gathered.clear();
         }
-        self.io.flush().await
+        Ok(())
     }
 
     /// Closes the stream behind what was said.

@@ -2,14 +2,14 @@
 
 use axum::body::Body;
 use cargomail_protocol::address::Address;
-use cargomail_protocol::dag::{Imported, Importer};
+use cargomail_protocol::dag::Imported;
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::limits;
 use data_encoding::HEXLOWER;
-use futures::StreamExt;
+use futures::TryStreamExt;
 
-use super::batch::Batch;
 use super::holdings::{Resource, arrived, hold};
+use super::import::import;
 use super::{COMMITS, Mailbox, MailboxError};
 use crate::api::Posted;
 use crate::store::CommitError;
@@ -31,19 +31,12 @@ impl Mailbox {
             usage.check(&account, octets)
         };
         check(announced.unwrap_or(0))?;
-        let mut importer = Importer::new();
-        let mut batch = Batch::sheltered(self.needs.blocks.clone(), self.needs.shelters.open());
-        let mut pieces = body.into_data_stream();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| MailboxError::Body(error.to_string()))?;
-            check(importer.size() + piece.len() as u64)?;
-            batch.add(importer.push(piece)).await?;
-        }
-        let mut imported = importer.finish();
-        batch.add(std::mem::take(&mut imported.blocks)).await?;
-        batch.flush().await?;
+        let pieces = body.into_data_stream();
+        let pieces = pieces.map_err(|error| MailboxError::Body(error.to_string()));
+        let shelter = self.needs.shelters.open();
+        let imported = import(self.needs.blocks.clone(), Some(&shelter), pieces, check).await?;
         self.keep(caller, &imported).await?;
-        drop(batch);
+        drop(shelter);
         let posted = Posted {
             cid: imported.root.to_string(),
             size: imported.size,

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cargomail_protocol::exchange::{Frame, Heard, Origin, OriginAction, OriginEvent, Refused, Served};
 use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::grip::{KeyHash, PublicKey};
 use cargomail_protocol::limits;
+use cid::Cid;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,7 @@ use tracing::Instrument;
 use super::line::Line;
 use super::{Mailbox, MailboxError};
 use crate::peers::PeerStream;
+use crate::store::StoreError;
 
 /// Refusals are told at whole multiples of this time after the request: longer than the look-ups differ by.
 const PACE: Duration = Duration::from_millis(100);
@@ -75,7 +78,7 @@ impl Mailbox {
         }
     }
 
-    /// Drives the protocol's machine. The next block is read while the last one is written.
+    /// Drives the protocol's machine. The next blocks are read while the last ones are written.
     async fn converse(&self, key: KeyHash, mut line: Line) -> Served {
         let mut origin = Origin::new();
         let mut unsaid: Vec<Frame> = Vec::new();
@@ -85,21 +88,18 @@ impl Mailbox {
                     unsaid.push(frame);
                     continue;
                 }
-                Some(OriginAction::Read(cid)) => {
+                Some(OriginAction::Read(cids)) => {
                     let saying = line.say(std::mem::take(&mut unsaid));
-                    let (said, block) = tokio::join!(saying, self.needs.blocks.get(&cid));
-                    match (said, block) {
-                        (Err(error), _) => {
-                            tracing::debug!(%key, %error, "a peer does not take what it asked for");
-                            OriginEvent::Ended
-                        }
-                        (Ok(()), Ok(Some(block))) => OriginEvent::Block(block),
-                        (Ok(()), Ok(None)) => OriginEvent::Missing,
-                        (Ok(()), Err(error)) => {
-                            tracing::error!(%cid, %error, "a block cannot be read");
-                            OriginEvent::Missing
-                        }
+                    let (said, blocks) = tokio::join!(saying, self.needs.blocks.get_many(&cids));
+                    if let Err(error) = said {
+                        tracing::debug!(%key, %error, "a peer does not take what it asked for");
+                        origin.handle(OriginEvent::Ended);
+                        continue;
                     }
+                    for (cid, block) in cids.iter().zip(blocks) {
+                        origin.handle(read(cid, block));
+                    }
+                    continue;
                 }
                 Some(OriginAction::Authorize(fetch)) => {
                     let began = Instant::now();
@@ -128,6 +128,18 @@ impl Mailbox {
                 },
             };
             origin.handle(event);
+        }
+    }
+}
+
+/// What the machine is told of a block that was read.
+fn read(cid: &Cid, block: Result<Option<Bytes>, StoreError>) -> OriginEvent {
+    match block {
+        Ok(Some(block)) => OriginEvent::Block(block),
+        Ok(None) => OriginEvent::Missing,
+        Err(error) => {
+            tracing::error!(%cid, %error, "a block cannot be read");
+            OriginEvent::Missing
         }
     }
 }

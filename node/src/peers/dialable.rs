@@ -12,7 +12,8 @@ use crate::network::AddressPolicy;
 /// Addresses of one locator that are looked at.
 const ADDRESSES: usize = 8;
 
-/// The peers that these addresses name, in their order, each with the addresses to dial it at.
+/// The peers that these addresses name, in their order, each with the addresses to dial it at: TCP first, which takes less
+/// of the processor for each octet, then QUIC.
 ///
 /// # Errors
 /// [`PeerError::NoAddress`] when none is left.
@@ -33,6 +34,9 @@ pub(super) fn dialable(
     }
     if peers.is_empty() {
         return Err(PeerError::NoAddress(refused));
+    }
+    for (_, addresses) in &mut peers {
+        addresses.sort_by_key(|address| address.iter().any(|part| part == Protocol::QuicV1));
     }
     if !refused.is_empty() {
         tracing::debug!(?refused, "peer addresses skipped");

@@ -15,12 +15,13 @@ use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify, ping, yamux};
+use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify, ping};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use super::admission::{Admission, connection_number};
 use super::dialable::dialable;
+use super::muxer::Yamux;
 use super::streams::{Arrived, PER_CONNECTION, Reply, Streams};
 use super::{PeerAddress, PeerError, PeerStream, Peers};
 use crate::identity::Identity;
@@ -236,15 +237,10 @@ fn swarm(identity: &Identity) -> Result<Swarm<Behaviour>, PeerError> {
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new()),
     };
-    let muxer = || {
-        let mut config = yamux::Config::default();
-        config.set_max_num_streams(2 * PER_CONNECTION);
-        config
-    };
     let tcp = libp2p::tcp::Config::default().nodelay(true);
     let swarm = SwarmBuilder::with_existing_identity(keys)
         .with_tokio()
-        .with_tcp(tcp, libp2p::tls::Config::new, muxer)
+        .with_tcp(tcp, libp2p::tls::Config::new, Yamux::new)
         .map_err(|why| cannot_listen("tcp", why))?
         .with_quic_config(|mut config| {
             config.max_concurrent_stream_limit = 2 * PER_CONNECTION as u32;

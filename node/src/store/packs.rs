@@ -171,6 +171,21 @@ impl BlockStore for Packs {
         }
     }
 
+    async fn get_many(&self, cids: &[Cid]) -> Vec<Result<Option<Bytes>, StoreError>> {
+        let digests: Vec<_> = cids.iter().map(|cid| digest(cid).ok()).collect();
+        let read = self.on_thread(move |reader| {
+            let one = |digest: &Option<Digest>| match digest {
+                Some(digest) => reader.read(digest),
+                None => Ok(None),
+            };
+            Ok(digests.iter().map(one).collect())
+        });
+        match read.await {
+            Ok(found) => found,
+            Err(_) => cids.iter().map(|_| Err(StoreError::Closed)).collect(),
+        }
+    }
+
     async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
         let digests: Vec<_> = cids.iter().map(|cid| digest(cid).ok()).collect();
         self.on_thread(move |reader| {

@@ -6,5 +6,6 @@ mod life;
 mod notify;
 mod origin;
 mod people;
+mod pipeline;
 mod rig;
 mod walk;

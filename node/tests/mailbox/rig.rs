@@ -26,7 +26,7 @@ use cargomail_node::ledger::Ledger;
 use cargomail_node::mailbox::{Mailbox, Needs, Options};
 use cargomail_node::network::AddressPolicy;
 use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers};
-use cargomail_node::store::{Embedded, EmbeddedOptions};
+use cargomail_node::store::{Embedded, EmbeddedOptions, Op};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::exchange::{Decoder, Expect, Frame};
 use cargomail_protocol::grip::{self, Digest, NodeKey, Stamp};
@@ -236,12 +236,24 @@ impl World {
 
     /// Stops a node, and starts it on what is left on its disk.
     pub(crate) async fn restart(&self, node: Node) -> Node {
+        self.restart_with(node, Vec::new()).await
+    }
+
+    /// Stops a node, changes records on its disk, and starts it on that.
+    pub(crate) async fn restart_with(&self, node: Node, change: Vec<Op>) -> Node {
         let (name, service, identity) = (node.name.clone(), node.service.clone(), node.identity.clone());
         let lines = Lines {
             policy: node.lines.policy.clone(),
             ..Lines::default()
         };
         let folder = node.stop().await;
+        if !change.is_empty() {
+            let store = Embedded::open(folder.path(), EmbeddedOptions::default())
+                .await
+                .unwrap();
+            store.records().commit(Vec::new(), change).await.unwrap();
+            store.close().await.unwrap();
+        }
         self.start(&name, &service, identity, folder, lines).await
     }
 

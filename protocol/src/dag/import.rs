@@ -10,18 +10,32 @@ use sha2::{Digest, Sha256};
 use super::node::{Link, Node};
 use super::{Codec, Profile, VerifiedBlock};
 
-/// Imports one resource: [`push`](Importer::push) its octets in order, then [`finish`](Importer::finish).
+/// Imports one resource: [`push`](Importer::push) its octets in order, then [`finish`](Importer::finish). It is a
+/// [`Cutter`], a [`Tree`] and two hashes in a row; whoever has threads for the hashing puts them together otherwise.
 ///
 /// The importer takes any amount; who calls it refuses what exceeds [`crate::limits::RESOURCE`] or a quota, by
 /// [`size`](Importer::size).
 #[derive(Debug)]
 pub struct Importer {
-    profile: Profile,
+    cutter: Cutter,
+    tree: Tree,
+    whole: Sha256,
+}
+
+/// Cuts octets into leaves. A leaf that lies within one piece is a slice of it and is not copied.
+#[derive(Debug)]
+pub struct Cutter {
+    leaf: usize,
     pending: Pending,
+    size: u64,
+}
+
+/// Builds the nodes above the leaves of one resource.
+#[derive(Debug)]
+pub struct Tree {
+    profile: Profile,
     /// `levels[0]` are leaves, `levels[n + 1]` the nodes above `levels[n]`; none is ever longer than a node.
     levels: Vec<Vec<Link>>,
-    whole: Sha256,
-    size: u64,
 }
 
 /// A resource that was imported.
@@ -62,10 +76,70 @@ impl Importer {
 
     pub(crate) fn with_profile(profile: Profile) -> Self {
         Self {
-            profile,
-            pending: Pending::Slice(Bytes::new()),
-            levels: Vec::new(),
+            cutter: Cutter::with_profile(profile),
+            tree: Tree::with_profile(profile),
             whole: Sha256::new(),
+        }
+    }
+
+    /// Octets taken so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.cutter.size()
+    }
+
+    /// Takes the next octets, and gives the blocks that they completed, each before the nodes above it.
+    pub fn push(&mut self, mut piece: Bytes) -> Vec<VerifiedBlock> {
+        self.whole.update(&piece);
+        let mut blocks = Vec::new();
+        while let Some(leaf) = self.cutter.cut(&mut piece) {
+            self.add(leaf, &mut blocks);
+        }
+        blocks
+    }
+
+    /// Ends the resource. One that has no octets is one empty leaf.
+    #[must_use]
+    pub fn finish(mut self) -> Imported {
+        let mut blocks = Vec::new();
+        if let Some(leaf) = self.cutter.finish() {
+            self.add(leaf, &mut blocks);
+        }
+        let (root, nodes) = self.tree.finish();
+        blocks.extend(nodes);
+        Imported {
+            root,
+            size: self.cutter.size(),
+            sha256: self.whole.finalize().into(),
+            blocks,
+        }
+    }
+
+    fn add(&mut self, leaf: Bytes, blocks: &mut Vec<VerifiedBlock>) {
+        let leaf = VerifiedBlock::of(Codec::Raw, leaf);
+        let nodes = self.tree.add(&leaf);
+        blocks.push(leaf);
+        blocks.extend(nodes);
+    }
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cutter {
+    /// A cutter for one resource.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_profile(Profile::UNIXFS_V1_2025)
+    }
+
+    fn with_profile(profile: Profile) -> Self {
+        Self {
+            leaf: profile.leaf,
+            pending: Pending::Slice(Bytes::new()),
             size: 0,
         }
     }
@@ -76,40 +150,45 @@ impl Importer {
         self.size
     }
 
-    /// Takes the next octets, and gives the blocks that they completed, each before the nodes above it.
-    pub fn push(&mut self, mut piece: Bytes) -> Vec<VerifiedBlock> {
-        self.whole.update(&piece);
-        self.size += piece.len() as u64;
-        let mut blocks = Vec::new();
-        while !piece.is_empty() {
-            let room = self.profile.leaf - self.pending.len();
-            let part = piece.split_to(room.min(piece.len()));
-            self.pending.push(part, self.profile.leaf);
-            if self.pending.len() == self.profile.leaf {
-                self.complete_leaf(&mut blocks);
-            }
+    /// Takes octets from the beginning of a piece: all of it, or up to the end of a leaf, which is given.
+    pub fn cut(&mut self, piece: &mut Bytes) -> Option<Bytes> {
+        let room = self.leaf - self.pending.len();
+        let part = piece.split_to(room.min(piece.len()));
+        self.size += part.len() as u64;
+        if !part.is_empty() {
+            self.pending.push(part, self.leaf);
         }
-        blocks
+        (self.pending.len() == self.leaf).then(|| self.pending.take())
     }
 
-    /// Ends the resource. One that has no octets is one empty leaf.
+    /// At the end of the resource: the last leaf, if there is one more. A resource that has no octets is one empty leaf.
+    pub fn finish(&mut self) -> Option<Bytes> {
+        (self.pending.len() > 0 || self.size == 0).then(|| self.pending.take())
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tree {
+    /// The tree of one resource.
     #[must_use]
-    pub fn finish(mut self) -> Imported {
-        let mut blocks = Vec::new();
-        if self.pending.len() > 0 || self.size == 0 {
-            self.complete_leaf(&mut blocks);
-        }
-        let root = self.close(&mut blocks);
-        Imported {
-            root,
-            size: self.size,
-            sha256: self.whole.finalize().into(),
-            blocks,
+    pub fn new() -> Self {
+        Self::with_profile(Profile::UNIXFS_V1_2025)
+    }
+
+    fn with_profile(profile: Profile) -> Self {
+        Self {
+            profile,
+            levels: Vec::new(),
         }
     }
 
-    fn complete_leaf(&mut self, blocks: &mut Vec<VerifiedBlock>) {
-        let leaf = VerifiedBlock::of(Codec::Raw, self.pending.take());
+    /// Takes the next leaf that a [`Cutter`] gave, and gives the nodes that it completed.
+    pub fn add(&mut self, leaf: &VerifiedBlock) -> Vec<VerifiedBlock> {
         let size = leaf.bytes().len() as u64;
         let link = Link {
             cid: *leaf.cid(),
@@ -117,8 +196,21 @@ impl Importer {
             size,
             tsize: size,
         };
-        blocks.push(leaf);
-        self.place(link, blocks);
+        let mut nodes = Vec::new();
+        self.place(link, &mut nodes);
+        nodes
+    }
+
+    /// Ends the resource, which has at least one leaf: its root, and the nodes that only the end completed, the root last.
+    /// No nodes when the root was complete before.
+    ///
+    /// # Panics
+    /// When no leaf was added: also an empty resource has one.
+    #[must_use]
+    pub fn finish(mut self) -> (Cid, Vec<VerifiedBlock>) {
+        let mut nodes = Vec::new();
+        let root = self.close(&mut nodes);
+        (root, nodes)
     }
 
     /// Puts a leaf into its level, and closes every level that it filled.

@@ -4,7 +4,7 @@
 //! ([`Walk::next`]); whoever has the octets hands them over, and the walk checks them and knows the blocks behind.
 //! Three take the same walk, so that they agree on the order without a word on the wire:
 //!
-//! - the destination **verifies** what arrives: [`Walk::verify`];
+//! - the destination **verifies** what arrives: [`Walk::verify`], or [`Walk::claim`] where leaves are hashed elsewhere;
 //! - the origin, and whoever reads a resource from its own checked store, **reads**: [`Walk::trust`], which leaves out
 //!   only the hashing;
 //! - whoever asks which leaves are still missing **passes** those that are there: [`Walk::pass`].
@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 use super::cid::{self, CidError, Codec};
 use super::node::{Link, Node, NodeError};
-use super::{BlockError, Profile, VerifiedBlock};
+use super::{BlockError, ClaimedBlock, Profile, VerifiedBlock};
 use crate::fault::{Fault, Faulty};
 use crate::limits;
 
@@ -250,6 +250,16 @@ impl Walk {
         self.due.last().map(|due| due.expected)
     }
 
+    /// The blocks that come next for certain, in their order: up to the next node, behind which nothing is known yet.
+    pub fn coming(&self) -> impl Iterator<Item = Expected> + '_ {
+        let mut behind_a_node = false;
+        self.due
+            .iter()
+            .rev()
+            .map(|due| due.expected)
+            .take_while(move |expected| !std::mem::replace(&mut behind_a_node, expected.kind == Kind::Node))
+    }
+
     /// Whether every block was visited.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -286,6 +296,27 @@ impl Walk {
         let block = VerifiedBlock::check(due.expected.cid, bytes)?;
         let step = self.take(due, block.bytes())?;
         Ok((block, step))
+    }
+
+    /// Takes the octets of the next block from a stranger, and goes on before a leaf is hashed: a leaf is only measured here,
+    /// for the walk does not look into it. A node is hashed before anything looks into it, as by [`Walk::verify`].
+    ///
+    /// # Errors
+    /// A [`WalkError`]; the walk stays where it was.
+    pub fn claim(&mut self, bytes: Bytes) -> Result<ClaimedBlock, WalkError> {
+        let due = *self.due.last().ok_or(WalkError::Complete)?;
+        let cid = due.expected.cid;
+        match due.expected.kind {
+            Kind::Leaf => {
+                check_size(due.expected.size, bytes.len() as u64)?;
+                self.visit(Vec::new())?;
+            }
+            Kind::Node => {
+                let block = VerifiedBlock::check(cid, bytes.clone())?;
+                self.take(due, block.bytes())?;
+            }
+        }
+        Ok(ClaimedBlock { cid, bytes })
     }
 
     /// Takes the octets of the next block from one's own store, which checked them: everything but the hash is verified.

@@ -46,12 +46,23 @@ impl Expect {
     }
 }
 
-/// Cuts a stream of octets into frames. Octets are pushed as they come; [`poll`](Decoder::poll) until it gives none, then
-/// push more: then it never holds more than one frame and what was pushed behind it.
+/// Cuts a stream of octets into frames. Octets are read into its [`room`](Decoder::room), or pushed as they come;
+/// [`poll`](Decoder::poll) until it gives none, then bring more: then it never holds more than one frame and what came
+/// behind it.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    /// What came, and behind it room for more.
     buffer: BytesMut,
+    /// Octets that came.
+    filled: usize,
+    /// Octets that the frame under way needs, as far as it is known; 0 before its head came.
+    wanted: usize,
 }
+
+/// Octets of room when it is not known how long the next frame is.
+const PIECE: usize = 64 * 1024;
+/// Octets before the body of a block at most: a length below 2^28, and the name.
+const HEAD: usize = 5;
 
 impl Decoder {
     /// A decoder at the beginning of a stream.
@@ -62,13 +73,37 @@ impl Decoder {
 
     /// Takes the next octets.
     pub fn push(&mut self, octets: &[u8]) {
+        self.buffer.truncate(self.filled);
         self.buffer.extend_from_slice(octets);
+        self.filled = self.buffer.len();
+    }
+
+    /// Room for the next octets, never none: read them into its beginning, then say [how many](Decoder::fill) they were. It
+    /// ends where the frame under way ends, if that is known, so that a block is never moved.
+    pub fn room(&mut self) -> &mut [u8] {
+        let end = match self.wanted {
+            0 => self.filled + PIECE,
+            wanted => wanted.max(self.filled + 1),
+        };
+        if self.buffer.len() != end {
+            self.buffer.resize(end, 0);
+        }
+        self.buffer.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// So many octets were read into the [`room`](Decoder::room).
+    pub fn fill(&mut self, octets: usize) {
+        self.filled = self.filled.saturating_add(octets).min(self.buffer.len());
     }
 
     /// Whether no octet waits: a stream that ends otherwise ends within a frame.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.filled == 0
+    }
+
+    fn octets(&self) -> &[u8] {
+        self.buffer.get(..self.filled).unwrap_or_default()
     }
 
     /// The next frame, once it is whole.
@@ -84,33 +119,44 @@ impl Decoder {
             };
         }
         let Some(Head { name, length, octets }) = self.head(expect)? else {
+            self.wanted = self.before_the_head(expect);
             return Ok(None);
         };
         let whole = octets + length;
-        if self.buffer.len() < whole {
-            self.make_room(name, whole);
+        if self.filled < whole {
+            self.wanted = self.wanted_of(name, whole);
             return Ok(None);
         }
         self.buffer.advance(octets);
         let body = self.buffer.split_to(length).freeze();
+        self.filled -= whole;
+        self.wanted = 0;
         Frame::decode(name, body).map(Some)
+    }
+
+    /// A large block that is expected gets its room before even its head came: then nothing of it is ever moved. With small
+    /// ones, several come at a time.
+    fn before_the_head(&self, expect: Expect) -> usize {
+        match expect {
+            Expect::Block(longest) if longest >= PIECE => longest.min(limits::BLOCK) + HEAD,
+            _ => 0,
+        }
     }
 
     /// A block gets its room at once: who reads blocks asked for them. Other bodies grow as they come, so that a
     /// stranger's claim of a megabyte costs nothing.
-    fn make_room(&mut self, name: Name, whole: usize) {
-        const STEP: usize = 64 * 1024;
-        let missing = whole - self.buffer.len();
-        let room = match name {
-            Name::Block => missing,
-            _ => missing.min(STEP.max(self.buffer.len())),
-        };
-        self.buffer.reserve(room);
+    fn wanted_of(&self, name: Name, whole: usize) -> usize {
+        let missing = whole - self.filled;
+        match name {
+            Name::Block if missing < PIECE => 0,
+            Name::Block => whole,
+            _ => self.filled + missing.min(PIECE.max(self.filled)),
+        }
     }
 
     /// Reads length and name and judges both; none while they are incomplete.
     fn head(&self, expect: Expect) -> Result<Option<Head>, FrameError> {
-        let Some((length, rest)) = varint::read(&self.buffer).map_err(|_| FrameError::Length)? else {
+        let Some((length, rest)) = varint::read(self.octets()).map_err(|_| FrameError::Length)? else {
             return Ok(None);
         };
         let length = length.checked_sub(1).ok_or(FrameError::Length)?;
@@ -119,7 +165,7 @@ impl Decoder {
         };
         let name = Name::from_octet(*octet)?;
         let longest = expect.longest(name).ok_or(FrameError::Unexpected(name))?;
-        let octets = self.buffer.len() - rest.len() + 1;
+        let octets = self.filled - rest.len() + 1;
         match usize::try_from(length) {
             Ok(fits) if fits <= longest => Ok(Some(Head {
                 name,

@@ -7,12 +7,16 @@ use bytes::Bytes;
 
 use super::decoder::{Expect, Heard};
 use super::frame::{End, Fetch, Frame, FrameError, Grant, Refused, Want};
-use crate::dag::{Expected, Kind, VerifiedBlock, Walk, WalkError};
+use crate::dag::{BlockError, ClaimedBlock, Expected, Kind, VerifiedBlock, Walk, WalkError};
 use crate::fault::{Fault, Faulty};
 use crate::limits;
 
 /// One fetch. [`poll`](Destination::poll) until it gives none, then [`handle`](Destination::handle) what the stream
-/// brought. It holds at most one block, the one that came last.
+/// brought, or tell what became of a block ([`verified`](Destination::verified)). It holds at most one block, the one that
+/// came last.
+///
+/// The stream goes on while blocks are hashed elsewhere: how many of them wait for it is bounded by whoever runs the
+/// machine. Whatever ends the stream, the machine finishes when it has heard of all of them.
 #[derive(Debug)]
 pub struct Destination {
     state: State,
@@ -20,9 +24,22 @@ pub struct Destination {
     walks: VecDeque<(usize, Walk)>,
     wanted: Vec<Wanted>,
     received: End,
-    /// Octets of the resources up to where the walks are, skipped ones included.
+    /// Octets of the resources that are verified, skipped ones included.
     content: u64,
+    /// Blocks that were given to be verified.
+    claimed: VecDeque<Claimed>,
     actions: VecDeque<DestinationAction>,
+}
+
+/// A block that was given to be verified.
+#[derive(Debug, Clone, Copy)]
+struct Claimed {
+    want: usize,
+    cid: Cid,
+    /// Octets of the resource up to the next block.
+    content: u64,
+    /// Whether it is the want's last.
+    last: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +48,8 @@ enum State {
     Asking,
     /// Granted, takes blocks.
     Taking,
+    /// Nothing more is heard; waits for blocks to be verified.
+    Ending(Outcome),
     /// Gave [`DestinationAction::Finish`].
     Done,
 }
@@ -42,7 +61,7 @@ pub struct Wanted {
     pub root: Cid,
     /// Its size in octets, as notified.
     pub size: u64,
-    /// Leaves of 1 MiB that are already durable here, from the first on: what the last [`DestinationAction::Store`] of an
+    /// Leaves of 1 MiB that are already durable here, from the first on: what the last [`DestinationAction::Verify`] of an
     /// earlier fetch called `resume`. The nodes above them are durable, too.
     pub skip: u64,
 }
@@ -52,27 +71,30 @@ pub struct Wanted {
 pub enum DestinationAction {
     /// Write this frame.
     Send(Frame),
-    /// Store this block.
-    Store {
+    /// Verify this block, tell the machine what came of it ([`Destination::verified`]), and store it. Blocks are told of in
+    /// the order in which they were given.
+    Verify {
         /// Whose block it is: the index of the want.
         want: usize,
         /// The block.
-        block: VerifiedBlock,
+        block: ClaimedBlock,
         /// For a leaf, where its octets begin in the resource; none for a node.
         leaf: Option<u64>,
         /// With what `skip` a later fetch goes on, once this block and all before it are durable.
         resume: u64,
+        /// Whether it is the want's last block.
+        last: bool,
     },
-    /// All blocks of the want with this index were given.
+    /// All blocks of the want with this index are verified.
     Arrived(usize),
     /// The stream is over: close it, and reset it if the origin violated the protocol. Nothing follows.
     Finish(Outcome),
 }
 
-/// How a fetch ended. After all but [`Outcome::Complete`] the blocks that were given stay verified and are kept.
+/// How a fetch ended. After all but [`Outcome::Complete`] the blocks that were verified stay so and are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every wanted block was given.
+    /// Every wanted block was verified.
     Complete(End),
     /// The origin refuses, or refuses to go on.
     Refused(Refused),
@@ -218,6 +240,7 @@ impl Destination {
             wanted,
             received: End::default(),
             content,
+            claimed: VecDeque::new(),
             actions: VecDeque::from([DestinationAction::Send(Frame::Fetch(fetch))]),
         })
     }
@@ -229,7 +252,7 @@ impl Destination {
             (State::Asking, _) => Expect::Answer,
             (State::Taking, Some(next)) => Expect::Block(next.longest()),
             (State::Taking, None) => Expect::End,
-            (State::Done, _) => Expect::Nothing,
+            (State::Ending(_) | State::Done, _) => Expect::Nothing,
         }
     }
 
@@ -238,8 +261,14 @@ impl Destination {
     pub fn next(&self) -> Option<Expected> {
         match self.state {
             State::Taking => self.walks.front().and_then(|(_, walk)| walk.next()),
-            State::Asking | State::Done => None,
+            State::Asking | State::Ending(_) | State::Done => None,
         }
+    }
+
+    /// Blocks that were given to be verified and were not told of yet.
+    #[must_use]
+    pub fn unverified(&self) -> usize {
+        self.claimed.len()
     }
 
     /// How far the fetch is.
@@ -259,7 +288,7 @@ impl Destination {
 
     /// Takes what the stream brought.
     pub fn handle(&mut self, heard: Heard) {
-        if self.state == State::Done {
+        if matches!(self.state, State::Ending(_) | State::Done) {
             return;
         }
         let taken = match heard {
@@ -269,6 +298,31 @@ impl Destination {
         };
         if let Err(violation) = taken {
             self.finish(Outcome::Violated(violation));
+        }
+    }
+
+    /// Takes what came of the first block that was given and not told of yet.
+    pub fn verified(&mut self, verified: Result<&VerifiedBlock, BlockError>) {
+        let Some(first) = self.claimed.pop_front() else {
+            return;
+        };
+        let Claimed { want, cid, .. } = first;
+        let fits = verified.and_then(|block| match *block.cid() == cid {
+            true => Ok(()),
+            false => Err(BlockError::Mismatch(cid)),
+        });
+        if let Err(error) = fits {
+            // What came behind it is of no use to anybody.
+            self.claimed.clear();
+            let error = error.into();
+            return self.finish(Outcome::Violated(Violation::Block { want, error }));
+        }
+        self.content += first.content;
+        if first.last {
+            self.actions.push_back(DestinationAction::Arrived(want));
+        }
+        if let State::Ending(outcome) = self.state {
+            self.finish(outcome);
         }
     }
 
@@ -314,27 +368,32 @@ impl Destination {
         let want = *want;
         let before = walk.position();
         let next = walk.next();
-        let (block, _) = walk
-            .verify(bytes)
+        let block = walk
+            .claim(bytes)
             .map_err(|error| Violation::Block { want, error })?;
         let resume = walk.leaves();
-        self.content += walk.position() - before;
+        let last = walk.is_complete();
+        self.claimed.push_back(Claimed {
+            want,
+            cid: *block.cid(),
+            content: walk.position() - before,
+            last,
+        });
         self.received.blocks += 1;
-        self.received.bytes += block.bytes().len() as u64;
-        let arrived = walk.is_complete();
+        self.received.bytes += block.size() as u64;
         let leaf = next
             .filter(|next| next.kind == Kind::Leaf)
             .map(|next| next.offset);
-        self.actions.push_back(DestinationAction::Store {
+        if last {
+            self.walks.pop_front();
+        }
+        self.actions.push_back(DestinationAction::Verify {
             want,
             block,
             leaf,
             resume,
+            last,
         });
-        if arrived {
-            self.walks.pop_front();
-            self.actions.push_back(DestinationAction::Arrived(want));
-        }
         Ok(())
     }
 
@@ -347,9 +406,14 @@ impl Destination {
         Ok(())
     }
 
+    /// Ends, once every block that was given is told of.
     fn finish(&mut self, outcome: Outcome) {
-        self.state = State::Done;
-        self.actions.push_back(DestinationAction::Finish(outcome));
+        if self.claimed.is_empty() {
+            self.state = State::Done;
+            self.actions.push_back(DestinationAction::Finish(outcome));
+        } else {
+            self.state = State::Ending(outcome);
+        }
     }
 }
 

@@ -7,12 +7,14 @@ use bytes::Bytes;
 
 use super::decoder::Expect;
 use super::frame::{End, Fetch, Frame, FrameError, Grant, Refused, Want};
-use crate::dag::{Walk, WalkError};
+use crate::dag::{Kind, Walk, WalkError};
 use crate::fault::Fault;
+use crate::limits;
 
 /// One stream at the origin. [`poll`](Origin::poll) until it gives none, then [`handle`](Origin::handle) what happened.
 ///
-/// The machine holds no block: a block goes from the event that brings it to the action that sends it.
+/// The machine holds no block: a block goes from the event that brings it to the action that sends it. It asks for a few
+/// blocks at a time, so that they are read while those before are written.
 #[derive(Debug)]
 pub struct Origin {
     state: State,
@@ -38,8 +40,8 @@ struct Serving {
     /// What is still to be sent, in the order of the wants; the first is under way.
     walks: VecDeque<Walk>,
     sent: End,
-    /// The block that the caller was asked for.
-    reading: Option<Cid>,
+    /// The blocks that the caller was asked for and has not brought yet.
+    reading: VecDeque<Cid>,
 }
 
 /// What happened.
@@ -58,9 +60,9 @@ pub enum OriginEvent {
     Refused(Refused),
     /// After [`OriginAction::Note`]: the receipt is durable.
     Noted,
-    /// After [`OriginAction::Read`]: the block's octets, checked as they were stored.
+    /// After [`OriginAction::Read`]: the octets of the next of those blocks, checked as they were stored.
     Block(Bytes),
-    /// After [`OriginAction::Read`]: the block is not here, although a share says so.
+    /// After [`OriginAction::Read`]: the next of those blocks is not here, although a share says so.
     Missing,
 }
 
@@ -72,9 +74,10 @@ pub enum OriginAction {
     Authorize(Fetch),
     /// Verify token 3 and make the receipt durable; answer with [`OriginEvent::Noted`] or [`OriginEvent::Refused`].
     Note(String),
-    /// Read this block; answer with [`OriginEvent::Block`] or [`OriginEvent::Missing`].
-    Read(Cid),
-    /// Write this frame. It may be written while the next block is read.
+    /// Read these blocks; answer for each in this order with [`OriginEvent::Block`] or [`OriginEvent::Missing`]. At least
+    /// one, together at most [`limits::READ_AHEAD`] octets if it is more than one.
+    Read(Vec<Cid>),
+    /// Write this frame. It may be written while the next blocks are read.
     Send(Frame),
     /// The stream is over: close it behind what was sent. Nothing follows.
     Finish(Served),
@@ -157,8 +160,8 @@ impl Origin {
                 self.finish(Served::Noted);
             }
             (State::Serving(serving), OriginEvent::Block(bytes)) => self.send(serving, bytes),
-            (State::Serving(serving), OriginEvent::Missing) => match serving.reading {
-                Some(cid) => self.refuse(later(), Served::Missing(cid)),
+            (State::Serving(serving), OriginEvent::Missing) => match serving.reading.front() {
+                Some(cid) => self.refuse(later(), Served::Missing(*cid)),
                 None => self.state = State::Serving(serving),
             },
             (state, _) => self.state = state,
@@ -191,24 +194,25 @@ impl Origin {
         self.state = State::Serving(Serving {
             walks,
             sent: End::default(),
-            reading: None,
+            reading: VecDeque::new(),
         });
     }
 
-    /// Asks for the next block, or ends.
+    /// Asks for the next blocks, or ends.
     fn go_on(&mut self) {
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        if serving.reading.is_some() {
+        if !serving.reading.is_empty() {
             return;
         }
         while serving.walks.front().is_some_and(Walk::is_complete) {
             serving.walks.pop_front();
         }
-        if let Some(next) = serving.walks.front().and_then(Walk::next) {
-            serving.reading = Some(next.cid);
-            self.actions.push_back(OriginAction::Read(next.cid));
+        let next = next(&serving.walks);
+        if !next.is_empty() {
+            serving.reading.extend(&next);
+            self.actions.push_back(OriginAction::Read(next));
         } else {
             let sent = serving.sent;
             self.actions.push_back(OriginAction::Send(Frame::End(sent)));
@@ -217,7 +221,10 @@ impl Origin {
     }
 
     fn send(&mut self, mut serving: Serving, bytes: Bytes) {
-        let (Some(cid), Some(walk)) = (serving.reading.take(), serving.walks.front_mut()) else {
+        while serving.walks.front().is_some_and(Walk::is_complete) {
+            serving.walks.pop_front();
+        }
+        let (Some(cid), Some(walk)) = (serving.reading.pop_front(), serving.walks.front_mut()) else {
             self.state = State::Serving(serving);
             return;
         };
@@ -240,6 +247,27 @@ impl Origin {
         self.state = State::Done;
         self.actions.push_back(OriginAction::Finish(served));
     }
+}
+
+/// The blocks that come next for certain, as many as are read at a time: of the walk that is under way, and of those behind
+/// it while everything before is known.
+fn next(walks: &VecDeque<Walk>) -> Vec<Cid> {
+    let mut next = Vec::new();
+    let mut octets = 0;
+    for walk in walks {
+        for expected in walk.coming() {
+            octets += expected.longest();
+            let full = octets > limits::READ_AHEAD || next.len() >= limits::READ_AHEAD_BLOCKS;
+            if full && !next.is_empty() {
+                return next;
+            }
+            next.push(expected.cid);
+            if expected.kind == Kind::Node {
+                return next;
+            }
+        }
+    }
+    next
 }
 
 /// Our own fault: the peer may come back.

@@ -91,17 +91,22 @@ impl Got {
         while let Some(action) = agent.poll() {
             match action {
                 DestinationAction::Send(frame) => self.fetch = Some(frame),
-                DestinationAction::Store {
+                DestinationAction::Verify {
                     want,
                     block,
                     leaf,
                     resume,
-                } => {
-                    self.held.insert(*block.cid());
-                    self.blocks.push(block);
-                    self.leaves.extend(leaf.map(|offset| (want, offset)));
-                    self.resume.insert(want, resume);
-                }
+                    ..
+                } => match block.verify() {
+                    Ok(block) => {
+                        agent.verified(Ok(&block));
+                        self.held.insert(*block.cid());
+                        self.blocks.push(block);
+                        self.leaves.extend(leaf.map(|offset| (want, offset)));
+                        self.resume.insert(want, resume);
+                    }
+                    Err(error) => agent.verified(Err(error)),
+                },
                 DestinationAction::Arrived(want) => self.arrived.push(want),
                 DestinationAction::Finish(outcome) => {
                     assert_eq!(self.outcome.replace(outcome), None, "it finishes once");
@@ -148,10 +153,14 @@ pub(super) fn answer(hospital: &Hospital, request: Frame) -> (Vec<Frame>, Served
                 origin.handle(OriginEvent::Granted(sizes));
             }
             OriginAction::Note(_) => origin.handle(OriginEvent::Noted),
-            OriginAction::Read(cid) => origin.handle(match hospital.blocks.get(&cid) {
-                Some(bytes) => OriginEvent::Block(bytes.clone()),
-                None => OriginEvent::Missing,
-            }),
+            OriginAction::Read(cids) => {
+                for cid in &cids {
+                    origin.handle(match hospital.blocks.get(cid) {
+                        Some(bytes) => OriginEvent::Block(bytes.clone()),
+                        None => OriginEvent::Missing,
+                    });
+                }
+            }
             OriginAction::Send(frame) => frames.push(frame),
             OriginAction::Finish(served) => {
                 assert_eq!(origin.poll(), None);

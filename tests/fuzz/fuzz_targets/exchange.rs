@@ -51,8 +51,10 @@ fn origin(stream: &[u8], piece: usize) {
                     machine.handle(OriginEvent::Granted(vec![5; fetch.wants.len()]));
                 }
                 Some(OriginAction::Note(_)) => machine.handle(OriginEvent::Noted),
-                Some(OriginAction::Read(_)) => {
-                    machine.handle(OriginEvent::Block(Bytes::from_static(b"hello")))
+                Some(OriginAction::Read(cids)) => {
+                    for _ in cids {
+                        machine.handle(OriginEvent::Block(Bytes::from_static(b"hello")));
+                    }
                 }
                 Some(OriginAction::Send(_) | OriginAction::Finish(_)) => {}
                 None => break,
@@ -79,8 +81,14 @@ fn destination(stream: &[u8], piece: usize) {
             None => {}
         }
         while let Some(action) = machine.poll() {
-            if let DestinationAction::Store { block, .. } = action {
-                assert!(VerifiedBlock::check(*block.cid(), block.bytes().clone()).is_ok());
+            if let DestinationAction::Verify { block, .. } = action {
+                match block.verify() {
+                    Ok(block) => {
+                        assert!(VerifiedBlock::check(*block.cid(), block.bytes().clone()).is_ok());
+                        machine.verified(Ok(&block));
+                    }
+                    Err(error) => machine.verified(Err(error)),
+                }
             }
         }
         machine.expect()

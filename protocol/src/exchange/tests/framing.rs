@@ -187,6 +187,53 @@ fn the_bounds_of_a_fetch_and_of_its_grant_hold_the_largest_notification() {
     }
 }
 
+#[test]
+fn octets_are_read_into_the_decoders_own_room_and_a_block_is_never_moved() {
+    let leaf = Frame::Block(vec![7; limits::LEAF].into());
+    let small = Frame::Block(vec![9; 4096].into());
+    let end = Frame::End(End { blocks: 3, bytes: 1 });
+    let stream = octets([leaf.clone(), small.clone(), small.clone(), end.clone()]);
+    for piece in [1, 1000, 16 * 1024, 3 * limits::LEAF] {
+        let mut decoder = Decoder::new();
+        let mut left = stream.as_slice();
+        let mut expected = [
+            (Expect::Block(limits::LEAF), &leaf),
+            (Expect::Block(4096), &small),
+            (Expect::Block(4096), &small),
+            (Expect::End, &end),
+        ]
+        .into_iter()
+        .peekable();
+        while let Some((expect, frame)) = expected.peek() {
+            match decoder.poll(*expect).expect("right frames") {
+                Some(found) => {
+                    assert!(found == **frame);
+                    expected.next();
+                }
+                None => {
+                    let room = decoder.room();
+                    let count = room.len().min(piece).min(left.len());
+                    assert!(count > 0, "there is always room, and the stream is long enough");
+                    let (now, later) = left.split_at(count);
+                    room[..count].copy_from_slice(now);
+                    left = later;
+                    decoder.fill(count);
+                }
+            }
+        }
+        assert!(decoder.is_empty() && left.is_empty());
+    }
+    // Its room ends where the leaf ends.
+    let mut decoder = Decoder::new();
+    assert_eq!(decoder.poll(Expect::Block(limits::LEAF)), Ok(None));
+    assert_eq!(decoder.room().len(), limits::LEAF + 5);
+    // Nobody gets a megabyte by announcing it.
+    let mut decoder = Decoder::new();
+    decoder.push(&[0x80, 0x80, 0x40, Name::Fetch.octet()]);
+    assert_eq!(decoder.poll(Expect::Request), Ok(None));
+    assert!(decoder.room().len() <= 64 * 1024);
+}
+
 fn any_root() -> impl Strategy<Value = ::cid::Cid> {
     (any::<[u8; 32]>(), 0..3usize)
         .prop_map(|(digest, codec)| [Codec::Raw, Codec::DagPb, Codec::DagCbor][codec].cid(digest))

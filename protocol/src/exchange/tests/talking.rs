@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 
 use super::super::{
-    Destination, End, Expect, Frame, FrameError, Heard, Name, Origin, OriginAction, OriginEvent, Outcome,
-    ReceiptAction, ReceiptOutcome, Receipting, Refused, RequestError, Served, Wanted,
+    Destination, DestinationAction, End, Expect, Frame, FrameError, Heard, Name, Origin, OriginAction,
+    OriginEvent, Outcome, ReceiptAction, ReceiptOutcome, Receipting, Refused, RequestError, Served,
+    Violation, Wanted,
 };
 use super::{Got, agent, answer, hospital, octets, served};
-use crate::dag::{Codec, WalkError};
+use crate::dag::{BlockError, Codec, VerifiedBlock, WalkError};
 use crate::fault::Fault;
 use crate::limits;
 
@@ -162,14 +163,16 @@ fn an_origin_that_cannot_go_on_says_so_and_what_came_is_kept() {
                     hospital.roots.iter().map(|root| hospital.sizes[root]).collect(),
                 ));
             }
-            OriginAction::Read(cid) => {
-                reads += 1;
-                // The fifth block has gone.
-                origin.handle(if reads == 5 {
-                    OriginEvent::Missing
-                } else {
-                    OriginEvent::Block(hospital.blocks[&cid].clone())
-                });
+            OriginAction::Read(cids) => {
+                for cid in cids {
+                    reads += 1;
+                    // The fifth block has gone.
+                    origin.handle(if reads == 5 {
+                        OriginEvent::Missing
+                    } else {
+                        OriginEvent::Block(hospital.blocks[&cid].clone())
+                    });
+                }
             }
             OriginAction::Send(frame) => frames.push(frame),
             OriginAction::Finish(served) => break served,
@@ -201,8 +204,8 @@ fn an_origin_whose_store_lies_sends_nothing_of_it() {
         origin.poll(),
         Some(OriginAction::Send(Frame::Granted(_)))
     ));
-    let Some(OriginAction::Read(cid)) = origin.poll() else {
-        panic!("it reads the first block");
+    let Some(OriginAction::Read(cids)) = origin.poll() else {
+        panic!("it reads the first blocks");
     };
     origin.handle(OriginEvent::Block(b"short".as_slice().into()));
     assert!(matches!(
@@ -210,8 +213,111 @@ fn an_origin_whose_store_lies_sends_nothing_of_it() {
         Some(OriginAction::Send(Frame::Refused(_)))
     ));
     assert!(
-        matches!(origin.poll(), Some(OriginAction::Finish(Served::Corrupt(bad, WalkError::Size { .. }))) if bad == cid)
+        matches!(origin.poll(), Some(OriginAction::Finish(Served::Corrupt(bad, WalkError::Size { .. }))) if bad == cids[0])
     );
+}
+
+#[test]
+fn an_origin_reads_ahead_in_the_order_of_sending_as_far_as_it_knows_and_no_more_than_the_bound() {
+    let hospital = hospital();
+    let mut origin = Origin::new();
+    let mut got = Got::default();
+    got.follow(&mut agent(hospital.wanted()));
+    origin.handle(OriginEvent::Frame(got.fetch.expect("a fetch")));
+    origin.poll();
+    origin.handle(OriginEvent::Granted(
+        hospital.roots.iter().map(|root| hospital.sizes[root]).collect(),
+    ));
+    let (mut readings, mut sent) = (Vec::new(), Vec::new());
+    while let Some(action) = origin.poll() {
+        match action {
+            OriginAction::Read(cids) => {
+                let octets: usize = cids.iter().map(|cid| hospital.blocks[cid].len()).sum();
+                assert!(octets <= limits::READ_AHEAD);
+                for cid in &cids {
+                    origin.handle(OriginEvent::Block(hospital.blocks[cid].clone()));
+                }
+                readings.push(cids);
+            }
+            OriginAction::Send(Frame::Block(octets)) => sent.push(octets),
+            OriginAction::Send(_) => {}
+            OriginAction::Finish(served) => assert!(matches!(served, Served::Whole(_))),
+            other => panic!("{other:?} is not asked for"),
+        }
+    }
+    // The text, the empty file and the image's node, behind which nothing is known; then its leaves, two at a time.
+    let lengths: Vec<_> = readings.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [3, 2, 2]);
+    assert_eq!(readings.concat()[..3], hospital.roots[..]);
+    let read: Vec<_> = readings
+        .concat()
+        .iter()
+        .map(|cid| hospital.blocks[cid].clone())
+        .collect();
+    assert_eq!(sent, read);
+}
+
+#[test]
+fn c05_a_fetch_ends_only_when_every_block_that_came_was_verified_in_its_order() {
+    let hospital = hospital();
+    for broken in [false, true] {
+        let mut agent = agent(hospital.wanted());
+        let mut got = Got::default();
+        let frames = served(hospital, &mut agent, &mut got);
+        let mut waiting = Vec::new();
+        for frame in frames {
+            agent.handle(Heard::Frame(frame));
+            while let Some(action) = agent.poll() {
+                match action {
+                    DestinationAction::Verify { block, .. } => waiting.push(block),
+                    other => panic!("{other:?} before anything was verified"),
+                }
+            }
+        }
+        assert_eq!(
+            (agent.expect(), agent.unverified()),
+            (Expect::Nothing, waiting.len())
+        );
+        assert_eq!(agent.progress().content, 0);
+        let last = waiting.len() - 1;
+        for (at, block) in waiting.into_iter().enumerate() {
+            assert!(!matches!(agent.poll(), Some(DestinationAction::Finish(_))));
+            let verified = block.verify().expect("an honest origin");
+            match broken && at == last {
+                true => agent.verified(Err(BlockError::Mismatch(*verified.cid()))),
+                false => agent.verified(Ok(&verified)),
+            }
+        }
+        got.follow(&mut agent);
+        match broken {
+            true => assert!(matches!(
+                got.outcome,
+                Some(Outcome::Violated(Violation::Block { want: 2, .. }))
+            )),
+            false => assert!(matches!(got.outcome, Some(Outcome::Complete(_)))),
+        }
+    }
+}
+
+#[test]
+fn c05_a_block_that_was_verified_for_another_does_not_count() {
+    let hospital = hospital();
+    let mut agent = agent(hospital.wanted());
+    let mut got = Got::default();
+    let frames = served(hospital, &mut agent, &mut got);
+    for frame in frames.into_iter().take(2) {
+        agent.handle(Heard::Frame(frame));
+    }
+    let Some(DestinationAction::Verify { block, .. }) = agent.poll() else {
+        panic!("a block came");
+    };
+    let other = VerifiedBlock::hash(Codec::Raw, vec![1; block.size()].into()).expect("small");
+    agent.verified(Ok(&other));
+    got.follow(&mut agent);
+    assert!(matches!(
+        got.outcome,
+        Some(Outcome::Violated(Violation::Block { want: 0, .. }))
+    ));
 }
 
 #[test]
@@ -227,7 +333,7 @@ fn a_share_that_is_revoked_while_blocks_are_sent_stops_the_origin() {
     ));
     origin.poll();
     assert!(matches!(origin.poll(), Some(OriginAction::Read(_))));
-    assert_eq!(origin.poll(), None, "one block at a time");
+    assert_eq!(origin.poll(), None, "one reading at a time");
     origin.handle(OriginEvent::Refused(Refused::default()));
     assert_eq!(
         origin.poll(),

@@ -1,0 +1,199 @@
+//! Blocks on their way from a stream to the disk: hashed on other threads, and made durable while the next ones come.
+//!
+//! What always holds: only what was verified reaches the store; blocks are told of in the order in which they came, first
+//! that they are verified, then that they are durable; memory is bounded, for nothing is taken while [`Intake::has_room`]
+//! says no.
+
+use std::sync::Arc;
+
+use cargomail_protocol::dag::{BlockError, ClaimedBlock, VerifiedBlock};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt};
+
+use super::jobs::Place;
+use crate::store::{BlockStore, StoreError};
+
+/// Octets of one stream that are not durable yet: enough to keep processor, disk and line busy at once, few enough for many
+/// streams.
+const ROOM: usize = 6 * 1024 * 1024;
+/// Octets that go on their way together: one leaf, or many small blocks.
+const GROUP: usize = 1024 * 1024;
+/// Blocks that go on their way together, however small they are.
+const BLOCKS: usize = 1024;
+/// Groups that are hashed at a time.
+const HASHING: usize = 2;
+/// Fewer octets are hashed at once rather than on a thread that must be woken for it.
+const FEW: usize = 64 * 1024;
+
+/// Blocks that came and are not durable yet.
+pub(super) struct Intake {
+    store: Arc<dyn BlockStore>,
+    /// Octets of all of them.
+    octets: usize,
+    filling: Group<ClaimedBlock>,
+    hashing: FuturesOrdered<BoxFuture<'static, Result<Hashed, StoreError>>>,
+    storing: FuturesOrdered<BoxFuture<'static, Result<(usize, Option<Place>), StoreError>>>,
+}
+
+struct Group<B> {
+    blocks: Vec<B>,
+    octets: usize,
+    /// Up to where the job has come by them.
+    place: Option<Place>,
+}
+
+struct Hashed {
+    verified: Group<VerifiedBlock>,
+    failed: Option<BlockError>,
+}
+
+/// What became of blocks.
+pub(super) enum Settled {
+    /// They fit their names.
+    Verified {
+        /// The blocks, in their order.
+        blocks: Vec<VerifiedBlock>,
+        /// Why the one behind them does not.
+        failed: Option<BlockError>,
+        /// Up to where the job has come by them.
+        place: Option<Place>,
+    },
+    /// They, and all before, are durable; up to where the job has come by them.
+    Durable(Option<Place>),
+}
+
+impl Intake {
+    pub(super) fn new(store: Arc<dyn BlockStore>) -> Self {
+        Self {
+            store,
+            octets: 0,
+            filling: Group::new(),
+            hashing: FuturesOrdered::new(),
+            storing: FuturesOrdered::new(),
+        }
+    }
+
+    /// Whether another block may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.octets < ROOM && self.filling.blocks.len() < BLOCKS
+    }
+
+    /// Takes a block, and up to where the job will have come by it. A large one goes on its way at once, small ones gather
+    /// while others are on theirs.
+    pub(super) fn take(&mut self, block: ClaimedBlock, place: Option<Place>) {
+        self.octets += block.size();
+        self.filling.octets += block.size();
+        self.filling.blocks.push(block);
+        self.filling.place = place;
+        self.go_on();
+    }
+
+    /// Sends what has gathered on its way if nothing else is, or if it is enough.
+    fn go_on(&mut self) {
+        let idle = self.hashing.is_empty() && self.storing.is_empty();
+        let enough = match self.hashing.len() {
+            0 => FEW,
+            under_way if under_way < HASHING => GROUP,
+            _ => usize::MAX,
+        };
+        if idle || self.filling.octets >= enough {
+            self.send_off();
+        }
+    }
+
+    /// Sends what has gathered on its way.
+    pub(super) fn send_off(&mut self) {
+        if !self.filling.blocks.is_empty() {
+            let group = std::mem::replace(&mut self.filling, Group::new());
+            self.hashing.push_back(Box::pin(hash(group)));
+        }
+    }
+
+    /// What became of the oldest blocks that are on their way; none when nothing is.
+    pub(super) async fn next(&mut self) -> Option<Result<Settled, StoreError>> {
+        let settled = tokio::select! {
+            biased;
+            Some(stored) = self.storing.next() => Some(stored.map(|(octets, place)| {
+                self.octets -= octets;
+                Settled::Durable(place)
+            })),
+            Some(hashed) = self.hashing.next() => Some(hashed.map(|hashed| self.store(hashed))),
+            else => None,
+        };
+        self.go_on();
+        settled
+    }
+
+    fn store(&mut self, hashed: Hashed) -> Settled {
+        let Hashed { verified, failed } = hashed;
+        if failed.is_some() {
+            // What came behind it is of no use to anybody, and no place behind it may ever be told.
+            self.filling = Group::new();
+            self.hashing = FuturesOrdered::new();
+        }
+        let Group {
+            blocks,
+            octets,
+            place,
+        } = verified;
+        let (store, batch) = (self.store.clone(), blocks.clone());
+        let storing = async move { store.put(batch).await.map(|()| (octets, place)) };
+        self.storing.push_back(Box::pin(storing));
+        Settled::Verified {
+            blocks,
+            failed,
+            place,
+        }
+    }
+}
+
+impl<B> Group<B> {
+    fn new() -> Self {
+        Self {
+            blocks: Vec::new(),
+            octets: 0,
+            place: None,
+        }
+    }
+}
+
+async fn hash(group: Group<ClaimedBlock>) -> Result<Hashed, StoreError> {
+    if group.octets < FEW {
+        return Ok(verify(group));
+    }
+    match tokio::task::spawn_blocking(move || verify(group)).await {
+        Ok(hashed) => Ok(hashed),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(StoreError::Closed),
+        },
+    }
+}
+
+/// The blocks up to the first that is none.
+fn verify(group: Group<ClaimedBlock>) -> Hashed {
+    let mut verified = Group {
+        blocks: Vec::with_capacity(group.blocks.len()),
+        octets: group.octets,
+        place: group.place,
+    };
+    for block in group.blocks {
+        match block.verify() {
+            Ok(block) => verified.blocks.push(block),
+            Err(error) => {
+                verified.place = None;
+                return Hashed {
+                    verified,
+                    failed: Some(error),
+                };
+            }
+        }
+    }
+    Hashed {
+        verified,
+        failed: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

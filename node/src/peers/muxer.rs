@@ -1,0 +1,135 @@
+//! Many streams over one TCP connection: yamux, set for large transfers.
+//!
+//! It is what `libp2p-yamux` is, on the same crate `yamux`, but for one setting that it does not let through: how long the
+//! frames are that data is sent in. Each frame costs two TLS records and two writes to the socket, one of them for its 12
+//! octets of header, and 16 KiB is too little for that. What always holds: the peer needs to know nothing of it, for a frame is never
+//! longer than the window that it granted.
+
+use std::collections::VecDeque;
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use yamux::{Config, Connection, Mode};
+
+use super::streams::PER_CONNECTION;
+
+/// Octets of one frame at most: a quarter of the window that every stream begins with, so that streams take turns.
+const FRAME: usize = 64 * 1024;
+/// Streams that the peer opened and that wait to be taken; those behind are dropped.
+const WAITING: usize = 256;
+
+/// How a connection becomes one of many streams.
+#[derive(Debug, Clone)]
+pub(super) struct Yamux(Config);
+
+/// A connection of many streams.
+pub(super) struct Muxer<C> {
+    connection: Connection<C>,
+    waiting: VecDeque<yamux::Stream>,
+    /// Who waits for the next of them.
+    taker: Option<Waker>,
+}
+
+impl Yamux {
+    pub(super) fn new() -> Self {
+        let mut config = Config::default();
+        config.set_max_num_streams(2 * PER_CONNECTION);
+        config.set_split_send_size(FRAME);
+        Self(config)
+    }
+
+    fn over<C: AsyncRead + AsyncWrite + Unpin>(self, io: C, mode: Mode) -> Muxer<C> {
+        Muxer {
+            connection: Connection::new(io, self.0, mode),
+            waiting: VecDeque::new(),
+            taker: None,
+        }
+    }
+}
+
+impl UpgradeInfo for Yamux {
+    type Info = &'static str;
+    type InfoIter = std::iter::Once<&'static str>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        std::iter::once("/yamux/1.0.0")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Yamux {
+    type Output = Muxer<C>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Muxer<C>>>;
+
+    fn upgrade_inbound(self, io: C, _: Self::Info) -> Self::Future {
+        ready(Ok(self.over(io, Mode::Server)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Yamux {
+    type Output = Muxer<C>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Muxer<C>>>;
+
+    fn upgrade_outbound(self, io: C, _: Self::Info) -> Self::Future {
+        ready(Ok(self.over(io, Mode::Client)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + 'static> Muxer<C> {
+    /// Moves everything on; the next stream that the peer opened.
+    fn arrived(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        match ready!(self.connection.poll_next_inbound(cx)) {
+            Some(stream) => Poll::Ready(stream.map_err(of_yamux)),
+            None => Poll::Ready(Err(of_yamux(yamux::ConnectionError::Closed))),
+        }
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + 'static> StreamMuxer for Muxer<C> {
+    type Substream = yamux::Stream;
+    type Error = io::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        if let Some(stream) = self.waiting.pop_front() {
+            return Poll::Ready(Ok(stream));
+        }
+        let arrived = self.arrived(cx);
+        if arrived.is_pending() {
+            self.taker = Some(cx.waker().clone());
+        }
+        arrived
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.connection.poll_new_outbound(cx).map_err(of_yamux)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.poll_close(cx).map_err(of_yamux)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        let stream = ready!(self.arrived(cx))?;
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(stream);
+            self.taker.take().into_iter().for_each(Waker::wake);
+        } else {
+            tracing::debug!("a stream is dropped: too many wait");
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn of_yamux(error: yamux::ConnectionError) -> io::Error {
+    match error {
+        yamux::ConnectionError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
