@@ -20,7 +20,7 @@ use cargomail_protocol::address::Address;
 
 pub use compare::{Compared, compare};
 pub use ledger::verify_ledger;
-pub use plan::{SitePlan, Topology};
+pub use plan::{SitePlan, Topology, Transport};
 pub use ports::Ports;
 pub use wait::{PATIENCE, acknowledged, delivered};
 

@@ -4,9 +4,13 @@
 //! lies in a folder of its own, which is removed at the end unless it was named; a run that did not do its work is an error,
 //! never a figure.
 
+mod figures;
+mod import;
 mod messages;
+mod node;
 mod scratch;
 mod store;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -14,6 +18,10 @@ use super::Everywhere;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchCommand {
+    /// Store a file as a resource: hashed, cut into blocks, durable
+    Import(import::ImportArgs),
+    /// Move resources from one Resource Mailbox to another, from the notification to the receipt
+    Transfer(transfer::TransferArgs),
     /// Messages by the web channel, accepted and taken through the whole path to the User Mailbox
     Messages(messages::MessagesArgs),
     /// Put, read and find blocks in the embedded store, beside a plain file that is synced at the same points
@@ -23,6 +31,8 @@ pub(super) enum BenchCommand {
 impl BenchCommand {
     pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
         match self {
+            Self::Import(args) => args.run(everywhere).await,
+            Self::Transfer(args) => args.run(everywhere).await,
             Self::Messages(args) => args.run(everywhere).await,
             Self::Store(args) => args.run(everywhere).await,
         }

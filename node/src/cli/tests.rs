@@ -66,6 +66,9 @@ fn what_people_write_is_understood() {
         "grip verify a.b.c --dns 127.0.0.1:5353",
         "ledger list --concerning bob@bar.test",
         "example-config",
+        "bench import scan.tiff --runs 1",
+        "bench import --size 4G --folder x --json",
+        "bench transfer --count 1000 --size 100k --transport quic --messages 2",
     ] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }

@@ -1,11 +1,12 @@
 //! What a site is for: its roles, its people, and the configuration that says so; and the paper's topologies (§VII.A).
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
 use cargomail_protocol::address::{Address, Domain, Locator, NameError};
 use cargomail_protocol::routing::Preferences;
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::ports::Ports;
 use crate::api::Channel;
@@ -29,6 +30,31 @@ pub struct SitePlan {
     pub deliver: String,
     /// Mail servers in front of it, whose word it takes: networks.
     pub relays: Vec<String>,
+    /// By which transports its peers reach it.
+    pub transport: Transport,
+}
+
+/// Which of the transports of the peer network a site has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Both.
+    #[default]
+    Auto,
+    /// QUIC only.
+    Quic,
+    /// TCP with TLS only.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Auto => "auto",
+            Transport::Quic => "quic",
+            Transport::Tcp => "tcp",
+        })
+    }
 }
 
 /// The paper's three topologies (§VII.A).
@@ -60,7 +86,15 @@ impl SitePlan {
             more: String::new(),
             deliver: "built-in".to_owned(),
             relays: Vec::new(),
+            transport: Transport::default(),
         }
+    }
+
+    /// The same, reached by its peers over this transport.
+    #[must_use]
+    pub fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
     }
 
     /// The same with the Resource Mailbox `mailbox.<name>`.
@@ -121,8 +155,13 @@ impl SitePlan {
         );
         let mut add = |section: String| text.push_str(&section);
         if let Some(locator) = &self.mailbox {
+            let listen = |without| match self.transport == without {
+                true => "off".to_owned(),
+                false => format!("{address}:{peers}"),
+            };
+            let (quic, tcp) = (listen(Transport::Tcp), listen(Transport::Quic));
             add(format!(
-                "\n[peers]\nquic = \"{address}:{peers}\"\ntcp = \"{address}:{peers}\"\n\n\
+                "\n[peers]\nquic = \"{quic}\"\ntcp = \"{tcp}\"\n\n\
                  [mailbox]\nlocator = \"{locator}\"\ndomain = \"{}\"\n",
                 self.name
             ));
