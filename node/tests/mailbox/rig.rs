@@ -645,11 +645,14 @@ impl AsyncRead for Line {
                 Poll::Ready(Ok(()))
             };
         }
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        let read = (buf.filled().len() - before) as u64;
-        self.left = self.left.saturating_sub(read);
-        self.heard.fetch_add(read, Ordering::SeqCst);
+        // Not one octet more, however large a piece is asked for.
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let mut piece = ReadBuf::new(buf.initialize_unfilled_to(room.min(buf.remaining())));
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut piece);
+        let read = piece.filled().len();
+        buf.advance(read);
+        self.left -= read as u64;
+        self.heard.fetch_add(read as u64, Ordering::SeqCst);
         polled
     }
 }

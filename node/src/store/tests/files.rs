@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{KIND, open};
 use crate::store::checkpoint::Checkpoint;
 use crate::store::conformance::{block, put};
+use crate::store::folder::wait_for_lock;
 use crate::store::{CommitError, Embedded, IndexKind, Op, StoreError};
 
 const BLOCKS: usize = 60;
@@ -38,6 +39,13 @@ async fn fill(store: &Embedded) {
         put("mail/003", "again"),
     ];
     store.records().commit(vec![], ops).await.unwrap();
+}
+
+/// Stops without order, and waits until nothing in the folder is written any more.
+fn leave(store: Embedded, folder: &Path) {
+    drop(store);
+    let lock = File::options().write(true).open(folder.join("LOCK")).unwrap();
+    assert!(wait_for_lock(&lock, Duration::from_secs(30)).unwrap());
 }
 
 /// Everything that [`fill`] left is there, and nothing else.
@@ -314,7 +322,7 @@ async fn cut_the_last_write(extension: &str, left: impl Fn(u64, u64) -> u64) {
     let before = fs::read(&checkpoint).unwrap();
     write("bob").await;
     let to = length(extension);
-    drop(store);
+    leave(store, folder.path());
     // Of a write that nobody was told of, no checkpoint tells either.
     fs::write(&checkpoint, before).unwrap();
     let path = files(folder.path(), extension).pop().unwrap();
@@ -443,7 +451,7 @@ async fn q07_damage_before_what_was_written_later_is_no_torn_end() {
             .await
             .unwrap();
     }
-    drop(store);
+    leave(store, folder.path());
     let (pack, log) = (
         files(folder.path(), "pack").remove(0),
         files(folder.path(), "log").remove(0),
@@ -530,7 +538,7 @@ async fn a_file_that_is_not_there_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     fill(&store).await;
-    drop(store);
+    leave(store, folder.path());
     let packs = files(folder.path(), "pack");
     fs::remove_file(&packs[1]).unwrap();
     fs::remove_file(packs.last().unwrap()).unwrap();
@@ -557,7 +565,7 @@ async fn a_record_that_a_stranger_composed_inside_a_block_is_none_of_the_stores(
         .await
         .unwrap();
     store.blocks().put(vec![block("a letter")]).await.unwrap();
-    drop(store);
+    leave(store, folder.path());
     // The header before the composed records does not check any more, so the next record is looked for inside.
     let pack = files(folder.path(), "pack").remove(0);
     overwrite(&pack, &tombstone, -1, b"?");
