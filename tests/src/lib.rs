@@ -2,7 +2,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod crash;
+pub mod disk;
 pub mod dovecot;
 pub mod peers;
 pub mod postfix;
+pub mod powercut;
 pub mod processes;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -13,18 +13,17 @@ use tokio::process::{Child, Command};
 /// When it was not built.
 pub fn cargomail() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .context("a test lies in target/<profile>/deps")?;
-    let binary = folder.join("cargomail");
-    if !binary.exists() {
-        bail!(
-            "{} is not there: cargo build --workspace makes it",
-            binary.display()
-        );
-    }
-    Ok(binary)
+    // A test lies in target/<profile>/deps, a program in target/<profile>.
+    let folders = test.ancestors().skip(1).take(2);
+    folders
+        .map(|folder| folder.join("cargomail"))
+        .find(|binary| binary.exists())
+        .with_context(|| {
+            format!(
+                "cargomail is not beside {}: cargo build --workspace makes it",
+                test.display()
+            )
+        })
 }
 
 /// The command that runs the node of a configuration.
