@@ -25,14 +25,17 @@ const HASHING: usize = 2;
 /// Fewer octets are hashed at once rather than on a thread that must be woken for it.
 const FEW: usize = 64 * 1024;
 
+/// Work on groups, whose ends are told in the order of their beginnings.
+type UnderWay<T> = FuturesOrdered<BoxFuture<'static, Result<T, StoreError>>>;
+
 /// Blocks that came and are not durable yet.
 pub(super) struct Intake {
     store: Arc<dyn BlockStore>,
     /// Octets of all of them.
     octets: usize,
     filling: Group<ClaimedBlock>,
-    hashing: FuturesOrdered<BoxFuture<'static, Result<Hashed, StoreError>>>,
-    storing: FuturesOrdered<BoxFuture<'static, Result<(usize, Option<Place>), StoreError>>>,
+    hashing: UnderWay<Hashed>,
+    storing: UnderWay<(usize, Option<Place>)>,
 }
 
 struct Group<B> {
