@@ -2,12 +2,15 @@
 //! engine of the index.
 #![allow(clippy::unwrap_used, clippy::duplicate_mod)]
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::conformance::conforms;
+use super::folder::wait_for_lock;
 use super::{BlockStore, Embedded, EmbeddedOptions, IndexKind, RecordStore};
 
 type Fresh = ((TempDir, Embedded), Arc<dyn BlockStore>, Arc<dyn RecordStore>);
@@ -67,6 +70,13 @@ over!(in_sled, IndexKind::Sled);
 over!(in_redb, IndexKind::Redb);
 believing!(believing_sled, IndexKind::Sled);
 believing!(believing_redb, IndexKind::Redb);
+
+/// Stops without order, and waits until nothing in the folder is written any more.
+fn leave(store: Embedded, folder: &Path) {
+    drop(store);
+    let lock = File::options().write(true).open(folder.join("LOCK")).unwrap();
+    assert!(wait_for_lock(&lock, Duration::from_secs(30)).unwrap());
+}
 
 /// Files are so small that each test goes through several.
 fn small(index: IndexKind) -> EmbeddedOptions {

@@ -5,10 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{KIND, open};
+use super::{KIND, leave, open};
 use crate::store::checkpoint::Checkpoint;
 use crate::store::conformance::{block, put};
-use crate::store::folder::wait_for_lock;
 use crate::store::{CommitError, Embedded, IndexKind, Op, StoreError};
 
 const BLOCKS: usize = 60;
@@ -39,13 +38,6 @@ async fn fill(store: &Embedded) {
         put("mail/003", "again"),
     ];
     store.records().commit(vec![], ops).await.unwrap();
-}
-
-/// Stops without order, and waits until nothing in the folder is written any more.
-fn leave(store: Embedded, folder: &Path) {
-    drop(store);
-    let lock = File::options().write(true).open(folder.join("LOCK")).unwrap();
-    assert!(wait_for_lock(&lock, Duration::from_secs(30)).unwrap());
 }
 
 /// Everything that [`fill`] left is there, and nothing else.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{KIND, small};
+use super::{KIND, leave, small};
 use crate::store::checkpoint::{Checkpoint, Known};
 use crate::store::conformance::{block, put};
 use crate::store::index::{self, Changes};
@@ -33,6 +33,12 @@ async fn write(store: &Embedded, numbers: std::ops::Range<usize>) {
     }
 }
 
+async fn sweep_the_seventh(store: &Embedded) {
+    let gone = [*block(text(7)).cid()];
+    store.blocks().condemn(&gone).await.unwrap();
+    assert_eq!(store.blocks().sweep(&gone).await.unwrap(), [true]);
+}
+
 /// What the checkpoint knows of the view, once it knows of one that holds so many commits.
 async fn known(folder: &Path, version: u64) -> Known {
     let begin = Instant::now();
@@ -53,8 +59,8 @@ async fn left_open(folder: &Path) -> Known {
     let store = Embedded::open(folder, believing()).await.unwrap();
     write(&store, 0..BLOCKS).await;
     known(folder, 50).await;
-    store.blocks().sweep(&[*block(text(7)).cid()]).await.unwrap();
-    drop(store);
+    sweep_the_seventh(&store).await;
+    leave(store, folder);
     known(folder, 50).await
 }
 
@@ -166,7 +172,7 @@ async fn a_check_finds_a_view_that_differs_and_a_rebuild_mends_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path(), small(KIND)).await.unwrap();
     write(&store, 0..BLOCKS).await;
-    store.blocks().sweep(&[*block(text(7)).cid()]).await.unwrap();
+    sweep_the_seventh(&store).await;
     store.close().await.unwrap();
     let stamp = known(folder.path(), 1).await.stamp;
     let view = index::open(KIND, folder.path(), 1024 * 1024, stamp).unwrap();

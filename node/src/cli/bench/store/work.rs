@@ -20,7 +20,7 @@ const ACKS: usize = 8000;
 /// Blocks that are read.
 const READS: usize = 20_000;
 /// Octets of a block of which there are many, and how many are put at once.
-const MANY: (usize, usize) = (256, 1000);
+const MANY: (usize, usize) = (256, 100);
 
 /// Blocks of one size, so many, so many an acknowledgement.
 #[derive(Debug, Clone, Copy)]
@@ -366,7 +366,8 @@ impl Bench {
         let mut blocks = Blocks::new(size, 0);
         let mut times = Vec::new();
         let mut each = Vec::new();
-        // The last tenth before 10³, 10⁴ … counts.
+        let count = count.max(10 * at_once);
+        // The last fifth before 10³, 10⁴ … counts, and before the end.
         let (mut decade, mut done, mut window, mut in_window) = (10 * at_once, 0, Duration::ZERO, 0);
         while done < count {
             let some = blocks.some(at_once)?;
@@ -376,14 +377,13 @@ impl Bench {
             times.push(took);
             done += at_once;
             self.bar.inc(at_once as u64);
-            if done > decade - decade / 5 {
+            let end = decade.min(count);
+            if done > end - end / 5 {
                 window += took;
                 in_window += at_once;
             }
-            if done >= decade || done >= count {
-                if in_window > 0 {
-                    each.push((done, 1e6 * window.as_secs_f64() / in_window as f64));
-                }
+            if done >= end {
+                each.push((done, 1e6 * window.as_secs_f64() / in_window as f64));
                 (decade, window, in_window) = (decade * 10, Duration::ZERO, 0);
             }
         }
