@@ -1,6 +1,6 @@
 //! What the node keeps as blocks: who refers to it, how long, and what becomes of it when nobody does.
 //!
-//! - [`references`](self::references) names every kind of record that refers to resources, and what each refers to;
+//! - `references` names every kind of record that refers to resources, and what each refers to;
 //! - [`Shelters`] are what somebody has stored and is about to refer to;
 //! - [`LegalHolds`] keep an account's matter, or one resource, whatever else happens;
 //! - the [`Collector`] removes what nothing of these refers to, and says why it keeps the rest.
