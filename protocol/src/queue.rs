@@ -49,6 +49,11 @@ impl Tries {
         self.due <= now
     }
 
+    /// The try that is about to be counted as failed came further than those before: the pauses begin anew.
+    pub fn came_further(&mut self) {
+        self.failed = 0;
+    }
+
     /// Counts a failed try. `asked` is what the other side wants to be waited; `random` is any number, unpredictable to
     /// others. The last try is made at `until` at the latest.
     pub fn failed(&mut self, now: Timestamp, asked: Option<Duration>, random: u32) -> Next {
@@ -126,6 +131,18 @@ mod tests {
                 whole = (whole * 2).min(limits::BACKOFF_LONGEST);
             }
         }
+    }
+
+    #[test]
+    fn the_pauses_begin_anew_after_a_try_that_came_further() {
+        let mut tries = Tries::new(NOON, limits::SENDING);
+        for _ in 0..10 {
+            tries.failed(NOON, None, u32::MAX);
+        }
+        assert!(tries.due > NOON.plus(limits::BACKOFF_FIRST));
+        tries.came_further();
+        tries.failed(NOON, None, u32::MAX);
+        assert_eq!(tries.due, NOON.plus(limits::BACKOFF_FIRST));
     }
 
     #[test]

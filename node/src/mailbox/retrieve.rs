@@ -94,9 +94,21 @@ impl Mailbox {
             let why = "the broker's token has expired, a fresh one is waited for".to_owned();
             return self.after(job, Trouble::Later { why, asked: None }).await;
         }
+        let before = self.jobs.came(&job.id).await?.durable;
         match self.fetch(job).await {
             Ok(fetched) => self.stored(job, &fetched).await,
-            Err(trouble) => self.after(job, trouble).await,
+            Err(trouble) => {
+                // A large resource over a line that breaks now and then comes nevertheless, and soon.
+                if self.jobs.came(&job.id).await?.durable > before {
+                    self.jobs
+                        .change(&job.id, |fresh| {
+                            fresh.tries.came_further();
+                            Vec::new()
+                        })
+                        .await?;
+                }
+                self.after(job, trouble).await
+            }
         }
     }
 
