@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use cargomail_node::store::EmbeddedOptions;
+use cargomail_node::store::{EmbeddedOptions, IndexKind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -33,11 +33,21 @@ const LATE: std::ops::Range<u64> = 100..1500;
 /// How long after the start of the process, in every third round.
 const EARLY: std::ops::Range<u64> = 0..400;
 
-/// Segments are so small that each round goes through several.
-fn options() -> EmbeddedOptions {
+/// Segments are so small that each round goes through several. Lives take turns with the engines of the index, and rounds with
+/// how it is mended: made anew, or compared with packs and journal.
+fn options(number: usize) -> EmbeddedOptions {
+    let default = EmbeddedOptions::default();
     EmbeddedOptions {
+        index: match (number / LIFE).is_multiple_of(2) {
+            true => IndexKind::Sled,
+            false => IndexKind::Redb,
+        },
         segment: 16 * 1024 * 1024,
-        ..EmbeddedOptions::default()
+        anew: match number.is_multiple_of(2) {
+            true => default.anew,
+            false => 0,
+        },
+        ..default
     }
 }
 
@@ -85,13 +95,17 @@ pub async fn run(program: &Path, rounds: usize, seed: u64, tell: impl Fn(&str)) 
             if !early || number + 1 == end {
                 let since = life.len().saturating_sub(2);
                 let recent = life.get(since..).unwrap_or_default();
-                let checked = check::acknowledged(&store, recent).await.with_context(failed)?;
+                let checked = check::acknowledged(&store, number, recent)
+                    .await
+                    .with_context(failed)?;
                 tell(&format!("round {}: {said} said, {checked}", number + 1));
                 total.slowest = total.slowest.max(checked.slowest);
             }
         }
         let failed = || format!("all rounds up to {end} of seed {seed}");
-        let checked = check::everything(&store, &life).await.with_context(failed)?;
+        let checked = check::everything(&store, begin, &life)
+            .await
+            .with_context(failed)?;
         tell(&format!("all of rounds {} to {end}: {checked}", begin + 1));
         total.add(&checked);
     }

@@ -58,8 +58,8 @@ impl fmt::Display for Checked {
 }
 
 /// Opens the store and looks for everything that these rounds were told is durable.
-pub(super) async fn acknowledged(folder: &Path, rounds: &[Round]) -> anyhow::Result<Checked> {
-    let store = open(folder).await?;
+pub(super) async fn acknowledged(folder: &Path, number: usize, rounds: &[Round]) -> anyhow::Result<Checked> {
+    let store = open(folder, number).await?;
     let mut checked = Checked {
         slowest: store.1,
         ..Checked::default()
@@ -71,8 +71,8 @@ pub(super) async fn acknowledged(folder: &Path, rounds: &[Round]) -> anyhow::Res
 
 /// The same, and reads whatever else is there: every block must be the one that it says, and nothing of a commit is
 /// there without the rest.
-pub(super) async fn everything(folder: &Path, rounds: &[Round]) -> anyhow::Result<Checked> {
-    let store = open(folder).await?;
+pub(super) async fn everything(folder: &Path, number: usize, rounds: &[Round]) -> anyhow::Result<Checked> {
+    let store = open(folder, number).await?;
     let mut checked = Checked {
         slowest: store.1,
         ..Checked::default()
@@ -91,9 +91,9 @@ pub(super) async fn everything(folder: &Path, rounds: &[Round]) -> anyhow::Resul
     Ok(checked)
 }
 
-async fn open(folder: &Path) -> anyhow::Result<(Embedded, Duration)> {
+async fn open(folder: &Path, number: usize) -> anyhow::Result<(Embedded, Duration)> {
     let begin = Instant::now();
-    let store = Embedded::open(folder, super::options())
+    let store = Embedded::open(folder, super::options(number))
         .await
         .context("the store does not open")?;
     let took = begin.elapsed();
