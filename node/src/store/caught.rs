@@ -35,10 +35,11 @@ pub(super) fn catch(
     index: &dyn Index,
 ) -> Result<Caught, StoreError> {
     let first = known.covered.packs.file;
-    let (blocks, since) = recover::blocks_since(packs, of_packs, first)?;
+    let (mut blocks, since) = recover::blocks_since(packs, of_packs, first)?;
     let numbers = of_packs.numbers(packs)?;
     let before = numbers.partition_point(|number| *number < first);
-    let (merge, _) = recover::sealed(packs, &numbers[..before])?;
+    let (merge, damages) = recover::sealed(packs, &numbers[..before])?;
+    blocks.damages.extend(damages);
     let mut differs = compare_blocks(index, merge, &since)?;
     let mut keys = Keys::default();
     let mut later = Vec::new();

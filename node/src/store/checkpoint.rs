@@ -20,12 +20,11 @@ pub(super) enum Left {
     },
 }
 
-/// How far packs and journal are in an index.
+/// How much of packs and journal is in an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Covered {
     pub(super) packs: Position,
-    pub(super) journal: Position,
-    /// Of the last commit before the position.
+    /// Of the last commit.
     pub(super) version: Version,
 }
 
@@ -60,7 +59,6 @@ impl Checkpoint {
     pub(super) fn covered(&self) -> Covered {
         Covered {
             packs: self.packs,
-            journal: self.journal,
             version: self.version,
         }
     }

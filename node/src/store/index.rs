@@ -163,10 +163,11 @@ fn engine(kind: IndexKind, path: &Path, cache: u64) -> Result<Box<dyn Index>, St
 /// Removes an index. An earlier opening in this process may still write: it is waited for, and what it has open gets another name.
 pub(super) fn discard(kind: IndexKind, folder: &Path) -> Result<(), StoreError> {
     let path = kind.path(folder);
+    // One that was being removed when the process was stopped, too.
+    let bad = path.with_extension(format!("{}.bad", kind.name()));
+    remove(&bad)?;
     if path.exists() {
         is_free(kind, folder);
-        let bad = path.with_extension(format!("{}.bad-{}", kind.name(), std::process::id()));
-        remove(&bad)?;
         std::fs::rename(&path, &bad).map_err(io_error(&path))?;
         remove(&bad)?;
     }

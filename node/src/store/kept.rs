@@ -6,6 +6,7 @@
 //!
 //! Locks are taken in this order: `open`, `fresh`, `folder`, `checkpoint`, `flow`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,11 @@ pub(super) struct Kept {
     checkpoint: Mutex<Checkpoint>,
     /// None when the store is closed, so that it can be opened again.
     folder: Mutex<Option<Folder>>,
+    /// Something durable came that neither index nor [`Fresh`] was told of: the index is made anew before anybody is told
+    /// anything from it.
+    torn: AtomicBool,
+    /// The index is changing, and whoever asks it may wait.
+    changing: AtomicBool,
 }
 
 /// What is kept, as it is opened.
@@ -126,7 +132,13 @@ impl Kept {
             cache: opening.cache,
             checkpoint: Mutex::new(checkpoint),
             folder: Mutex::new(Some(opening.folder)),
+            torn: AtomicBool::new(false),
+            changing: AtomicBool::new(false),
         }
+    }
+
+    fn is_torn(&self) -> bool {
+        self.torn.load(Ordering::SeqCst)
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
@@ -146,10 +158,8 @@ impl Kept {
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
             let open = open.as_ref().ok_or(StoreError::Closed)?;
             let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
-            let read = open
-                .index
-                .as_ref()
-                .map(|index| read(&View::new(index.as_ref(), &fresh), fresh.version()));
+            let index = open.index.as_ref().filter(|_| !self.is_torn());
+            let read = index.map(|index| read(&View::new(index.as_ref(), &fresh), fresh.version()));
             Ok::<_, StoreError>((open.generation, read))
         };
         match attempt()? {
@@ -162,17 +172,22 @@ impl Kept {
         }
     }
 
-    /// The same, when that can be had without waiting for anybody; none otherwise, and when the index fails.
+    /// The same, when that can be had without waiting for whoever writes; none otherwise, and when the index fails.
     pub(super) fn read_at_once<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> Option<T> {
+        if self.changing.load(Ordering::SeqCst) || self.is_torn() {
+            return None;
+        }
         let open = self.open.try_read().ok()?;
         let index = open.as_ref()?.index.as_ref()?;
         let fresh = self.fresh.try_read().ok()?;
         read(&View::new(index.as_ref(), &fresh)).ok()
     }
 
-    /// Shows to everybody what became durable and was noted. Waits while there is no room for more.
+    /// Shows to everybody what became durable and was noted. Waits while there is no room for more. What cannot be shown is
+    /// seen once the index has been made anew, before which nothing is.
     pub(super) fn add(&self, changes: Changes, reached: Reached) -> Result<(), StoreError> {
-        self.admit(weight(&changes))?;
+        self.admit(weight(&changes))
+            .inspect_err(|_| self.torn.store(true, Ordering::SeqCst))?;
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         fresh.add(changes, reached);
         self.flow().idle = false;
@@ -254,7 +269,7 @@ impl Kept {
         let Some(open) = open.as_ref() else {
             return Ok(());
         };
-        let Some(index) = &open.index else {
+        let Some(index) = open.index.as_ref().filter(|_| !self.is_torn()) else {
             return Err(open.generation);
         };
         let batch = {
@@ -265,6 +280,7 @@ impl Kept {
             }
             batch
         };
+        let _changing = Raised::new(&self.changing);
         if batch.upto > 0 {
             self.take_in(index.as_ref(), &batch)
                 .map_err(|_| open.generation)?;
@@ -302,10 +318,7 @@ impl Kept {
             for reached in &batch.reached {
                 match *reached {
                     Reached::Packs(position, _) => flow.covered.packs = position,
-                    Reached::Journal(position, version) => {
-                        flow.covered.journal = position;
-                        flow.covered.version = version;
-                    }
+                    Reached::Journal(_, version) => flow.covered.version = version,
                 }
             }
             flow.unsettled += batch.changes.len();
@@ -349,12 +362,14 @@ impl Kept {
         if open.generation != generation {
             return Ok(());
         }
+        // It lacks something, or holds a part of a commit.
+        open.index = None;
+        self.flow().is_broken = true;
         let begin = Instant::now();
         if open.pause.is_some_and(|until| begin < until) {
             return Err(no_view());
         }
         tracing::error!("the view fails and is made anew from packs and journal");
-        open.index = None;
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         let made = self.make();
         open.pause = Some(Instant::now() + PAUSE.max(begin.elapsed() * PAUSES));
@@ -378,6 +393,8 @@ impl Kept {
     fn make(&self) -> Result<(Box<dyn Index>, Checkpoint), StoreError> {
         let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = folder.as_ref().ok_or(StoreError::Closed)?;
+        // Before it is read how far it is to come: what is noted later and cannot be shown tears it again.
+        self.torn.store(false, Ordering::SeqCst);
         let noted = {
             let mut checkpoint = self.checkpoint();
             checkpoint.index = None;
@@ -424,7 +441,9 @@ impl Kept {
         let (Some(open), Some(folder)) = (open.take(), folder.take()) else {
             return Ok(());
         };
-        let index = open.index.filter(|_| in_order && has_everything);
+        let index = open
+            .index
+            .filter(|_| in_order && has_everything && !self.is_torn());
         let Some(index) = index else {
             // The lock is the last thing that goes: nobody may find files of this index still being written.
             index::is_free(self.kind, folder.path());
@@ -443,6 +462,22 @@ impl Kept {
     }
 }
 
+/// A flag that is up as long as this lives.
+struct Raised<'a>(&'a AtomicBool);
+
+impl<'a> Raised<'a> {
+    fn new(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
+    }
+}
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 fn stalled() -> StoreError {
     StoreError::Damaged {
         what: "the view".to_owned(),
@@ -456,3 +491,6 @@ fn no_view() -> StoreError {
         why: "it could not be made anew from packs and journal; that is tried again".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

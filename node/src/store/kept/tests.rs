@@ -1,0 +1,132 @@
+#![allow(clippy::unwrap_used)]
+
+use tempfile::TempDir;
+
+use super::super::frame::Digest;
+use super::super::index::Entry;
+use super::super::log::{Place, Position};
+use super::*;
+
+const PACKS: Position = Position { file: 1, offset: 0 };
+
+/// An index that fails the first time it is told something, and would take the next.
+#[derive(Default)]
+struct FailsOnce(AtomicBool);
+
+impl Index for FailsOnce {
+    fn block(&self, _: &Digest) -> Result<Option<Place>, StoreError> {
+        Ok(None)
+    }
+    fn blocks_after(&self, _: Option<&Digest>, _: usize) -> Result<Vec<(Digest, Place)>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn record(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+    fn records_after(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, Entry)>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn mark(&self, _: Version) -> Result<Option<Position>, StoreError> {
+        Ok(None)
+    }
+    fn apply(&self, _: &Changes) -> Result<(), StoreError> {
+        if self.0.swap(true, Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(no_view())
+        }
+    }
+    fn stamps(&self) -> Result<Option<[u64; 2]>, StoreError> {
+        Ok(None)
+    }
+    fn settle(&self, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// What is kept of an empty store with that index.
+fn kept(index: impl Index + 'static) -> (TempDir, Kept) {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = Folder::open(temporary.path()).unwrap();
+    let log = |name, extension| Arc::new(Log::new(folder.join(name), extension, folder.salt));
+    let (packs, journal) = (log("packs", "pack"), log("journal", "log"));
+    for log in [&packs, &journal] {
+        std::fs::write(log.path(1), b"").unwrap();
+    }
+    let kept = Kept::new(Opening {
+        packs,
+        journal,
+        folder,
+        index: Box::new(index),
+        kind: IndexKind::Redb,
+        cache: 1024 * 1024,
+        checkpoint: Checkpoint {
+            left: Left::Open,
+            packs: PACKS,
+            pack_records: 0,
+            journal: PACKS,
+            version: 0,
+            index: None,
+        },
+    });
+    (temporary, kept)
+}
+
+fn change() -> (Changes, Reached) {
+    let mut changes = Changes::default();
+    changes.blocks.push(([7; 32], None));
+    (changes, Reached::Packs(PACKS, 0))
+}
+
+fn pause(kept: &Kept, until: Instant) {
+    let mut open = kept.open.write().unwrap();
+    open.as_mut().unwrap().pause = Some(until);
+}
+
+fn left(folder: &TempDir) -> Option<Left> {
+    let checkpoint = Checkpoint::read(&folder.path().join("CHECKPOINT")).unwrap();
+    checkpoint.map(|checkpoint| checkpoint.left)
+}
+
+#[test]
+fn an_index_that_failed_is_never_used_again_not_even_until_it_may_be_made_anew() {
+    let (folder, kept) = kept(FailsOnce::default());
+    pause(&kept, Instant::now() + Duration::from_secs(3600));
+    let (changes, reached) = change();
+    kept.add(changes, reached).unwrap();
+    let generation = kept.step().unwrap_err();
+    assert!(kept.mend(generation).is_err());
+    // It would take what comes next, and what it lacks would never be missed.
+    let (changes, reached) = change();
+    kept.add(changes, reached).unwrap();
+    assert!(kept.step().is_err());
+    assert!(kept.read(|_, _| Ok(())).is_err());
+    pause(&kept, Instant::now());
+    kept.read(|view, _| view.block(&[7; 32])).unwrap();
+    assert_eq!(kept.flow().applied, 4);
+    kept.close(true).unwrap();
+    assert!(matches!(left(&folder), Some(Left::Closed { .. })));
+}
+
+#[test]
+fn what_could_not_be_shown_has_the_index_made_anew_before_anybody_is_told_anything() {
+    for mended in [true, false] {
+        let (folder, kept) = kept(FailsOnce(AtomicBool::new(true)));
+        kept.flow().end = End::Done;
+        kept.flow().weight = limits::STORE_FRESH;
+        let (changes, reached) = change();
+        assert!(matches!(kept.add(changes, reached), Err(StoreError::Closed)));
+        assert!(kept.read_at_once(|_| Ok(())).is_none());
+        if mended {
+            kept.read(|_, _| Ok(())).unwrap();
+            assert_eq!(kept.open.read().unwrap().as_ref().unwrap().generation, 1);
+        } else {
+            assert!(kept.step().is_err());
+        }
+        kept.close(true).unwrap();
+        assert_eq!(left(&folder).is_some(), mended);
+    }
+}
