@@ -8,6 +8,7 @@
 mod check;
 mod load;
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -60,11 +61,14 @@ enum Moment {
     Open(Duration),
 }
 
-/// What a process said before the power was cut.
+/// What a process said of one round.
 #[derive(Debug)]
 struct Round {
     number: usize,
-    said: Vec<String>,
+    /// What was acknowledged before the power was cut.
+    acknowledged: Vec<String>,
+    /// What it had begun to sweep: also what it said while the power was being cut, for that may have reached the disk.
+    sweeping: HashSet<String>,
 }
 
 /// Cuts the power so many times. `program` is started with the folder of a store and a number, which it gives to [`load`]; `tell`
@@ -89,7 +93,7 @@ pub async fn run(program: &Path, rounds: usize, seed: u64, tell: impl Fn(&str)) 
             };
             let failed = || format!("round {number} of seed {seed}");
             let round = one(program, &mut disk, number, moment).with_context(failed)?;
-            let said = round.said.len();
+            let said = round.acknowledged.len();
             life.push(round);
             // The next process meets what an early cut has left.
             if !early || number + 1 == end {
@@ -156,6 +160,15 @@ fn one(program: &Path, disk: &mut Disk, number: usize, moment: Moment) -> anyhow
     let before = before?;
     disk.restore()?;
     let mut said = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
+    let sweeping = said
+        .iter()
+        .filter_map(|line| line.strip_prefix("sweeping "))
+        .map(str::to_owned)
+        .collect();
     said.truncate(before);
-    Ok(Round { number, said })
+    Ok(Round {
+        number,
+        acknowledged: said,
+        sweeping,
+    })
 }

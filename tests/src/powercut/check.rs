@@ -114,13 +114,10 @@ async fn look(store: &Embedded, rounds: &[Round], checked: &mut Checked) -> anyh
             entries.insert(entry.event.message_id.clone());
         })
         .await?;
-    for Round { number, said } in rounds {
+    for round in rounds {
+        let number = &round.number;
         checked.cuts += 1;
-        let swept: HashSet<&str> = said
-            .iter()
-            .filter_map(|line| line.strip_prefix("sweeping "))
-            .collect();
-        for line in said {
+        for line in &round.acknowledged {
             let Some((what, which)) = line.split_once(' ') else {
                 continue;
             };
@@ -132,7 +129,7 @@ async fn look(store: &Embedded, rounds: &[Round], checked: &mut Checked) -> anyh
                     for kind in ["kept", "swept"] {
                         let expected = block(*number, writer, n, kind)?;
                         let found = blocks.get(expected.cid()).await?;
-                        if kind == "swept" && swept.contains(which) {
+                        if kind == "swept" && round.sweeping.contains(which) {
                             continue;
                         }
                         ensure!(
