@@ -104,7 +104,7 @@ enum NodeCommand {
     /// Check and list this node's ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
-    /// Look into the store of a node that does not run, and mend what is derived in it
+    /// Look into the store of a node that does not run, and mend it
     #[command(subcommand)]
     Store(store::StoreCommand),
     /// Make, look into and verify tokens

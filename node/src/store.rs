@@ -5,8 +5,10 @@
 mod caught;
 mod checkpoint;
 mod commit;
+mod compact;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod dropped;
 mod embedded;
 mod folder;
 mod frame;
@@ -18,14 +20,19 @@ mod journal;
 mod kept;
 mod log;
 mod merge;
+mod pace;
+mod packer;
 mod packs;
 mod recover;
+mod reserve;
 mod scan;
 mod seal;
 mod statistics;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub mod typed;
+mod upkeep;
 mod view;
 mod writer;
 
@@ -34,6 +41,7 @@ pub use index::IndexKind;
 pub use inspect::{Checked, Step, check, discard_view};
 pub use scan::Damage;
 pub use statistics::{Segment, Statistics};
+pub use upkeep::{Compacted, Compaction, Progress};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,6 +66,14 @@ pub enum StoreError {
         path: String,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// There is no room on the disk: nothing of it was done, and the store goes on by itself once there is room.
+    #[error("there is no room for {path}: {why}; delete something, or add room")]
+    Full {
+        /// What was to be written.
+        path: String,
+        /// How much there is, or what the operating system said.
+        why: String,
     },
     /// Bytes that were once written do not check any more.
     #[error("{what} is damaged: {why}")]
@@ -104,6 +120,10 @@ impl StoreError {
                 path: path.clone(),
                 source: std::io::Error::new(source.kind(), source.to_string()),
             },
+            Self::Full { path, why } => Self::Full {
+                path: path.clone(),
+                why: why.clone(),
+            },
             Self::Damaged { what, why } => Self::Damaged {
                 what: what.clone(),
                 why: why.clone(),
@@ -129,6 +149,7 @@ impl Faulty for StoreError {
     fn fault(&self) -> Fault {
         match self {
             StoreError::TooLarge { .. } => Fault::TooLarge,
+            StoreError::Full { .. } => Fault::Full,
             _ => Fault::Local,
         }
     }

@@ -39,6 +39,8 @@ pub enum Fault {
     TryLater(Duration),
     /// Our own disk, memory or configuration failed.
     Local,
+    /// Our own disk has no room for it now.
+    Full,
 }
 
 /// An SMTP reply: code, enhanced code (RFC 3463) and text.
@@ -67,7 +69,7 @@ impl Fault {
             Fault::Malformed | Fault::TooLarge | Fault::Unauthenticated => Culprit::Peer,
             Fault::Refused | Fault::NoSuchUser | Fault::NotFound | Fault::OverQuota => Culprit::Policy,
             Fault::TryLater(_) => Culprit::NotYet,
-            Fault::Local => Culprit::Local,
+            Fault::Local | Fault::Full => Culprit::Local,
         }
     }
 
@@ -83,6 +85,7 @@ impl Fault {
         match self {
             Fault::TryLater(wait) => Some(wait),
             Fault::Local => Some(Duration::from_secs(60)),
+            Fault::Full => Some(Duration::from_secs(300)),
             _ => None,
         }
     }
@@ -100,11 +103,12 @@ impl Fault {
             Fault::OverQuota => (552, (5, 2, 2), "the mailbox is full"),
             Fault::TryLater(_) => (451, (4, 7, 1), "try again later"),
             Fault::Local => (451, (4, 3, 0), "a local failure, try again later"),
+            Fault::Full => (452, (4, 3, 1), "no room for it now, try again later"),
         };
         SmtpReply { code, enhanced, text }
     }
 
-    /// The HTTP table (RFC 9110 §15).
+    /// The HTTP table (RFC 9110 §15). A 507 with `Retry-After` is [`Fault::Full`], one without is for good.
     #[must_use]
     pub fn http(self) -> u16 {
         match self {
@@ -113,7 +117,7 @@ impl Fault {
             Fault::Unauthenticated => 401,
             Fault::Refused | Fault::NoSuchUser => 403,
             Fault::NotFound => 404,
-            Fault::OverQuota => 507,
+            Fault::OverQuota | Fault::Full => 507,
             Fault::TryLater(_) => 429,
             Fault::Local => 503,
         }
@@ -163,6 +167,7 @@ mod tests {
             Fault::OverQuota,
             Fault::TryLater(wait),
             Fault::Local,
+            Fault::Full,
         ];
         for fault in all {
             let temporary = fault.is_temporary();
@@ -172,7 +177,11 @@ mod tests {
                 fault.smtp().code / 100,
                 "{fault:?}"
             );
-            assert_eq!(matches!(fault.http(), 429 | 503), temporary, "{fault:?}");
+            assert_eq!(
+                matches!(fault.http(), 429 | 503) || fault == Fault::Full,
+                temporary,
+                "{fault:?}"
+            );
             assert_eq!(fault.stream().retry_after.is_some(), temporary, "{fault:?}");
         }
     }

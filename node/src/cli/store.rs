@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
 use super::exit::CheckFailed;
 use super::{Everywhere, progress, value};
 use crate::store::{
-    Checked, Damage, Embedded, EmbeddedOptions, IndexKind, Statistics, Step, check, discard_view,
+    Checked, Compacted, Compaction, Damage, Embedded, EmbeddedOptions, IndexKind, Statistics, Step, check,
+    discard_view,
 };
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,24 @@ Nothing is changed. What is damaged is not served; a block is stored anew when s
     /// Throw the view away and make it anew from packs and journal
     #[command(after_help = "Example:\n  cargomail store rebuild --data /srv/cargomail/data")]
     Rebuild(Where),
+    /// Give back the room of deleted blocks, now and as much of it as there is
+    #[command(after_help = "\
+Examples:
+  cargomail store compact
+  cargomail store compact --below 60
+  cargomail store compact --data /srv/cargomail/data --json | jq .after
+
+A running node does the same by itself, slowly, where less than 60 percent of a pack is wanted. It may be stopped at any time.")]
+    Compact(CompactArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompactArgs {
+    #[command(flatten)]
+    at: Where,
+    /// Write those packs anew of which less than so many percent is wanted
+    #[arg(long, value_name = "PERCENT", default_value_t = 95, value_parser = value_parser!(u8).range(1..=100))]
+    below: u8,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +113,21 @@ impl StoreCommand {
                     count => Err(CheckFailed(format!("{count} places are damaged")).into()),
                 }
             }
+            Self::Compact(args) => {
+                let (folder, options) = args.at.store(everywhere)?;
+                let store = Embedded::open(&folder, options).await?;
+                let done = compact(&store, args.below).await;
+                store.close().await?;
+                out.one(&done?, |done| {
+                    format!(
+                        "{} before, {} after: {} packs were removed, and {} of them stored again.\n",
+                        value::octets(done.before),
+                        value::octets(done.after),
+                        done.packs,
+                        value::octets(done.moved)
+                    )
+                })
+            }
             Self::Rebuild(at) => {
                 let (folder, options) = at.store(everywhere)?;
                 discard_view(&folder).await?;
@@ -109,6 +143,22 @@ impl StoreCommand {
             }
         }
     }
+}
+
+async fn compact(store: &Embedded, below: u8) -> anyhow::Result<Compacted> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(progress::style());
+    bar.set_message("compacting");
+    let job = Compaction { below, rate: None };
+    let shown = bar.clone();
+    let done = store
+        .compact(job, move |progress| {
+            shown.set_length(progress.total);
+            shown.inc(progress.octets);
+        })
+        .await;
+    bar.finish_and_clear();
+    Ok(done?)
 }
 
 /// Shows how far a check is to whoever sits at the terminal.

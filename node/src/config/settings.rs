@@ -222,6 +222,8 @@ impl Settings {
                 index: config.store.index,
                 cache: at_least("store.cache", config.store.cache, 1024 * 1024)?,
                 segment: at_least("store.segment", config.store.segment, 4 * 1024 * 1024)?,
+                reserve: config.store.reserve,
+                compact_rate: Some(config.store.compact_rate).filter(|rate| *rate > 0),
                 ..EmbeddedOptions::default()
             },
             collect_every: match config.collection.every {

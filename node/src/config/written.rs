@@ -191,6 +191,12 @@ section! {
         cache: u64 = 16 * 1024 * 1024,
         /// Octets after which a new segment file is begun.
         segment: u64 = 256 * 1024 * 1024,
+        /// Octets of the disk that are kept for what frees room: with less, no new blocks are taken, and senders are told to come
+        /// again later.
+        reserve: u64 = 256 * 1024 * 1024,
+        /// Octets a second that are moved, at most, to give back the room of what was deleted; with 0 that is done only by
+        /// `cargomail store compact`.
+        compact_rate: u64 = 16 * 1024 * 1024,
     }
 }
 

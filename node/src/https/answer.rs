@@ -28,6 +28,10 @@ pub fn explanation(error: &(impl Faulty + ?Sized)) -> Response {
             tracing::error!(%error, "a request failed");
             "this node has a problem of its own; try again later, or ask its operator".to_owned()
         }
+        Fault::Full => {
+            tracing::warn!(%error, "a request was refused for want of room");
+            "there is no room on this node at the moment; try again later, or ask its operator".to_owned()
+        }
         _ => error.to_string(),
     };
     dressed(

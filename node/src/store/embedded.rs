@@ -5,13 +5,15 @@
 //! FORMAT               layout, digest function, salt
 //! CHECKPOINT           how far the others are known to be durable, and how much of them the view holds durably
 //! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
+//! packs/dropped.txt    which packs compaction removed
 //! journal/00000004.log commits, append-only
 //! view.sled, view.redb where everything is; derived, and only one of them
 //! ```
 //!
 //! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not. It is
 //! written behind the acknowledgement, by a thread of its own.
-//! Not here yet: giving back the room of swept blocks and of overwritten records.
+//! Another gives back the room of swept blocks, see [`Embedded::compact`].
+//! Not here yet: giving back the room of overwritten records.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,8 +30,10 @@ use super::kept::Opening;
 use super::log::{Appender, Log, Position};
 use super::packs::{Checks, Packs};
 use super::recover::{Extent, Found};
+use super::reserve::Reserve;
 use super::scan::Damage;
 use super::statistics::{self, Statistics};
+use super::upkeep::{Compacted, Compaction, Progress, Upkeep};
 use super::{BlockStore, RecordStore, StoreError, recover};
 
 /// How a store is opened.
@@ -44,6 +48,10 @@ pub struct EmbeddedOptions {
     /// So many blocks and records or fewer have the view made anew after a stop that was not in order. With more it is compared
     /// with what packs and journal say, and told only what came last.
     pub anew: u64,
+    /// Octets of the disk that blocks do not get: then deletions, records and compaction still have room.
+    pub reserve: u64,
+    /// Octets a second that are moved, at most, to give back the room of swept blocks by itself; none: it is asked for.
+    pub compact_rate: Option<u64>,
 }
 
 impl Default for EmbeddedOptions {
@@ -53,6 +61,8 @@ impl Default for EmbeddedOptions {
             cache: 16 * 1024 * 1024,
             segment: 256 * 1024 * 1024,
             anew: limits::STORE_ANEW,
+            reserve: 0,
+            compact_rate: Some(16 * 1024 * 1024),
         }
     }
 }
@@ -63,6 +73,7 @@ pub struct Embedded {
     home: Arc<Home>,
     packs: Arc<Packs>,
     journal: Arc<Journal>,
+    upkeep: Arc<Upkeep>,
     damages: Arc<[Damage]>,
     kind: IndexKind,
 }
@@ -105,12 +116,31 @@ impl Embedded {
         super::on_thread(move || statistics::count(&home, kind)).await
     }
 
+    /// Gives back the room of blocks that were swept, while the store serves. `told` hears how far it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was done until then stays done.
+    pub async fn compact(
+        &self,
+        job: Compaction,
+        told: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Compacted, StoreError> {
+        let store = self.clone();
+        super::on_thread(move || store.upkeep.compact(&store.packs, job, &told)).await
+    }
+
     /// Does what was asked before, and leaves the directory in order, so that the next opening need not read it. Whoever still holds
     /// the ports is told [`StoreError::Closed`].
     ///
     /// # Errors
     /// [`StoreError`] when the view could not be left in order; nothing is lost by that.
     pub async fn close(self) -> Result<(), StoreError> {
+        let upkeep = self.upkeep.clone();
+        super::on_thread(move || {
+            upkeep.stop();
+            Ok(())
+        })
+        .await?;
         self.packs.stop().await;
         self.journal.stop().await;
         let home = self.home.clone();
@@ -140,7 +170,7 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
         version: found.version,
         index: found.known,
     };
-    let home = Arc::new(Home::open(Opening {
+    let opening = Opening {
         folder,
         packs,
         journal,
@@ -148,10 +178,16 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
         kind: options.index,
         cache: options.cache,
         checkpoint,
-    })?);
+    };
+    let reserve = Reserve::new(path.to_owned(), options.reserve);
+    let home = Arc::new(Home::open(opening, reserve)?);
+    let packs = Arc::new(Packs::open(home.clone(), block_end, found.checks)?);
+    let journal = Arc::new(Journal::open(home.clone(), record_end, found.version)?);
+    let upkeep = Upkeep::start(packs.clone(), options.compact_rate)?;
     Ok(Embedded {
-        packs: Arc::new(Packs::open(home.clone(), block_end, found.checks)?),
-        journal: Arc::new(Journal::open(home.clone(), record_end, found.version)?),
+        packs,
+        journal,
+        upkeep: Arc::new(upkeep),
         home,
         damages: found.damages.into(),
         kind: options.index,

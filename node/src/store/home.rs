@@ -11,6 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::index::Changes;
 use super::kept::{Kept, Opening};
 use super::log::{Log, Position};
+use super::reserve::Reserve;
 use super::view::View;
 use super::{StoreError, Version};
 
@@ -34,13 +35,14 @@ pub(super) struct Home {
     pub(super) packs: Arc<Log>,
     pub(super) journal: Arc<Log>,
     failure: OnceLock<String>,
+    reserve: Reserve,
     readers: Semaphore,
 }
 
 impl Home {
     /// # Errors
     /// [`StoreError::Io`] when there is no thread to be had, or when the checkpoint is not written.
-    pub(super) fn open(opening: Opening) -> Result<Self, StoreError> {
+    pub(super) fn open(opening: Opening, reserve: Reserve) -> Result<Self, StoreError> {
         let (packs, journal) = (opening.packs.clone(), opening.journal.clone());
         let kept = Arc::new(Kept::new(opening));
         kept.save()?;
@@ -58,8 +60,14 @@ impl Home {
             packs,
             journal,
             failure: OnceLock::new(),
+            reserve,
             readers: Semaphore::new(READERS),
         })
+    }
+
+    /// The room that is kept free.
+    pub(super) fn reserve(&self) -> &Reserve {
+        &self.reserve
     }
 
     /// Work that waits for the disk, on one of the threads that read.
@@ -107,6 +115,11 @@ impl Home {
     /// Has everything that came so far made durable in the index, and told in the CHECKPOINT, some time soon.
     pub(super) fn ask_to_settle(&self) {
         self.kept.ask_to_settle();
+    }
+
+    /// Writes the CHECKPOINT as it was noted.
+    pub(super) fn save(&self) -> Result<(), StoreError> {
+        self.kept.save()
     }
 
     /// Ends all writing.

@@ -401,6 +401,7 @@ impl Kept {
             *checkpoint
         };
         let index = index::create(self.kind, folder.path(), self.cache)?;
+        let _files = self.packs.hold();
         recover::fill(
             (&self.packs, Extent::Known(noted.packs)),
             (&self.journal, Extent::Known(noted.journal)),

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::StoreError;
 use super::folder::{io_error, sync_folder};
@@ -45,6 +45,8 @@ pub(super) struct Log {
     salt: u32,
     /// The most recently used last.
     open: Mutex<Vec<(u32, Arc<File>)>>,
+    /// Who removes files has it alone.
+    files: RwLock<()>,
 }
 
 impl Log {
@@ -54,11 +56,33 @@ impl Log {
             extension,
             salt,
             open: Mutex::default(),
+            files: RwLock::default(),
         }
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// No file is removed as long as this lives.
+    pub(super) fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes files, durable on return. Who reads one of them reads on; who comes now is told that it is gone.
+    pub(super) fn remove(&self, numbers: &[u32]) -> Result<(), StoreError> {
+        let _alone = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        for number in numbers {
+            let path = self.path(*number);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&path)(error)),
+                _ => {}
+            }
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(number, _)| !numbers.contains(number));
+        drop(open);
+        sync_folder(&self.folder)
     }
 
     pub(super) fn path(&self, number: u32) -> PathBuf {
@@ -167,6 +191,11 @@ impl Log {
     }
 }
 
+/// Whether a file is not there: it was removed since its number was looked up.
+pub(super) fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
 /// Why an append did not happen.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -188,13 +217,18 @@ impl Failure {
     /// An error of writing.
     fn of(path: &Path, error: io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
-        let error = io_error(path)(error);
-        if full {
-            Failure::Refused(error)
-        } else {
-            Failure::Broken(error)
+        match error.kind() {
+            StorageFull | QuotaExceeded => Failure::Refused(full(path, &error)),
+            FileTooLarge => Failure::Refused(io_error(path)(error)),
+            _ => Failure::Broken(io_error(path)(error)),
         }
+    }
+}
+
+fn full(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Full {
+        path: path.display().to_string(),
+        why: error.to_string(),
     }
 }
 
@@ -278,7 +312,13 @@ impl Appender {
             .create_new(true)
             .write(true)
             .open(&path)
-            .map_err(|error| Failure::Refused(io_error(&path)(error)))?;
+            .map_err(|error| {
+                // Nothing was begun, so nothing is broken: there may be room, or fewer open files, later.
+                Failure::Refused(match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(&path, &error),
+                    _ => io_error(&path)(error),
+                })
+            })?;
         sync_folder(&self.log.folder)?;
         self.file = file;
         self.number += 1;

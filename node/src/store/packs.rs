@@ -1,6 +1,7 @@
 //! The block port over packs: a block is a record whose digest is its name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,14 +11,17 @@ use cargomail_protocol::dag::cid::digest;
 use cid::Cid;
 
 use super::frame::{Digest, HEAD, Header, Kind};
-use super::home::{Home, Reached};
-use super::index::Changes;
-use super::log::{Appender, Failure, Place};
-use super::writer::{Write, Writer};
-use super::{BlockStore, StoreError, seal};
+use super::home::Home;
+use super::log::{Appender, Place, is_gone};
+use super::packer::{Packer, Request};
+use super::tally::Tally;
+use super::writer::Writer;
+use super::{BlockStore, StoreError};
 
 /// Damaged blocks that are remembered, so that they can be stored again.
 const DAMAGED: usize = 4096;
+/// How often a block is looked up again whose pack was removed meanwhile.
+const LOOKUPS: usize = 8;
 
 /// Octets of a block that is read without a thread of its own when it is in memory: copying it takes less than handing over.
 const AT_ONCE: u32 = 64 * 1024;
@@ -38,11 +42,14 @@ pub(super) struct Packs {
 }
 
 /// What a thread needs to look up and read.
-struct Reader {
-    home: Arc<Home>,
+pub(super) struct Reader {
+    pub(super) home: Arc<Home>,
     checks: Checks,
     /// Blocks that were read and did not check: not here, for whoever brings them anew.
     damaged: Mutex<HashSet<Digest>>,
+    pub(super) tally: Tally,
+    /// Packs with a smaller number do not grow any more, and have their index.
+    pub(super) active: AtomicU32,
 }
 
 impl Packs {
@@ -51,12 +58,10 @@ impl Packs {
             home: home.clone(),
             checks,
             damaged: Mutex::default(),
+            tally: Tally::default(),
+            active: AtomicU32::new(appender.position().file),
         });
-        let packer = Packer {
-            reader: reader.clone(),
-            appender,
-            condemned: HashSet::new(),
-        };
+        let packer = Packer::new(reader.clone(), appender);
         Ok(Self {
             writer: Writer::start("packs", home, packer)?,
             reader,
@@ -66,6 +71,30 @@ impl Packs {
     /// Ends the writing when everything before is done.
     pub(super) async fn stop(&self) {
         self.writer.stop().await;
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.reader.home
+    }
+
+    /// How much of the packs is wanted.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.reader.tally
+    }
+
+    /// The first pack that is not to be touched: it grows.
+    pub(super) fn active(&self) -> u32 {
+        self.reader.active.load(Ordering::Acquire)
+    }
+
+    /// The octets at a place, if they are the block's, by its hash.
+    pub(super) fn prove(&self, digest: &Digest, place: Place) -> Result<Bytes, StoreError> {
+        self.reader.take_out(digest, place, Checks::Hash)
+    }
+
+    /// Has the writing thread do something, and waits.
+    pub(super) fn ask_and_wait(&self, request: Request) -> Result<(), StoreError> {
+        self.writer.ask_and_wait(request).map(drop)
     }
 
     async fn on_thread<T: Send + 'static>(
@@ -78,7 +107,7 @@ impl Packs {
 }
 
 impl Reader {
-    fn damaged(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+    pub(super) fn damaged(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,31 +128,49 @@ impl Reader {
             return None;
         }
         let octets = self.home.packs.read_at_once(of_record(place))?;
-        self.check(digest, place, octets).ok().map(Some)
+        self.check(digest, place, octets, self.checks).ok().map(Some)
     }
 
     fn read(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
-        let Some(place) = self.home.read(|view, _| view.block(digest))? else {
-            return Ok(None);
-        };
+        let mut lookups = 0;
+        loop {
+            let Some(place) = self.home.read(|view, _| view.block(digest))? else {
+                return Ok(None);
+            };
+            lookups += 1;
+            match self.take_out(digest, place, self.checks) {
+                // Compaction moved it and removed the pack.
+                Err(error) if is_gone(&error) && lookups < LOOKUPS => {}
+                found => return found.map(Some),
+            }
+        }
+    }
+
+    fn take_out(&self, digest: &Digest, place: Place, checks: Checks) -> Result<Bytes, StoreError> {
         let octets = self.home.packs.read(of_record(place));
-        let checked = octets.and_then(|octets| self.check(digest, place, octets));
+        let checked = octets.and_then(|octets| self.check(digest, place, octets, checks));
         if let Err(error @ StoreError::Damaged { .. }) = &checked {
             let mut damaged = self.damaged();
             if damaged.len() < DAMAGED && damaged.insert(*digest) {
                 tracing::error!(%error, "a block is damaged and is not given out; it is stored anew when somebody brings it");
             }
         }
-        checked.map(Some)
+        checked
     }
 
-    fn check(&self, digest: &Digest, place: Place, octets: Vec<u8>) -> Result<Bytes, StoreError> {
+    fn check(
+        &self,
+        digest: &Digest,
+        place: Place,
+        octets: Vec<u8>,
+        checks: Checks,
+    ) -> Result<Bytes, StoreError> {
         let octets = Bytes::from(octets);
         let sound = Header::decode(&octets, self.home.packs.salt()).is_some_and(|header| {
             let payload = &octets[HEAD..];
             header.kind == Kind::Data
                 && header.digest == *digest
-                && match self.checks {
+                && match checks {
                     Checks::Checksum => header.fits(payload),
                     Checks::Hash => header.proves(payload),
                 }
@@ -219,177 +266,5 @@ impl BlockStore for Packs {
                 .collect())
         })
         .await
-    }
-}
-
-/// What the writing thread is asked to do.
-enum Request {
-    Put(Vec<(Digest, Bytes)>),
-    Condemn(HashSet<Digest>),
-    Sweep(Vec<Option<Digest>>),
-}
-
-/// The writing thread's own.
-struct Packer {
-    reader: Arc<Reader>,
-    appender: Appender,
-    /// What may be swept, but for what was put since. After a restart that is nothing.
-    condemned: HashSet<Digest>,
-}
-
-impl Packer {
-    /// Begins the next pack where this one is full, and indexes this one.
-    fn begin_next(&mut self) -> Result<(), Failure> {
-        let full = self.appender.position().file;
-        self.appender.begin_next()?;
-        self.note();
-        // Both are derived: the next opening does without them, only slower.
-        match seal::seal(&self.reader.home.packs, full).map(|(_, damages)| damages) {
-            Ok(damages) => damages.iter().for_each(|damage| {
-                tracing::error!(
-                    file = damage.file,
-                    from = damage.from,
-                    to = damage.to,
-                    "a pack is damaged"
-                );
-            }),
-            Err(error) => tracing::warn!(%error, "a pack's index was not written"),
-        }
-        self.reader.home.ask_to_settle();
-        Ok(())
-    }
-
-    fn note(&self) {
-        let (packs, pack_records) = (self.appender.position(), self.appender.records());
-        self.reader.home.note(|checkpoint| {
-            checkpoint.packs = packs;
-            checkpoint.pack_records = pack_records;
-        });
-    }
-
-    fn put(
-        &mut self,
-        digest: Digest,
-        octets: &Bytes,
-        changed: &mut HashMap<Digest, Option<Place>>,
-    ) -> Result<(), Failure> {
-        self.condemned.remove(&digest);
-        let here = match changed.get(&digest) {
-            Some(place) => place.is_some(),
-            None => self.reader.place(&digest).map_err(Failure::Refused)?.is_some(),
-        };
-        if !here {
-            let at = self.appender.append(Kind::Data, digest, octets)?;
-            let place = Place {
-                file: at.file,
-                offset: at.offset,
-                length: octets.len() as u32,
-            };
-            changed.insert(digest, Some(place));
-        }
-        Ok(())
-    }
-
-    /// Whether the block was here and has gone.
-    fn sweep(
-        &mut self,
-        digest: Digest,
-        changed: &mut HashMap<Digest, Option<Place>>,
-    ) -> Result<bool, Failure> {
-        if !self.condemned.contains(&digest) {
-            return Ok(false);
-        }
-        let here = match changed.get(&digest) {
-            Some(place) => place.is_some(),
-            None => self
-                .reader
-                .home
-                .read(|view, _| view.block(&digest))
-                .map_err(Failure::Refused)?
-                .is_some(),
-        };
-        if here {
-            self.appender.append(Kind::Tombstone, digest, &[])?;
-            changed.insert(digest, None);
-        }
-        Ok(here)
-    }
-}
-
-impl Write for Packer {
-    type Request = Request;
-    /// What a sweep did; empty for the others.
-    type Answer = Vec<bool>;
-
-    fn weight(request: &Request) -> u64 {
-        match request {
-            Request::Put(blocks) => blocks
-                .iter()
-                .map(|(_, octets)| (HEAD + octets.len()) as u64)
-                .sum(),
-            Request::Condemn(_) => 0,
-            Request::Sweep(digests) => (digests.len() * HEAD) as u64,
-        }
-    }
-
-    fn write(&mut self, group: &[Request]) -> Result<Vec<Vec<bool>>, Failure> {
-        if self.appender.is_full() {
-            self.begin_next()?;
-        }
-        let mut changed = HashMap::new();
-        let mut answers = Vec::with_capacity(group.len());
-        for request in group {
-            let mut swept = Vec::new();
-            match request {
-                Request::Put(blocks) => {
-                    for (digest, octets) in blocks {
-                        self.put(*digest, octets, &mut changed)?;
-                    }
-                }
-                Request::Condemn(digests) => self.condemned.clone_from(digests),
-                Request::Sweep(digests) => {
-                    for digest in digests {
-                        swept.push(match digest {
-                            Some(digest) => self.sweep(*digest, &mut changed)?,
-                            None => false,
-                        });
-                    }
-                }
-            }
-            answers.push(swept);
-        }
-        if !changed.is_empty() {
-            self.appender.sync()?;
-            let mended: Vec<_> = {
-                let damaged = self.reader.damaged();
-                damaged
-                    .iter()
-                    .filter(|digest| changed.contains_key(*digest))
-                    .copied()
-                    .collect()
-            };
-            let changes = Changes {
-                blocks: changed.into_iter().collect(),
-                ..Changes::default()
-            };
-            let reached = Reached::Packs(self.appender.position(), self.appender.records());
-            self.reader
-                .home
-                .apply(changes, reached)
-                .map_err(Failure::Unseen)?;
-            let mut damaged = self.reader.damaged();
-            mended.iter().for_each(|digest| {
-                damaged.remove(digest);
-            });
-        }
-        Ok(answers)
-    }
-
-    fn undo(&mut self) -> Result<(), StoreError> {
-        self.appender.undo()
-    }
-
-    fn stop(self) {
-        self.note();
     }
 }

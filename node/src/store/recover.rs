@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::dropped::Dropped;
 use super::frame::{Digest, HEAD, Kind};
 use super::index::{Changes, Entry, Index};
 use super::journal::is_far;
@@ -202,7 +203,7 @@ pub(super) fn all(packs: &Log, extent: Extent) -> Result<(Merge, Found), StoreEr
     };
     let (mut merge, damages) = sealed(packs, before)?;
     let mut found = Found {
-        damages: [missing(packs, &numbers, extent.synced()), damages].concat(),
+        damages: [missing_packs(packs, &numbers, extent.synced())?, damages].concat(),
         ..Found::default()
     };
     if let Some(last) = last {
@@ -262,7 +263,7 @@ pub(super) fn blocks_since(
 ) -> Result<(Found, HashMap<Digest, Option<Place>>), StoreError> {
     let numbers = extent.numbers(packs)?;
     let mut found = Found {
-        damages: missing(packs, &numbers, extent.synced()),
+        damages: missing_packs(packs, &numbers, extent.synced())?,
         ..Found::default()
     };
     let mut blocks = HashMap::new();
@@ -302,7 +303,9 @@ pub(super) fn records_in_two<'a>(
     let mut changes = Changes::default();
     let mut mark = None;
     let numbers = extent.numbers(journal)?;
-    found.damages.extend(missing(journal, &numbers, extent.synced()));
+    found
+        .damages
+        .extend(missing(journal, &numbers, extent.synced(), |_| false));
     for number in &numbers {
         let (mut scan, synced) = if Some(number) == numbers.last() {
             extent.last(journal, *number)?
@@ -378,12 +381,23 @@ pub(super) fn records_in_two<'a>(
     Ok(found)
 }
 
+/// Packs that are not there, and that compaction did not remove.
+fn missing_packs(packs: &Log, numbers: &[u32], synced: Option<Position>) -> Result<Vec<Damage>, StoreError> {
+    let dropped = Dropped::read(packs)?;
+    Ok(missing(packs, numbers, synced, |number| dropped.contains(number)))
+}
+
 /// Files that are not there: they are numbered without a gap, and the checkpoint knows of the last one.
-fn missing(log: &Log, numbers: &[u32], synced: Option<Position>) -> Vec<Damage> {
+fn missing(
+    log: &Log,
+    numbers: &[u32],
+    synced: Option<Position>,
+    is_dropped: impl Fn(u32) -> bool,
+) -> Vec<Damage> {
     let last = numbers.last().copied().unwrap_or_default();
     let last = synced.map_or(last, |synced| last.max(synced.file));
     (1..=last)
-        .filter(|number| numbers.binary_search(number).is_err())
+        .filter(|number| numbers.binary_search(number).is_err() && !is_dropped(*number))
         .map(|file| damage(log, Position { file, offset: 0 }, 0, "the file is not there"))
         .collect()
 }

@@ -55,6 +55,7 @@ pub struct Statistics {
 pub(super) fn count(home: &Home, kind: IndexKind) -> Result<Statistics, StoreError> {
     let mut segments = BTreeMap::new();
     let log = &home.packs;
+    let files = log.hold();
     for number in log.numbers()? {
         let path = log.path(number);
         let octets = std::fs::metadata(&path).map_err(io_error(&path))?.len();
@@ -67,6 +68,7 @@ pub(super) fn count(home: &Home, kind: IndexKind) -> Result<Statistics, StoreErr
             },
         );
     }
+    drop(files);
     let mut content = 0;
     let mut after = None;
     loop {

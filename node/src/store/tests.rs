@@ -23,7 +23,9 @@ macro_rules! over {
             use super::*;
 
             mod files;
+            mod full;
             mod processes;
+            mod room;
             mod view;
 
             const KIND: IndexKind = $kind;
@@ -85,6 +87,8 @@ fn small(index: IndexKind) -> EmbeddedOptions {
         cache: 1024 * 1024,
         segment: 16 * 1024,
         anew: u64::MAX,
+        reserve: 0,
+        compact_rate: None,
     }
 }
 

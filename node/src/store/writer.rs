@@ -73,6 +73,15 @@ impl<W: Write> Writer<W> {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// The same for a thread that may wait.
+    pub(super) fn ask_and_wait(&self, request: W::Request) -> Result<W::Answer, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue
+            .blocking_send(Message::Job(Job { request, answer }))
+            .map_err(|_| StoreError::Closed)?;
+        answered.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
     /// Ends the thread when everything before is done.
     pub(super) async fn stop(&self) {
         let (stopped, when) = oneshot::channel();
@@ -141,6 +150,10 @@ fn answer<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>) {
             for (request, answer) in requests.into_iter().zip(answers) {
                 self::answer(home, work, vec![Job { request, answer }]);
             }
+        }
+        Err(Failure::Refused(error @ StoreError::Full { .. })) => {
+            home.reserve().complain(&error);
+            refuse(answers, || error.again());
         }
         Err(Failure::Refused(error) | Failure::Unseen(error)) => {
             tracing::error!(%error, "a write is refused");

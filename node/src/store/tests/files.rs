@@ -66,7 +66,7 @@ async fn check(store: &Embedded) {
     assert_eq!(changes.last().unwrap().version, COMMITS as u64 + 1);
 }
 
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files: Vec<_> = ["packs", "journal"]
         .iter()
         .flat_map(|name| fs::read_dir(folder.join(name)).unwrap())
@@ -375,7 +375,7 @@ async fn q05_the_torn_end_of_a_write_is_cut_off() {
 }
 
 /// Overwrites octets of a file where they stand, and tells where that was.
-fn overwrite(path: &Path, old: &[u8], shift: i64, new: &[u8]) -> u64 {
+pub(super) fn overwrite(path: &Path, old: &[u8], shift: i64, new: &[u8]) -> u64 {
     let octets = fs::read(path).unwrap();
     let at = octets.windows(old.len()).position(|some| some == old).unwrap() as i64 + shift;
     File::options()

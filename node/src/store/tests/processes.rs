@@ -1,5 +1,6 @@
 //! Two processes, killed processes, and disks that fail. Each test starts this test program again, as a process of its own.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,15 +8,19 @@ use std::time::{Duration, Instant};
 
 use super::open;
 use crate::store::conformance::{block, put};
-use crate::store::{CommitError, Embedded, EmbeddedOptions, StoreError};
+use crate::store::{CommitError, Compaction, Embedded, EmbeddedOptions, StoreError};
 
 /// Where the process that is started works.
 const FOLDER: &str = "CARGOMAIL_TEST_STORE";
-/// What it does: `write` until it is killed, or `hold` the store open.
+/// What it does: `write` until it is killed, `hold` the store open, `compact` it, or `churn` (compact it under load).
 const TASK: &str = "CARGOMAIL_TEST_STORE_TASK";
+
+/// The first number that `churn` writes.
+const BEGIN: &str = "CARGOMAIL_TEST_STORE_BEGIN";
 
 const WRITERS: usize = 8;
 const WRITES: usize = 80;
+const CHURNS: usize = 40;
 
 fn text(writer: usize, n: usize) -> String {
     format!(
@@ -41,8 +46,11 @@ fn the_process_that_is_started() {
     runtime.block_on(async move {
         let store = open(Path::new(&folder)).await;
         println!("\nopen");
-        if task == "hold" {
-            std::future::pending::<()>().await;
+        match task.as_str() {
+            "hold" => std::future::pending::<()>().await,
+            "compact" => return compact(store).await,
+            "churn" => return churn(store).await,
+            _ => {}
         }
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| tokio::spawn(write(store.clone(), writer)))
@@ -87,6 +95,42 @@ async fn write_once(store: &Embedded, writer: usize, n: usize) -> Result<(), Sto
     Ok(())
 }
 
+/// Gives back all the room that there is to give.
+async fn compact(store: Embedded) {
+    while store.compact(Compaction::default(), |_| ()).await.unwrap().packs > 0 {}
+    println!("compacted");
+    store.close().await.unwrap();
+}
+
+/// Writes and sweeps while packs are compacted, until it is killed. It tells `stored W N` and `swept W N` when they were acknowledged, and
+/// `sweeping W N` before.
+async fn churn(store: Embedded) {
+    let begin: usize = std::env::var(BEGIN).unwrap().parse().unwrap();
+    for writer in 0..WRITERS {
+        let blocks = store.blocks();
+        tokio::spawn(async move {
+            for n in begin..begin + CHURNS {
+                blocks.put(vec![block(text(writer, n))]).await.unwrap();
+                println!("stored {writer} {n}");
+                if n % 3 > 0 {
+                    println!("sweeping {writer} {n}");
+                    // Another writer may condemn something else in between.
+                    let name = [*block(text(writer, n)).cid()];
+                    while !{
+                        blocks.condemn(&name).await.unwrap();
+                        blocks.sweep(&name).await.unwrap()[0]
+                    } {}
+                    println!("swept {writer} {n}");
+                }
+            }
+        });
+    }
+    loop {
+        let done = store.compact(Compaction::default(), |_| ()).await.unwrap();
+        println!("compacted {}", done.packs);
+    }
+}
+
 fn this_program() -> Vec<String> {
     let program = std::env::current_exe().unwrap();
     let (_, module) = module_path!().split_once("::").unwrap();
@@ -103,10 +147,15 @@ fn this_program() -> Vec<String> {
 }
 
 fn start(folder: &Path, task: &str, words: &[String]) -> Child {
+    start_at(folder, task, words, 0)
+}
+
+fn start_at(folder: &Path, task: &str, words: &[String], begin: usize) -> Child {
     Command::new(&words[0])
         .args(&words[1..])
         .env(FOLDER, folder)
         .env(TASK, task)
+        .env(BEGIN, begin.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -227,6 +276,10 @@ async fn q13_a_second_process_is_refused() {
 
 /// Runs the writing process so that a system call fails: counted for each thread, and of all files or of some.
 fn run_failing(folder: &Path, fault: &str, files: &[&str]) -> Vec<String> {
+    run_traced(folder, "write", fault, files)
+}
+
+fn run_traced(folder: &Path, task: &str, fault: &str, files: &[&str]) -> Vec<String> {
     let probe = Command::new("strace")
         .args(["-f", "-o", "/dev/null", "true"])
         .status();
@@ -247,7 +300,7 @@ fn run_failing(folder: &Path, fault: &str, files: &[&str]) -> Vec<String> {
         words.insert(1, "--seccomp-bpf".to_owned());
     }
     words.extend(this_program());
-    let mut child = start(folder, "write", &words);
+    let mut child = start(folder, task, &words);
     listen(&mut child, |_| false)
 }
 
@@ -325,4 +378,88 @@ async fn q06_a_sync_that_fails_when_it_is_the_first_is_told_at_opening_or_refuse
         "{said:?}"
     );
     assert_eq!(check(folder.path(), &said).await, 0);
+}
+
+#[tokio::test]
+async fn q04_a_compaction_that_is_killed_at_any_step_loses_nothing_and_brings_nothing_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let blocks: Vec<_> = (0..60).map(|n| block(text(n % 7, n))).collect();
+    for some in blocks.chunks(4) {
+        store.blocks().put(some.to_vec()).await.unwrap();
+    }
+    let is_kept = |n: usize| n % 3 == 0 || n % 7 == 5;
+    let swept: Vec<_> = (0..60)
+        .filter(|n| !is_kept(*n))
+        .map(|n| *blocks[n].cid())
+        .collect();
+    store.blocks().condemn(&swept).await.unwrap();
+    store.blocks().sweep(&swept).await.unwrap();
+    store.close().await.unwrap();
+    // Each kill leaves the next one less to do, in another state.
+    let mut is_done = false;
+    for call in ["fdatasync", "fsync", "rename", "unlink"] {
+        for when in [1, 2, 4, 8] {
+            let said = run_traced(
+                folder.path(),
+                "compact",
+                &format!("{call}:signal=KILL:when={when}"),
+                &[],
+            );
+            is_done |= said.iter().any(|line| line == "compacted");
+            let store = open(folder.path()).await;
+            assert_eq!(store.damages(), [], "{call} {when}");
+            for (n, block) in blocks.iter().enumerate() {
+                let found = store.blocks().get(block.cid()).await.unwrap();
+                assert_eq!(
+                    found.as_ref(),
+                    is_kept(n).then(|| block.bytes()),
+                    "{call} {when}: block {n}"
+                );
+            }
+            drop(store);
+        }
+    }
+    assert!(is_done, "it comes to an end between the kills");
+}
+
+#[tokio::test]
+async fn q04_nothing_acknowledged_is_lost_when_compaction_is_killed_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut stored, mut sweeping, mut swept) = (Vec::new(), HashSet::new(), Vec::new());
+    let mut compacted = 0;
+    for round in 1..=5 {
+        let mut child = start_at(folder.path(), "churn", &this_program(), round * 100_000);
+        let said = listen(&mut child, |said| {
+            said.len() > 100 + round * 17
+                && said
+                    .iter()
+                    .any(|line| line.starts_with("compacted") && !line.ends_with(" 0"))
+        });
+        for line in said {
+            let words: Vec<_> = line.split(' ').collect();
+            match words[..] {
+                ["compacted", packs] => compacted += packs.parse::<u64>().unwrap(),
+                [what @ ("stored" | "sweeping" | "swept"), writer, n] => {
+                    let bytes = text(writer.parse().unwrap(), n.parse().unwrap());
+                    match what {
+                        "stored" => stored.push(bytes),
+                        "sweeping" => drop(sweeping.insert(bytes)),
+                        _ => swept.push(bytes),
+                    }
+                }
+                _ => {}
+            }
+        }
+        let store = open(folder.path()).await;
+        assert_eq!(store.damages(), []);
+        for bytes in stored.iter().filter(|bytes| !sweeping.contains(*bytes)) {
+            let found = store.blocks().get(block(bytes).cid()).await.unwrap();
+            assert_eq!(found.unwrap(), *bytes);
+        }
+        let swept: Vec<_> = swept.iter().map(|bytes| *block(bytes).cid()).collect();
+        assert!(!store.blocks().has(&swept).await.unwrap().contains(&true));
+        store.close().await.unwrap();
+    }
+    assert!(compacted >= 5, "{compacted}");
 }

@@ -1,0 +1,262 @@
+//! The thread that writes packs: blocks that come, tombstones of those that go, and both again where compaction moves them.
+//!
+//! What always holds: this thread alone changes where a block is, so what it looks up holds until the group is written; a group is
+//! synced before it is shown.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::frame::{Digest, HEAD, Kind};
+use super::home::Reached;
+use super::index::Changes;
+use super::log::{Appender, Failure, Place};
+use super::packs::Reader;
+use super::tally::Change;
+use super::writer::Write;
+use super::{StoreError, seal};
+
+/// What the writing thread is asked to do.
+pub(super) enum Request {
+    /// Stores blocks.
+    Put(Vec<(Digest, Bytes)>),
+    /// Names everything that may be swept from now on.
+    Condemn(HashSet<Digest>),
+    /// Removes blocks that may be swept; none for what names no block.
+    Sweep(Vec<Option<Digest>>),
+    /// Stores blocks again that are still at these places.
+    Move(Vec<(Digest, Place, Bytes)>),
+    /// Says again of blocks that are gone that they are.
+    Bury(Vec<Digest>),
+    /// Begins the next pack.
+    BeginNext,
+}
+
+/// What a group changes.
+type Changed = HashMap<Digest, Change>;
+
+/// The writing thread's own.
+pub(super) struct Packer {
+    reader: Arc<Reader>,
+    appender: Appender,
+    /// What may be swept, but for what was put since. After a restart that is nothing.
+    condemned: HashSet<Digest>,
+    /// Octets of blocks that the group brings, until room was found for them.
+    coming: u64,
+}
+
+impl Packer {
+    pub(super) fn new(reader: Arc<Reader>, appender: Appender) -> Self {
+        Self {
+            reader,
+            appender,
+            condemned: HashSet::new(),
+            coming: 0,
+        }
+    }
+
+    /// Begins the next pack where this one is full, and indexes this one.
+    fn begin_next(&mut self) -> Result<(), Failure> {
+        let full = self.appender.position().file;
+        self.appender.begin_next()?;
+        self.note();
+        // Both are derived: the next opening does without them, only slower.
+        match seal::seal(&self.reader.home.packs, full).map(|(_, damages)| damages) {
+            Ok(damages) => damages.iter().for_each(|damage| {
+                tracing::error!(
+                    file = damage.file,
+                    from = damage.from,
+                    to = damage.to,
+                    "a pack is damaged"
+                );
+            }),
+            Err(error) => tracing::warn!(%error, "a pack's index was not written"),
+        }
+        self.reader.home.ask_to_settle();
+        self.reader
+            .active
+            .store(self.appender.position().file, Ordering::Release);
+        Ok(())
+    }
+
+    fn note(&self) {
+        let (packs, pack_records) = (self.appender.position(), self.appender.records());
+        self.reader.home.note(|checkpoint| {
+            checkpoint.packs = packs;
+            checkpoint.pack_records = pack_records;
+        });
+    }
+
+    /// Where a block was before the group, and is.
+    fn look(&self, digest: &Digest, changed: &Changed) -> Result<Change, Failure> {
+        if let Some(change) = changed.get(digest) {
+            return Ok(*change);
+        }
+        let before = self
+            .reader
+            .home
+            .read(|view, _| view.block(digest))
+            .map_err(Failure::Refused)?;
+        Ok(Change { before, now: before })
+    }
+
+    fn put(&mut self, digest: Digest, octets: &Bytes, changed: &mut Changed) -> Result<(), Failure> {
+        self.condemned.remove(&digest);
+        let change = self.look(&digest, changed)?;
+        let is_sound = || change.now != change.before || !self.reader.damaged().contains(&digest);
+        if change.now.is_some() && is_sound() {
+            return Ok(());
+        }
+        let coming = std::mem::take(&mut self.coming);
+        if coming > 0 {
+            let room = self.reader.home.reserve().check(coming);
+            room.map_err(Failure::Refused)?;
+        }
+        self.append(digest, octets, change, changed)
+    }
+
+    fn append(
+        &mut self,
+        digest: Digest,
+        octets: &Bytes,
+        change: Change,
+        changed: &mut Changed,
+    ) -> Result<(), Failure> {
+        let at = self.appender.append(Kind::Data, digest, octets)?;
+        let now = Some(Place {
+            file: at.file,
+            offset: at.offset,
+            length: octets.len() as u32,
+        });
+        changed.insert(digest, Change { now, ..change });
+        Ok(())
+    }
+
+    /// Whether the block was here and has gone.
+    fn sweep(&mut self, digest: Digest, changed: &mut Changed) -> Result<bool, Failure> {
+        if !self.condemned.contains(&digest) {
+            return Ok(false);
+        }
+        let change = self.look(&digest, changed)?;
+        if change.now.is_some() {
+            self.appender.append(Kind::Tombstone, digest, &[])?;
+            changed.insert(digest, Change { now: None, ..change });
+        }
+        Ok(change.now.is_some())
+    }
+
+    fn write_one(&mut self, request: &Request, changed: &mut Changed) -> Result<Vec<bool>, Failure> {
+        let mut swept = Vec::new();
+        match request {
+            Request::Put(blocks) => {
+                for (digest, octets) in blocks {
+                    self.put(*digest, octets, changed)?;
+                }
+            }
+            Request::Condemn(digests) => self.condemned.clone_from(digests),
+            Request::Sweep(digests) => {
+                for digest in digests {
+                    swept.push(match digest {
+                        Some(digest) => self.sweep(*digest, changed)?,
+                        None => false,
+                    });
+                }
+            }
+            Request::Move(blocks) => {
+                for (digest, from, octets) in blocks {
+                    let change = self.look(digest, changed)?;
+                    if change.now == Some(*from) {
+                        self.append(*digest, octets, change, changed)?;
+                    }
+                }
+            }
+            Request::Bury(digests) => {
+                for digest in digests {
+                    if self.look(digest, changed)?.now.is_none() {
+                        self.appender.append(Kind::Tombstone, *digest, &[])?;
+                    }
+                }
+            }
+            Request::BeginNext => {}
+        }
+        Ok(swept)
+    }
+
+    /// Makes a group durable and shows it.
+    fn show(&mut self, changed: Changed) -> Result<(), Failure> {
+        self.appender.sync()?;
+        let mended: Vec<_> = {
+            let damaged = self.reader.damaged();
+            let is_changed = |digest: &&Digest| changed.contains_key(*digest);
+            damaged.iter().filter(is_changed).copied().collect()
+        };
+        let changed: Vec<_> = changed.into_iter().collect();
+        let changes = Changes {
+            blocks: changed
+                .iter()
+                .map(|(digest, change)| (*digest, change.now))
+                .collect(),
+            ..Changes::default()
+        };
+        let reached = Reached::Packs(self.appender.position(), self.appender.records());
+        self.reader
+            .tally
+            .change(&changed, || self.reader.home.apply(changes, reached))
+            .map_err(Failure::Unseen)?;
+        let mut damaged = self.reader.damaged();
+        mended.iter().for_each(|digest| {
+            damaged.remove(digest);
+        });
+        Ok(())
+    }
+}
+
+impl Write for Packer {
+    type Request = Request;
+    /// What a sweep did; empty for the others.
+    type Answer = Vec<bool>;
+
+    fn weight(request: &Request) -> u64 {
+        match request {
+            Request::Put(blocks) => blocks
+                .iter()
+                .map(|(_, octets)| (HEAD + octets.len()) as u64)
+                .sum(),
+            Request::Move(blocks) => blocks
+                .iter()
+                .map(|(_, _, octets)| (HEAD + octets.len()) as u64)
+                .sum(),
+            Request::Sweep(digests) => (digests.len() * HEAD) as u64,
+            Request::Bury(digests) => (digests.len() * HEAD) as u64,
+            Request::Condemn(_) | Request::BeginNext => 0,
+        }
+    }
+
+    fn write(&mut self, group: &[Request]) -> Result<Vec<Vec<bool>>, Failure> {
+        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
+        if self.appender.is_full() || is_asked && self.appender.position().offset > 0 {
+            self.begin_next()?;
+        }
+        let begin = self.appender.position();
+        self.coming = group.iter().map(Self::weight).sum();
+        let mut changed = Changed::new();
+        let mut answers = Vec::with_capacity(group.len());
+        for request in group {
+            answers.push(self.write_one(request, &mut changed)?);
+        }
+        if self.appender.position() != begin {
+            self.show(changed)?;
+        }
+        Ok(answers)
+    }
+
+    fn undo(&mut self) -> Result<(), StoreError> {
+        self.appender.undo()
+    }
+
+    fn stop(self) {
+        self.note();
+    }
+}

@@ -1,0 +1,160 @@
+//! A disk that is full: a small file system of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::{KIND, small};
+use crate::store::conformance::{block, put};
+use crate::store::{CommitError, Compaction, Embedded, EmbeddedOptions, Op, StoreError};
+
+const DISK: u64 = 16 * 1024 * 1024;
+const RESERVE: u64 = 4 * 1024 * 1024;
+const BLOCK: usize = 64 * 1024;
+
+/// A disk of [`DISK`] octets.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"])
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        assert!(
+            mounted.status.success(),
+            "a disk of its own needs the right to mount: {why}"
+        );
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        let path = self.path().join("others");
+        let _ = fs::write(path, vec![1; DISK as usize]);
+    }
+
+    fn give_back(&self) {
+        fs::remove_file(self.path().join("others")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: files of a store that is still closing may be open.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+async fn open(disk: &Disk, reserve: u64) -> Embedded {
+    let options = EmbeddedOptions {
+        segment: 1024 * 1024,
+        reserve,
+        ..small(KIND)
+    };
+    Embedded::open(&disk.path().join("store"), options).await.unwrap()
+}
+
+fn photo(n: usize) -> cargomail_protocol::dag::VerifiedBlock {
+    block(vec![n as u8; BLOCK + n])
+}
+
+/// Puts photos until one is refused, and tells which was.
+async fn fill(store: &Embedded, from: usize) -> (usize, StoreError) {
+    for n in from.. {
+        if let Err(error) = store.blocks().put(vec![photo(n)]).await {
+            return (n, error);
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q06_blocks_leave_a_reserve_in_which_deleting_goes_on_and_frees_room() {
+    let disk = Disk::new();
+    let store = open(&disk, RESERVE).await;
+    let (first, error) = fill(&store, 0).await;
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(
+        error.to_string().contains("4194304 are kept in reserve"),
+        "{error}"
+    );
+    assert!(first as u64 * BLOCK as u64 >= (DISK - RESERVE) / 2);
+    // What is here already needs no room, and what frees room is done.
+    store.blocks().put(vec![photo(0)]).await.unwrap();
+    let records = store.records();
+    records.commit(vec![], vec![put("a", "state")]).await.unwrap();
+    records
+        .commit(vec![], vec![Op::Delete("a".to_owned())])
+        .await
+        .unwrap();
+    let gone: Vec<_> = (0..first / 2).map(|n| *photo(n).cid()).collect();
+    store.blocks().condemn(&gone).await.unwrap();
+    store.blocks().sweep(&gone).await.unwrap();
+    let done = store.compact(Compaction::default(), |_| ()).await.unwrap();
+    assert!(done.after < done.before, "{done:?}");
+    let (second, error) = fill(&store, first).await;
+    assert!(
+        matches!(error, StoreError::Full { .. }) && second > first,
+        "{error}"
+    );
+    for n in first / 2..second {
+        let found = store.blocks().get(photo(n).cid()).await.unwrap();
+        assert_eq!(found.unwrap(), *photo(n).bytes());
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q06_a_disk_that_others_filled_refuses_clearly_and_writing_goes_on_when_there_is_room() {
+    let disk = Disk::new();
+    let store = open(&disk, 0).await;
+    store.blocks().put(vec![photo(0)]).await.unwrap();
+    store.records().commit(vec![], vec![put("a", "1")]).await.unwrap();
+    let value = "x".repeat(16 * 1024);
+    for round in 1..=3 {
+        disk.fill();
+        let mut refused = (None, None);
+        for n in 0..64 {
+            refused.0 = store.blocks().put(vec![photo(100 * round + n)]).await.err();
+            refused.1 = match store.records().commit(vec![], vec![put("b", &value)]).await {
+                Err(CommitError::Store(error)) => Some(error),
+                _ => None,
+            };
+            if refused.0.is_some() && refused.1.is_some() {
+                break;
+            }
+        }
+        for error in [refused.0.unwrap(), refused.1.unwrap()] {
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+            assert!(error.to_string().contains("No space left"), "{error}");
+        }
+        let found = store.blocks().get(photo(0).cid()).await.unwrap();
+        assert_eq!(found.unwrap(), *photo(0).bytes(), "reading goes on");
+        disk.give_back();
+        store.blocks().put(vec![photo(round)]).await.unwrap();
+        store
+            .records()
+            .commit(vec![], vec![put("a", &round.to_string())])
+            .await
+            .unwrap();
+    }
+    store.close().await.unwrap();
+    let store = open(&disk, 0).await;
+    assert_eq!(store.damages(), []);
+    for n in 0..=3 {
+        assert!(store.blocks().get(photo(n).cid()).await.unwrap().is_some());
+    }
+    let found = store.records().get(&["a".to_owned()]).await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap().value, "3");
+    store.close().await.unwrap();
+}

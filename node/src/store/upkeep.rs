@@ -1,0 +1,179 @@
+//! What an open store does for itself: one thread that gives room back, slowly, and the same at once for whoever asks.
+//!
+//! What always holds: one of them works at a time, and who asks does not wait for the slow one's pauses. The thread ends with the store,
+//! also when that is dropped and not closed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::StoreError;
+use super::compact::{self, Spared};
+use super::pace::{Pace, Signals};
+use super::packer::Request;
+use super::packs::Packs;
+
+/// How often it is looked whether there is something to do.
+const EVERY: Duration = Duration::from_secs(30);
+/// A pack of which less is wanted, in percent, is worth the work by itself.
+const POOR: u8 = 60;
+
+/// What compaction is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
+    /// Packs of which less is wanted than so many percent are written anew.
+    pub below: u8,
+    /// Octets a second; none: as fast as it goes.
+    pub rate: Option<u64>,
+}
+
+impl Default for Compaction {
+    /// What whoever asks for room wants: nearly all of it, now.
+    fn default() -> Self {
+        Self {
+            below: 95,
+            rate: None,
+        }
+    }
+}
+
+/// What compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Compacted {
+    /// Octets of packs and journal before.
+    pub before: u64,
+    /// Octets of packs and journal after.
+    pub after: u64,
+    /// Packs that were removed.
+    pub packs: u64,
+    /// Octets of blocks that were stored again for that.
+    pub moved: u64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Octets that were worked on since the last time.
+    pub octets: u64,
+    /// Octets that there will be altogether, as far as that is known.
+    pub total: u64,
+}
+
+/// The upkeep of one store.
+pub(super) struct Upkeep {
+    signals: Arc<Signals>,
+    spared: Arc<Mutex<Spared>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Upkeep {
+    /// Begins it; `rate` octets a second at most, none of it without.
+    pub(super) fn start(packs: Arc<Packs>, rate: Option<u64>) -> Result<Self, StoreError> {
+        let signals = Arc::new(Signals::default());
+        let spared = Arc::new(Mutex::default());
+        let background = (signals.clone(), Arc::clone(&spared));
+        let thread = std::thread::Builder::new()
+            .name("upkeep".to_owned())
+            .spawn(move || {
+                let (signals, spared) = background;
+                while signals.sleep(EVERY) {
+                    let Some(rate) = rate else { continue };
+                    let job = Compaction {
+                        below: POOR,
+                        rate: Some(rate),
+                    };
+                    match run(&packs, &signals, lock(&spared), job, &|_| ()) {
+                        Ok(done) if done.packs > 0 => {
+                            let Compacted {
+                                before,
+                                after,
+                                packs,
+                                moved,
+                            } = done;
+                            tracing::info!(before, after, packs, moved, "the store gave room back");
+                        }
+                        Ok(_) | Err(StoreError::Closed) => {}
+                        Err(error) => {
+                            tracing::warn!(%error, "the store does not give room back; that is tried again")
+                        }
+                    }
+                }
+            })
+            .map_err(|source| StoreError::Io {
+                path: "thread upkeep".to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            signals,
+            spared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Gives back what there is to give, while the store serves. Waits for the disk.
+    pub(super) fn compact(
+        &self,
+        packs: &Packs,
+        job: Compaction,
+        told: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Compacted, StoreError> {
+        let spared = {
+            let _hurry = self.signals.hurry();
+            lock(&self.spared)
+        };
+        // What grows may be as poor as the others.
+        compact::count(packs, &mut Pace::new(&self.signals, job.rate, |_| ()))?;
+        if compact::is_active_poor(packs, job.below)? {
+            packs.ask_and_wait(Request::BeginNext)?;
+        }
+        run(packs, &self.signals, spared, job, told)
+    }
+
+    /// Ends everything, and waits for that.
+    pub(super) fn stop(&self) {
+        self.signals.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It holds nothing that anybody waits for: what a panic left is as after a crash.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.signals.stop();
+    }
+}
+
+fn run(
+    packs: &Packs,
+    signals: &Signals,
+    mut spared: MutexGuard<'_, Spared>,
+    job: Compaction,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<Compacted, StoreError> {
+    let before = octets(packs)?;
+    compact::count(packs, &mut Pace::new(signals, job.rate, |_| ()))?;
+    let total = compact::work(packs, job.below, &spared)?;
+    let mut pace = Pace::new(signals, job.rate, |octets| told(Progress { octets, total }));
+    let freed = compact::compact(packs, job.below, &mut spared, &mut pace)?;
+    let after = octets(packs)?;
+    Ok(Compacted {
+        before,
+        after,
+        packs: freed.packs,
+        moved: freed.moved,
+    })
+}
+
+fn lock(spared: &Mutex<Spared>) -> MutexGuard<'_, Spared> {
+    spared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Octets of packs and journal.
+fn octets(packs: &Packs) -> Result<u64, StoreError> {
+    Ok(packs.home().packs.octets()? + packs.home().journal.octets()?)
+}
