@@ -147,7 +147,7 @@ impl Mailbox {
         let jobs = Jobs::new(needs.records.clone());
         let agenda = Agenda::default();
         for job in jobs.open().await? {
-            agenda.put(&job.id, &job.origin, job.tries.due);
+            agenda.put(&job, job.tries.due);
         }
         let fetches = NonZeroU32::new(limits::FETCHES_PER_MINUTE).expect("the bound is not zero");
         Ok(Arc::new(Self {

@@ -224,8 +224,10 @@ pub trait BlockStore: Send + Sync + 'static {
     }
     /// Which of the blocks are here.
     async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;
-    /// Says which blocks may be swept, and takes back what was said before. Whoever puts one of them afterwards, though it is
-    /// here already, has it stay.
+    /// Has those of the blocks stay that are here, as if somebody put them again; tells which those are.
+    async fn keep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;
+    /// Says which blocks may be swept, and takes back what was said before. Whoever puts or keeps one of them afterwards, has
+    /// it stay.
     async fn condemn(&self, cids: &[Cid]) -> Result<(), StoreError>;
     /// Removes those of the blocks that are condemned still; tells for each whether it was here and has gone.
     async fn sweep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError>;

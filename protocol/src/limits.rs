@@ -157,6 +157,8 @@ pub const SHARE: usize = 2 * 1024 * 1024;
 pub const RETRIEVALS_PER_USER: u32 = 1000;
 /// Retrievals from one origin at once: enough to fill a line, and too few to keep all others out.
 pub const RETRIEVALS_PER_ORIGIN: usize = 4;
+/// Origins of one resource that are remembered: of more, the newest.
+pub const ORIGINS_REMEMBERED: usize = 16;
 /// One command line of SMTP: RFC 5321 §4.5.3.1.4 asks for 512 octets, a long address and parameters need more.
 pub const SMTP_LINE: usize = 2048;
 /// One line of a message, with its CR LF (RFC 5321 §4.5.3.1.6).

@@ -27,7 +27,7 @@ use super::{LegalHolds, Shelters, Standing};
 use crate::api::{CollectionView, HolderView, Why};
 use crate::clock::Clock;
 use crate::mailbox;
-use crate::store::{BlockStore, CommitError, Op, Record, RecordStore, StoreError, typed};
+use crate::store::{BlockStore, CommitError, Op, Record, RecordStore, StoreError, Version, typed};
 
 /// `collection` → when the last one ended.
 const LAST: &str = "collection";
@@ -334,13 +334,13 @@ impl Collector {
                 blocks.condemn(&slice.names()).await?;
             }
             let standing = Standing::read(&**records).await?;
-            self.strike(&mut slice, &standing, mode).await?;
+            let seen = self.strike(&mut slice, &standing, mode).await?;
             done.blocks += slice.digests.len() as u64;
             done.octets += slice.sizes.iter().map(|size| u64::from(*size)).sum::<u64>();
             for rest in slice.rest().chunks(PAGE) {
                 let gone = match mode {
                     Mode::Dry => vec![true; rest.len()],
-                    Mode::Brisk | Mode::Gentle => self.sweep(rest, &standing).await?,
+                    Mode::Brisk | Mode::Gentle => self.sweep(rest, &standing, seen).await?,
                 };
                 for ((_, size), _) in rest.iter().zip(gone).filter(|(_, gone)| *gone) {
                     done.freed_blocks += 1;
@@ -377,8 +377,13 @@ impl Collector {
         })
     }
 
-    /// Strikes everything that is referred to.
-    async fn strike(&self, slice: &mut Slice, standing: &Standing, mode: Mode) -> Result<(), CollectError> {
+    /// Strikes everything that is referred to; up to which commit.
+    async fn strike(
+        &self,
+        slice: &mut Slice,
+        standing: &Standing,
+        mode: Mode,
+    ) -> Result<Version, CollectError> {
         let records = &*self.references.records;
         let now = self.clock.now();
         // Nothing is changed: only the version of the last commit is asked for.
@@ -401,7 +406,9 @@ impl Collector {
         }
         loop {
             let changes = records.changes(seen, PAGE).await?;
-            let Some(last) = changes.last() else { return Ok(()) };
+            let Some(last) = changes.last() else {
+                return Ok(seen);
+            };
             seen = last.version;
             for change in changes {
                 let Some(value) = change.value else { continue };
@@ -443,14 +450,20 @@ impl Collector {
         Ok(())
     }
 
-    /// Sweeps what nothing refers to; which have gone.
-    async fn sweep(&self, rest: &[([u8; 32], u32)], standing: &Standing) -> Result<Vec<bool>, CollectError> {
+    /// Sweeps what nothing referred to up to a commit, and what did not come anew since; which have gone.
+    async fn sweep(
+        &self,
+        rest: &[([u8; 32], u32)],
+        standing: &Standing,
+        seen: Version,
+    ) -> Result<Vec<bool>, CollectError> {
         let References { blocks, records } = &self.references;
         let Some(_unchanged) = self.holds.still(standing).await? else {
             // What a hold that came meanwhile keeps is not known: the next collection will know.
             return Ok(vec![false; rest.len()]);
         };
-        mailbox::no_longer_whole(&**records, rest.iter().map(|(digest, _)| *digest)).await?;
+        let digests = rest.iter().map(|(digest, _)| *digest);
+        mailbox::no_longer_whole(&**records, digests, seen).await?;
         let names: Vec<Cid> = rest.iter().map(|(digest, _)| Codec::Raw.cid(*digest)).collect();
         Ok(blocks.sweep(&names).await?)
     }

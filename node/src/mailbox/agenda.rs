@@ -1,7 +1,8 @@
 //! When which retrieval is due. Only in memory: the jobs themselves say when they are due, and are read at each start.
 //!
-//! What always holds: a job is under way once at a time; one origin never takes all places, and one that does not answer is
-//! left alone for a while, however many notifications name it (row Q10).
+//! What always holds: a job is under way once at a time, and of the jobs of one message from one origin one: what it brings, the
+//! others find here. One origin never takes all places, and one that does not answer is left alone for a while, however many
+//! notifications name it (row Q10).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +14,18 @@ use cargomail_protocol::queue::Breaker;
 use cargomail_protocol::timestamp::Timestamp;
 use tokio::sync::Notify;
 
+use super::jobs::Job;
 use crate::clock::Clock;
 
 /// The longest sleep: the clock may be set meanwhile.
 const NAP: Duration = Duration::from_secs(30);
+
+/// What is brought, and whence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Load {
+    origin: Locator,
+    message_id: String,
+}
 
 /// What is due when.
 #[derive(Default)]
@@ -28,15 +37,19 @@ pub(super) struct Agenda {
 #[derive(Default)]
 struct State {
     due: BTreeSet<(Timestamp, String)>,
-    waiting: HashMap<String, (Timestamp, Locator)>,
-    running: HashMap<String, Locator>,
+    waiting: HashMap<String, (Timestamp, Load)>,
+    running: HashMap<String, Load>,
     breakers: HashMap<Locator, Breaker>,
 }
 
 impl Agenda {
     /// Sets when a job is due; one that is under way becomes due again when it is done.
-    pub(super) fn put(&self, id: &str, origin: &Locator, due: Timestamp) {
-        self.state().put(id, origin, due);
+    pub(super) fn put(&self, job: &Job, due: Timestamp) {
+        let load = Load {
+            origin: job.origin.clone(),
+            message_id: job.message_id.clone(),
+        };
+        self.state().put(&job.id, load, due);
         self.changed.notify_one();
     }
 
@@ -60,9 +73,9 @@ impl Agenda {
     /// A job is no longer under way; `next` says when it is due again.
     pub(super) fn done(&self, id: &str, next: Option<Timestamp>) {
         let mut state = self.state();
-        let origin = state.running.remove(id);
-        if let (Some(due), Some(origin), false) = (next, origin, state.waiting.contains_key(id)) {
-            state.put(id, &origin, due);
+        let load = state.running.remove(id);
+        if let (Some(due), Some(load), false) = (next, load, state.waiting.contains_key(id)) {
+            state.put(id, load, due);
         }
         drop(state);
         self.changed.notify_one();
@@ -89,9 +102,8 @@ impl Agenda {
 }
 
 impl State {
-    fn put(&mut self, id: &str, origin: &Locator, due: Timestamp) {
-        let entry = (due, origin.clone());
-        if let Some((before, _)) = self.waiting.insert(id.to_owned(), entry) {
+    fn put(&mut self, id: &str, load: Load, due: Timestamp) {
+        if let Some((before, _)) = self.waiting.insert(id.to_owned(), (due, load)) {
             self.due.remove(&(before, id.to_owned()));
         }
         self.due.insert((due, id.to_owned()));
@@ -111,37 +123,38 @@ impl State {
             return Err(later.map(|(due, _)| *due));
         };
         self.due.remove(&(due, id.clone()));
-        if let Some((_, origin)) = self.waiting.remove(&id) {
-            self.running.insert(id.clone(), origin);
+        if let Some((_, load)) = self.waiting.remove(&id) {
+            self.running.insert(id.clone(), load);
         }
         Ok(id)
     }
 
     /// Moves what is due at an origin that does not answer to when it is tried again.
     fn put_off(&mut self, now: Timestamp) {
-        let closed: Vec<(String, Locator, Timestamp)> = self
+        let closed: Vec<(String, Load, Timestamp)> = self
             .due
             .iter()
             .take_while(|(due, _)| *due <= now)
             .filter_map(|(_, id)| {
-                let (_, origin) = self.waiting.get(id)?;
-                let ready = self.breakers.get(origin)?.ready(now);
-                (ready > now).then(|| (id.clone(), origin.clone(), ready))
+                let (_, load) = self.waiting.get(id)?;
+                let ready = self.breakers.get(&load.origin)?.ready(now);
+                (ready > now).then(|| (id.clone(), load.clone(), ready))
             })
             .collect();
-        for (id, origin, ready) in closed {
-            self.put(&id, &origin, ready);
+        for (id, load, ready) in closed {
+            self.put(&id, load, ready);
         }
     }
 
     fn may_begin(&self, id: &str) -> bool {
-        let Some((_, origin)) = self.waiting.get(id) else {
+        let Some((_, load)) = self.waiting.get(id) else {
             return false;
         };
-        let probing = self.breakers.get(origin).is_some_and(Breaker::is_probing);
+        let probing = self.breakers.get(&load.origin).is_some_and(Breaker::is_probing);
         let most = if probing { 1 } else { limits::RETRIEVALS_PER_ORIGIN };
-        let there = self.running.values().filter(|other| *other == origin).count();
-        !self.running.contains_key(id) && there < most
+        let there = self.running.values().filter(|other| other.origin == load.origin);
+        let alike = there.clone().any(|other| other == load);
+        !self.running.contains_key(id) && !alike && there.count() < most
     }
 }
 
@@ -156,6 +169,18 @@ mod tests {
         Locator::parse("mailbox.hospital.test").unwrap()
     }
 
+    /// Of a message of its own.
+    fn load(id: &str, origin: &Locator) -> Load {
+        Load {
+            origin: origin.clone(),
+            message_id: format!("<{id}@foo.test>"),
+        }
+    }
+
+    fn put(agenda: &Agenda, id: &str, origin: &Locator, due: Timestamp) {
+        agenda.state().put(id, load(id, origin), due);
+    }
+
     fn later(seconds: u64) -> Timestamp {
         NOON.plus(Duration::from_secs(seconds))
     }
@@ -163,12 +188,12 @@ mod tests {
     #[test]
     fn what_is_due_first_comes_first_and_once_at_a_time() {
         let agenda = Agenda::default();
-        agenda.put("b", &hospital(), later(2));
-        agenda.put("a", &hospital(), later(1));
+        put(&agenda, "b", &hospital(), later(2));
+        put(&agenda, "a", &hospital(), later(1));
         let take = |now| agenda.state().take(now);
         assert_eq!(take(NOON), Err(Some(later(1))));
         assert_eq!(take(later(5)), Ok("a".to_owned()));
-        agenda.put("a", &hospital(), later(3));
+        put(&agenda, "a", &hospital(), later(3));
         assert_eq!(take(later(5)), Ok("b".to_owned()));
         assert_eq!(take(later(5)), Err(None));
         // Due again meanwhile: what its end says does not move it.
@@ -180,13 +205,32 @@ mod tests {
     }
 
     #[test]
+    fn of_the_jobs_of_one_message_from_one_origin_one_is_under_way() {
+        let agenda = Agenda::default();
+        let clinic = Locator::parse("mailbox.clinic.test").unwrap();
+        for id in ["a", "b"] {
+            agenda.state().put(id, load("one", &hospital()), NOON);
+        }
+        agenda.state().put("c", load("one", &clinic), NOON);
+        agenda.state().put("d", load("another", &hospital()), NOON);
+        let take = || agenda.state().take(NOON);
+        assert_eq!(
+            [take(), take(), take()],
+            ["a", "c", "d"].map(|id| Ok(id.to_owned()))
+        );
+        assert_eq!(take(), Err(None));
+        agenda.done("a", None);
+        assert_eq!(take(), Ok("b".to_owned()));
+    }
+
+    #[test]
     fn q10_one_origin_never_takes_all_places_and_a_dead_one_is_left_alone() {
         let agenda = Agenda::default();
         let other = Locator::parse("mailbox.clinic.test").unwrap();
         for job in 0..20 {
-            agenda.put(&format!("a{job:02}"), &hospital(), NOON);
+            put(&agenda, &format!("a{job:02}"), &hospital(), NOON);
         }
-        agenda.put("b", &other, NOON);
+        put(&agenda, "b", &other, NOON);
         let take = |now| agenda.state().take(now);
         for _ in 0..limits::RETRIEVALS_PER_ORIGIN {
             assert!(take(NOON).unwrap().starts_with('a'));

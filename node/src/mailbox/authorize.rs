@@ -51,16 +51,19 @@ impl Mailbox {
             .iter()
             .map(|resource| (resource.cid(), resource))
             .collect();
-        let wanted: Vec<SharedResource> = fetch
-            .wants
-            .iter()
-            .filter_map(|want| named.get(&want.root).map(|resource| **resource))
-            .collect();
+        let wanted: Vec<SharedResource> = match fetch.wants.as_slice() {
+            // Only the permission is asked for.
+            [] => notification.resources.clone(),
+            wants => wants
+                .iter()
+                .filter_map(|want| named.get(&want.root).map(|resource| **resource))
+                .collect(),
+        };
         let (sender, recipient) = (&notification.sender, &notification.recipient);
         let here = self.holdings.whole(&wanted).await?;
         let shares = self.open_shares(sender, recipient, &wanted, self.now()).await?;
         let own = notification.origin == self.options.locator;
-        let all = wanted.len() == fetch.wants.len() && here.iter().all(Option::is_some);
+        let all = wanted.len() >= fetch.wants.len() && here.iter().all(Option::is_some);
         let Some(shares) = shares.filter(|_| own && all) else {
             return Err(MailboxError::NotShared);
         };
@@ -73,7 +76,8 @@ impl Mailbox {
             resources = wanted.len(),
             "a fetch is granted"
         );
-        Ok(wanted.iter().map(SharedResource::size).collect())
+        let sizes = wanted.iter().map(SharedResource::size);
+        Ok(sizes.take(fetch.wants.len()).collect())
     }
 
     /// Writes down what is granted, before it is.

@@ -2,11 +2,12 @@
 //!
 //! What always holds: nothing is said to a peer whose key is not pinned for the origin's name; what was verified is kept
 //! whatever happens then, and the next try asks only for what is missing. Missing is what neither the recipient holds nor
-//! this job has brought: that somebody else's blocks are here already saves room, not the transfer. Otherwise a CID
+//! this job has brought, nor this same origin has sent whole before: that somebody else's blocks are here already saves room, not the transfer. Otherwise a CID
 //! would be a capability: whoever knows one could have an accomplice's origin notify of it and read what is another
 //! user's (row T11).
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use cargomail_protocol::address::Locator;
@@ -19,6 +20,7 @@ use cargomail_protocol::grip::{Digest, PublicKey};
 use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self, Notification};
 use cargomail_protocol::share::SharedResource;
+use cid::Cid;
 
 use super::intake::{Intake, Settled};
 use super::jobs::{self, Came, Job, Place};
@@ -106,6 +108,8 @@ pub(super) struct Fetched {
     pub(super) digest: Digest,
     /// The token 2 by which it was granted, with token 1 in it.
     pub(super) evidence: String,
+    /// What the origin sent whole, now or before.
+    pub(super) brought: HashSet<Cid>,
 }
 
 /// What is asked for.
@@ -117,6 +121,8 @@ struct Plan {
     resources: Vec<usize>,
     /// Octets that are not asked for.
     here: u64,
+    /// What the origin has certainly sent whole once it has sent what is wanted.
+    brought: HashSet<Cid>,
 }
 
 impl Mailbox {
@@ -133,7 +139,7 @@ impl Mailbox {
             self.needs.signer.stamp(),
         )
         .map_err(MailboxError::from)?;
-        if job.origin == self.options.locator {
+        let brought = if job.origin == self.options.locator {
             let fetch = Fetch {
                 token: token.clone(),
                 notification: octets.to_vec(),
@@ -142,6 +148,7 @@ impl Mailbox {
             self.authorize(&fetch, self.own_key())
                 .await
                 .map_err(Trouble::of_own)?;
+            HashSet::new()
         } else {
             let plan = self.plan(job, &notification).await?;
             let destination = Destination::new(token.clone(), octets.to_vec(), plan.wants.clone())
@@ -149,11 +156,13 @@ impl Mailbox {
             let stream = self.reach(&job.origin).await?;
             self.receive(job, Line::new(stream.io), destination, &plan)
                 .await?;
-        }
+            plan.brought
+        };
         Ok(Fetched {
             notification,
             digest,
             evidence: token,
+            brought,
         })
     }
 
@@ -310,13 +319,47 @@ impl Mailbox {
         Ok(place)
     }
 
-    /// What is missing. When nothing is, the end of the smallest resource is asked for once more: the ledgers of both sides
-    /// shall tell that the origin allowed it.
+    /// Whether all of a resource is here, and stays though it may be condemned at this moment: the job refers to it.
+    async fn stays(&self, resource: &SharedResource) -> Result<bool, StoreError> {
+        let blocks = &*self.needs.blocks;
+        let Ok(mut walk) = Walk::new(*resource.cid(), resource.size()) else {
+            return Ok(false);
+        };
+        let mut leaves = Vec::new();
+        while let Some(next) = walk.next() {
+            let stepped = match next.kind {
+                Kind::Node if blocks.keep(&[next.cid]).await? == [true] => blocks
+                    .get(&next.cid)
+                    .await?
+                    .is_some_and(|node| walk.trust(&node).is_ok()),
+                Kind::Node => false,
+                Kind::Leaf => {
+                    leaves.push(next.cid);
+                    walk.pass().is_ok()
+                }
+            };
+            let is_last = walk.next().is_none();
+            if stepped && (is_last || leaves.len() >= limits::LINKS) {
+                let kept = blocks.keep(&std::mem::take(&mut leaves)).await?;
+                if !kept.into_iter().all(|kept| kept) {
+                    return Ok(false);
+                }
+            }
+            if !stepped {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is missing. When nothing is, only the permission is asked for: the ledgers of both sides shall tell that the
+    /// origin gave it.
     async fn plan(&self, job: &Job, notification: &Notification) -> Result<Plan, StoreError> {
         let all = &notification.resources;
         let held = self.holdings.held(&job.recipient, all).await?;
         let came = self.jobs.came(&job.id).await?;
         let place = self.kept(all, came).await?;
+        let whole = self.holdings.whole(all).await?;
         let mut plan = Plan {
             came: Came {
                 durable: place,
@@ -325,19 +368,25 @@ impl Mailbox {
             wants: Vec::new(),
             resources: Vec::new(),
             here: 0,
+            brought: HashSet::new(),
         };
-        for (index, (resource, held)) in all.iter().zip(held).enumerate() {
-            match index.cmp(&place.resource) {
-                _ if held => plan.here += resource.size(),
-                Ordering::Less => plan.here += resource.size(),
-                Ordering::Equal => plan.want(index, resource, place.leaves),
-                Ordering::Greater => plan.want(index, resource, 0),
+        for (index, ((resource, held), whole)) in all.iter().zip(held).zip(whole).enumerate() {
+            let sent = whole.is_some_and(|whole| whole.from.contains(&job.origin));
+            let skip = match index.cmp(&place.resource) {
+                _ if held => None,
+                Ordering::Less => None,
+                _ if sent && self.stays(resource).await? => None,
+                Ordering::Equal => Some(place.leaves),
+                Ordering::Greater => Some(0),
+            };
+            match skip {
+                Some(skip) => plan.want(index, resource, skip),
+                None => plan.here += resource.size(),
             }
-        }
-        let smallest = all.iter().enumerate().min_by_key(|(_, resource)| resource.size());
-        if let (true, Some((index, resource))) = (plan.wants.is_empty(), smallest) {
-            plan.here -= resource.size();
-            plan.want(index, resource, u64::MAX);
+            // What an earlier try skipped because the recipient held it then is not known any more.
+            if sent || skip.is_some_and(|skip| skip == 0 || all.len() == 1) {
+                plan.brought.insert(*resource.cid());
+            }
         }
         Ok(plan)
     }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::dag::Codec;
+use cargomail_protocol::limits;
 use cargomail_protocol::share::{SharedResource, parse_root};
 use cargomail_protocol::timestamp::Timestamp;
 use cid::Cid;
@@ -32,6 +33,21 @@ pub(super) struct Resource {
     /// SHA-256 over all of them in lower-case hex, if they passed here in order; those of a retrieved one are proved by
     /// its CID alone.
     pub(super) sha256: Option<String>,
+    /// The Resource Mailboxes that sent all of it: who has sent it once shows nobody anything by not sending it again
+    /// (row T11). The newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) from: Vec<Locator>,
+}
+
+impl Resource {
+    /// Remembers that it came whole from there.
+    pub(super) fn came_from(&mut self, origin: &Locator) {
+        self.from.retain(|other| other != origin);
+        if self.from.len() >= limits::ORIGINS_REMEMBERED {
+            self.from.remove(0);
+        }
+        self.from.push(origin.clone());
+    }
 }
 
 /// That somebody holds a resource.
@@ -310,17 +326,19 @@ pub(crate) async fn resource(records: &dyn RecordStore, cid: &Cid) -> Result<Opt
     }))
 }
 
-/// Nothing refers to these blocks any more: no resource with such a root is here whole, unless it came anew.
+/// Nothing referred to these blocks up to a commit: no resource with such a root is here whole, unless it came anew since.
 pub(crate) async fn no_longer_whole(
     records: &dyn RecordStore,
     digests: impl Iterator<Item = [u8; 32]>,
+    seen: Version,
 ) -> Result<(), StoreError> {
     let keys: Vec<String> = digests
         .flat_map(|digest| {
             [Codec::Raw, Codec::DagPb, Codec::DagCbor].map(|codec| resource_key(&codec.cid(digest)))
         })
         .collect();
-    let found: Vec<_> = records.get(&keys).await?.into_iter().flatten().collect();
+    let mut found: Vec<_> = records.get(&keys).await?.into_iter().flatten().collect();
+    found.retain(|record| record.version <= seen);
     if found.is_empty() {
         return Ok(());
     }

@@ -64,7 +64,7 @@ impl Mailbox {
             if uses.is_none()
                 && let Some(job) = self.renew(&id, chain).await?
             {
-                self.agenda.put(&id, &job.origin, job.tries.due);
+                self.agenda.put(&job, job.tries.due);
                 return Ok(Taken { job: id });
             }
             if stored.is_none() {
@@ -95,8 +95,8 @@ impl Mailbox {
                 receipt: None,
                 since: now,
             };
-            if self.create(job, notification, uses.as_ref()).await? {
-                self.agenda.put(&id, &notification.origin, now);
+            if self.create(job.clone(), notification, uses.as_ref()).await? {
+                self.agenda.put(&job, now);
                 tracing::info!(
                     message_id = %notification.message_id,
                     step = "notify",

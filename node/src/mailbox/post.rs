@@ -52,6 +52,7 @@ impl Mailbox {
         let resource = Resource {
             size: imported.size,
             sha256: Some(HEXLOWER.encode(&imported.sha256)),
+            from: Vec::new(),
         };
         for _ in 0..COMMITS {
             if self.holdings.size(caller, &imported.root).await?.is_some() {

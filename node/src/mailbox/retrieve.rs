@@ -4,6 +4,7 @@
 //! What always holds: a job comes to exactly one end; that everything is stored, who holds it, what the ledger tells of it
 //! and the receipt are one commit, before the origin or the user hears of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use cargomail_protocol::queue::{Next, Tries};
 use cargomail_protocol::receipt;
 use cargomail_protocol::share::SharedResource;
 use cargomail_protocol::timestamp::Timestamp;
+use cid::Cid;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -216,7 +218,7 @@ impl Mailbox {
             if fresh.state.is_final() {
                 return Ok(Some(now));
             }
-            let (kept, mut then) = self.belongings(&fresh, resources).await?;
+            let (kept, mut then) = self.belongings(&fresh, resources, &fetched.brought).await?;
             let token = receipt::token(
                 self.needs.signer.key(),
                 &self.options.service,
@@ -260,6 +262,7 @@ impl Mailbox {
         &self,
         job: &Job,
         resources: &[SharedResource],
+        brought: &HashSet<Cid>,
     ) -> Result<(Kept, Vec<Op>), MailboxError> {
         let mut kept = self.holdings.usage(&job.recipient).await?;
         let held = self.holdings.held(&job.recipient, resources).await?;
@@ -268,8 +271,15 @@ impl Mailbox {
         for ((resource, held), whole) in resources.iter().zip(held).zip(whole) {
             let (cid, size) = (resource.cid(), resource.size());
             // Written anew also where it is here already: who takes it for unused at this moment is told of a conflict.
-            let sha256 = whole.and_then(|whole| whole.sha256);
-            then.push(arrived(cid, &Resource { size, sha256 }));
+            let mut whole = whole.unwrap_or(Resource {
+                size,
+                sha256: None,
+                from: Vec::new(),
+            });
+            if brought.contains(cid) {
+                whole.came_from(&job.origin);
+            }
+            then.push(arrived(cid, &whole));
             if !held {
                 kept.usage.held += size;
                 then.push(hold(&job.recipient, cid, size, self.now()));

@@ -26,6 +26,7 @@ macro_rules! conforms {
             a_swept_block_is_gone_and_may_come_again
             c10_only_what_is_condemned_is_swept
             c10_a_condemned_block_that_is_put_again_stays
+            c10_a_condemned_block_that_is_kept_stays_and_what_is_not_here_is_told
             c10_sweeping_races_putting_and_no_put_is_lost
             many_who_put_at_once_lose_nothing
             a_record_comes_back_with_the_version_of_its_commit
@@ -224,6 +225,21 @@ pub(crate) async fn c10_a_condemned_block_that_is_put_again_stays(Ports { blocks
     assert_eq!(blocks.sweep(&name).await.unwrap(), [true]);
     blocks.put(vec![photo]).await.unwrap();
     assert_eq!(blocks.sweep(&name).await.unwrap(), [false]);
+}
+
+pub(crate) async fn c10_a_condemned_block_that_is_kept_stays_and_what_is_not_here_is_told(
+    Ports { blocks, .. }: Ports<'_>,
+) {
+    let (photo, text) = (block("a photo"), block("a text"));
+    let both = [*photo.cid(), *text.cid()];
+    blocks.put(vec![photo.clone()]).await.unwrap();
+    blocks.condemn(&both).await.unwrap();
+    assert_eq!(blocks.keep(&both).await.unwrap(), [true, false]);
+    assert_eq!(blocks.sweep(&both).await.unwrap(), [false, false]);
+    assert_eq!(blocks.get(photo.cid()).await.unwrap().unwrap(), *photo.bytes());
+    blocks.condemn(&both).await.unwrap();
+    assert_eq!(blocks.sweep(&both).await.unwrap(), [true, false]);
+    assert_eq!(blocks.keep(&both).await.unwrap(), [false, false]);
 }
 
 pub(crate) async fn c10_sweeping_races_putting_and_no_put_is_lost(Ports { blocks, .. }: Ports<'_>) {

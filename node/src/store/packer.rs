@@ -22,6 +22,8 @@ use super::{StoreError, seal};
 pub(super) enum Request {
     /// Stores blocks.
     Put(Vec<(Digest, Bytes)>),
+    /// Has blocks stay that are here; none for what names no block.
+    Keep(Vec<Option<Digest>>),
     /// Names everything that may be swept from now on.
     Condemn(HashSet<Digest>),
     /// Removes blocks that may be swept; none for what names no block.
@@ -105,8 +107,7 @@ impl Packer {
     fn put(&mut self, digest: Digest, octets: &Bytes, changed: &mut Changed) -> Result<(), Failure> {
         self.condemned.remove(&digest);
         let change = self.look(&digest, changed)?;
-        let is_sound = || change.now != change.before || !self.reader.damaged().contains(&digest);
-        if change.now.is_some() && is_sound() {
+        if change.now.is_some() && self.is_sound(&digest, change) {
             return Ok(());
         }
         let coming = std::mem::take(&mut self.coming);
@@ -134,6 +135,18 @@ impl Packer {
         Ok(())
     }
 
+    /// Whether the block is here, and will be as long as nobody condemns it.
+    fn keep(&mut self, digest: &Digest, changed: &Changed) -> Result<bool, Failure> {
+        self.condemned.remove(digest);
+        let change = self.look(digest, changed)?;
+        Ok(change.now.is_some() && self.is_sound(digest, change))
+    }
+
+    /// Whether it was not found damaged, or came again since.
+    fn is_sound(&self, digest: &Digest, change: Change) -> bool {
+        change.now != change.before || !self.reader.damaged().contains(digest)
+    }
+
     /// Whether the block was here and has gone.
     fn sweep(&mut self, digest: Digest, changed: &mut Changed) -> Result<bool, Failure> {
         if !self.condemned.contains(&digest) {
@@ -148,17 +161,25 @@ impl Packer {
     }
 
     fn write_one(&mut self, request: &Request, changed: &mut Changed) -> Result<Vec<bool>, Failure> {
-        let mut swept = Vec::new();
+        let mut told = Vec::new();
         match request {
             Request::Put(blocks) => {
                 for (digest, octets) in blocks {
                     self.put(*digest, octets, changed)?;
                 }
             }
+            Request::Keep(digests) => {
+                for digest in digests {
+                    told.push(match digest {
+                        Some(digest) => self.keep(digest, changed)?,
+                        None => false,
+                    });
+                }
+            }
             Request::Condemn(digests) => self.condemned.clone_from(digests),
             Request::Sweep(digests) => {
                 for digest in digests {
-                    swept.push(match digest {
+                    told.push(match digest {
                         Some(digest) => self.sweep(*digest, changed)?,
                         None => false,
                     });
@@ -181,7 +202,7 @@ impl Packer {
             }
             Request::BeginNext => {}
         }
-        Ok(swept)
+        Ok(told)
     }
 
     /// Makes a group durable and shows it.
@@ -215,7 +236,7 @@ impl Packer {
 
 impl Write for Packer {
     type Request = Request;
-    /// What a sweep did; empty for the others.
+    /// What a sweep did, or what is kept; empty for the others.
     type Answer = Vec<bool>;
 
     fn weight(request: &Request) -> u64 {
@@ -230,7 +251,7 @@ impl Write for Packer {
                 .sum(),
             Request::Sweep(digests) => (digests.len() * HEAD) as u64,
             Request::Bury(digests) => (digests.len() * HEAD) as u64,
-            Request::Condemn(_) | Request::BeginNext => 0,
+            Request::Keep(_) | Request::Condemn(_) | Request::BeginNext => 0,
         }
     }
 

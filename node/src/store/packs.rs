@@ -245,6 +245,11 @@ impl BlockStore for Packs {
         .await
     }
 
+    async fn keep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
+        let digests = cids.iter().map(|cid| digest(cid).ok()).collect();
+        self.writer.ask(Request::Keep(digests)).await
+    }
+
     async fn condemn(&self, cids: &[Cid]) -> Result<(), StoreError> {
         let digests = cids.iter().filter_map(|cid| digest(cid).ok()).collect();
         self.writer.ask(Request::Condemn(digests)).await.map(drop)

@@ -113,6 +113,9 @@ async fn c07_expired_revoked_foreign_absent_and_other_things_look_the_same() {
     let posted = std::slice::from_ref(&scene.posted);
     let good = scene.notification();
     assert!(scene.is_granted(scene.own(&good)).await);
+    let mut permission = scene.own(&good);
+    permission.wants.clear();
+    assert_eq!(scene.ask(permission).await, Some(Frame::Granted(Vec::new())));
     let mut looks = Vec::new();
     let mut look = async |name: &'static str, fetch: Fetch| {
         let began = Instant::now();
@@ -149,6 +152,12 @@ async fn c07_expired_revoked_foreign_absent_and_other_things_look_the_same() {
         skip: 0,
     });
     look("unnamed", unnamed).await;
+    // Of several only one is shared, and nothing is wanted but the permission for all.
+    let mut mixed = good.clone();
+    mixed.resources.push(shared(&other));
+    let mut bare = scene.own(&mixed);
+    bare.wants.clear();
+    look("without wants", bare).await;
     // Revoked.
     assert!(hospital.revoke(&alice(), &scene.share).await.is_success());
     look("revoked", scene.own(&good)).await;
@@ -161,12 +170,12 @@ async fn c07_expired_revoked_foreign_absent_and_other_things_look_the_same() {
     assert!(scene.is_granted(scene.own(&brief)).await);
     world.clock.by(2 * HOUR);
     look("expired", scene.own(&brief)).await;
-    assert_eq!(looks.len(), 9);
+    assert_eq!(looks.len(), 10);
     for (name, answer, took) in looks {
         assert_eq!(answer, NEVER, "{name}");
         assert!(took >= Duration::from_millis(100), "{name}: {took:?}");
     }
-    assert_eq!(hospital.count(Act::Granted).await, 2);
+    assert_eq!(hospital.count(Act::Granted).await, 3);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use cargomail_node::store::Op;
+use cargomail_protocol::address::Address;
 use cargomail_protocol::dag::Importer;
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::JobState;
@@ -67,6 +68,87 @@ async fn q04_a_break_in_the_middle_of_a_deep_pipeline_costs_one_block_at_most() 
     let streams = cuts.len() as u64 + 1;
     assert!(twice < (cuts.len() * MIB) as u64 + streams * BESIDES, "{twice}");
     assert_eq!(hospital.count(Act::Granted).await as u64, streams);
+}
+
+#[tokio::test]
+async fn what_goes_to_many_users_of_one_mailbox_travels_once_and_is_fetched_again_once_it_has_gone() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    let members: Vec<_> = (0..20)
+        .map(|n| Address::parse(&format!("member{n}@bar.test")).unwrap())
+        .collect();
+    for member in &members {
+        insurance.account(member, None).await;
+    }
+    let octets = content(5 * MIB + 7, 5);
+    let posted = vec![
+        hospital.post(&alice(), octets.clone()).await,
+        hospital.post(&alice(), content(300, 1)).await,
+    ];
+    let share = hospital
+        .share(&alice(), &new_share(&world, &members, &posted))
+        .await;
+    let all = octets.len() as u64 + 300;
+    let to = |member| notification(&hospital.locator(), &share, &alice(), member);
+    // All at once: whoever comes first brings it, the others wait for that.
+    let mut jobs = Vec::new();
+    for member in &members {
+        jobs.push(broker.notify(&world, &insurance, &to(member)).await);
+    }
+    for (member, job) in members.iter().zip(jobs) {
+        assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
+        assert!(insurance.read(member, &posted[0].cid).await.1 == octets);
+    }
+    let heard = insurance.lines.heard();
+    assert!(
+        heard < all + members.len() as u64 * BESIDES / 8,
+        "{heard} of {all}"
+    );
+    assert_eq!(hospital.count(Act::Granted).await, members.len());
+    until("all receipts", async || {
+        (hospital.count(Act::Receipt).await == members.len()).then_some(())
+    })
+    .await;
+    assert_eq!(insurance.collect().await.freed_blocks, 0);
+    // Nobody keeps it: it goes, and that it came once is no reason to believe that it is here.
+    for member in &members {
+        for posted in &posted {
+            insurance.delete(member, posted, false).await;
+        }
+    }
+    assert!(insurance.collect().await.freed_blocks > 0);
+    let share = hospital
+        .share(&alice(), &new_share(&world, &[bob()], &posted))
+        .await;
+    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    let end = broker.insist(&world, &insurance, &notification).await;
+    assert_eq!(end, JobState::Stored);
+    assert!(insurance.read(&bob(), &posted[0].cid).await.1 == octets);
+    assert!(insurance.lines.heard() >= heard + all);
+}
+
+#[tokio::test]
+async fn t11_what_one_origin_sent_is_not_here_for_another_that_only_knows_its_name() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let clinic = world.mailbox("mailbox.clinic.test", "clinic.test", 3).await;
+    clinic.account(&alice(), None).await;
+    let broker = world.broker("bar.test", 9);
+    let octets = content(3 * MIB, 5);
+    let mut heard = 0;
+    // From the hospital to Carol, then from the clinic to Bob: each origin shows that it has it.
+    for (origin, to) in [(&hospital, carol()), (&clinic, bob())] {
+        let posted = [origin.post(&alice(), octets.clone()).await];
+        let share = origin
+            .share(&alice(), &new_share(&world, std::slice::from_ref(&to), &posted))
+            .await;
+        let notification = notification(&origin.locator(), &share, &alice(), &to);
+        let end = broker.insist(&world, &insurance, &notification).await;
+        assert_eq!(end, JobState::Stored);
+        assert!(insurance.lines.heard() >= heard + octets.len() as u64);
+        heard = insurance.lines.heard();
+    }
 }
 
 /// A record `job-place/<id>` as a node leaves it.

@@ -113,7 +113,7 @@ async fn what_the_recipient_holds_already_is_authorized_but_not_transferred_agai
 }
 
 #[tokio::test]
-async fn what_is_here_for_one_comes_to_another_only_from_the_origin_and_is_kept_once() {
+async fn what_came_for_one_is_anothers_by_the_same_origins_permission_alone_and_is_kept_once() {
     let world = World::new().await;
     let (hospital, insurance) = (world.hospital().await, world.insurance().await);
     let broker = world.broker("bar.test", 9);
@@ -121,7 +121,7 @@ async fn what_is_here_for_one_comes_to_another_only_from_the_origin_and_is_kept_
     let share = hospital
         .share(&alice(), &new_share(&world, &[bob(), carol()], &posted))
         .await;
-    for person in [bob(), carol()] {
+    for (person, octets) in [(bob(), 4 * MIB..5 * MIB), (carol(), 0..MIB)] {
         assert_eq!(
             insurance.read(&person, &posted[0].cid).await.0,
             StatusCode::NOT_FOUND
@@ -131,10 +131,12 @@ async fn what_is_here_for_one_comes_to_another_only_from_the_origin_and_is_kept_
         let job = broker.notify(&world, &insurance, &notification).await;
         assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
         assert_eq!(insurance.read(&person, &posted[0].cid).await.0, StatusCode::OK);
-        assert!(insurance.lines.heard() - before > 4 * MIB as u64);
+        let heard = insurance.lines.heard() - before;
+        assert!(octets.contains(&(heard as usize)), "{heard}");
     }
     // Four leaves and their node, and a notification for each: nothing is kept twice.
     assert_eq!(insurance.store.blocks().list(None, 100).await.unwrap().len(), 7);
+    assert_eq!(hospital.count(Act::Granted).await, 2);
     until("both receipts", async || {
         (hospital.shares(&alice()).await[0].received_by.len() == 2).then_some(())
     })

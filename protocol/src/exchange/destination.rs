@@ -118,7 +118,7 @@ pub struct Progress {
 /// Why a fetch cannot be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No resource is wanted, or more than [`limits::RESOURCES`].
+    /// More than [`limits::RESOURCES`] are wanted.
     #[error("{0} resources")]
     Count(usize),
     /// A root is wanted twice; the same octets under two names in a mail are one resource.
@@ -208,7 +208,7 @@ impl Faulty for Violation {
 }
 
 impl Destination {
-    /// A fetch of `wants`, in this order. `token` is token 2 with token 1 in it; `notification` the notification's octets as
+    /// A fetch of `wants`, in this order; of none, it asks for the permission alone. `token` is token 2 with token 1 in it; `notification` the notification's octets as
     /// they were received.
     ///
     /// # Errors
@@ -418,7 +418,7 @@ impl Destination {
 }
 
 fn check_request(token: &str, notification: &[u8], wanted: &[Wanted]) -> Result<(), RequestError> {
-    if wanted.is_empty() || wanted.len() > limits::RESOURCES {
+    if wanted.len() > limits::RESOURCES {
         return Err(RequestError::Count(wanted.len()));
     }
     if token.len() > limits::TOKEN_CHAIN {

@@ -60,7 +60,8 @@ pub struct Fetch {
     /// The notification's octets, exactly as they were received; at most [`limits::NOTIFICATION`].
     #[serde(with = "serde_bytes")]
     pub notification: Vec<u8>,
-    /// The resources, in the order in which they shall come; at least one, at most [`limits::RESOURCES`], none twice.
+    /// The resources, in the order in which they shall come; at most [`limits::RESOURCES`], none twice. Without
+    /// any, only the permission is asked for, for everything that the notification names.
     pub wants: Vec<Want>,
 }
 
@@ -282,7 +283,7 @@ fn check_token(name: Name, token: &str) -> Result<(), FrameError> {
 }
 
 fn check_roots<'a>(name: Name, roots: impl ExactSizeIterator<Item = &'a Cid>) -> Result<(), FrameError> {
-    if roots.len() == 0 || roots.len() > limits::RESOURCES {
+    if roots.len() > limits::RESOURCES {
         return Err(FrameError::Bounds(name));
     }
     let mut seen = std::collections::HashSet::with_capacity(roots.len());

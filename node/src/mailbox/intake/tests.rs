@@ -38,6 +38,9 @@ impl BlockStore for Slow {
     async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
         Ok(vec![false; cids.len()])
     }
+    async fn keep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
+        Ok(vec![false; cids.len()])
+    }
     async fn condemn(&self, _: &[Cid]) -> Result<(), StoreError> {
         Ok(())
     }

@@ -79,13 +79,23 @@ fn an_agent_that_wants_to_skip_everything_is_refused() {
 }
 
 #[test]
+fn who_holds_everything_asks_for_the_permission_alone() {
+    let hospital = hospital();
+    let (mut agent, mut got) = (agent(Vec::new()), Got::default());
+    let frames = served(hospital, &mut agent, &mut got);
+    assert_eq!(frames, [Frame::Granted(Vec::new()), Frame::End(End::default())]);
+    got.hear(&mut agent, &octets(frames), 1);
+    assert_eq!(got.outcome, Some(Outcome::Complete(End::default())));
+    assert!(got.blocks.is_empty());
+}
+
+#[test]
 fn what_cannot_be_asked_for_is_not_asked_for() {
     let hospital = hospital();
     let ask = |token: String, notification: Vec<u8>, wanted| {
         Destination::new(token, notification, wanted).expect_err("it cannot be asked for")
     };
     let one = hospital.wanted()[0];
-    assert_eq!(ask(String::new(), Vec::new(), Vec::new()), RequestError::Count(0));
     assert_eq!(
         ask(String::new(), Vec::new(), vec![one; limits::RESOURCES + 1]),
         RequestError::Count(limits::RESOURCES + 1)
