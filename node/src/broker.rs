@@ -82,7 +82,7 @@ use queue::Queue;
 pub(crate) use claims::claim;
 
 /// Octets of memory in which bodies of web channel requests are counted.
-const ROOM: u64 = 16 * 1024;
+const ROOM: usize = 16 * 1024;
 /// Arrivals that a slow subscriber may be behind before it misses some.
 const ARRIVALS: usize = 256;
 
@@ -263,8 +263,8 @@ struct Stored {
 pub struct Broker {
     options: Options,
     needs: Needs,
-    inbound: Queue,
-    outbound: Queue,
+    inbound: Arc<Queue>,
+    outbound: Arc<Queue>,
     judging: Semaphore,
     arrivals: broadcast::Sender<(Address, Uuid)>,
 }
@@ -277,9 +277,9 @@ impl Broker {
     pub async fn open(options: Options, needs: Needs) -> Result<Arc<Self>, BrokerError> {
         let places = options.concurrent.max(1);
         let broker = Arc::new(Self {
-            inbound: Queue::new(places),
-            outbound: Queue::new(places),
-            judging: Semaphore::new(limits::BODIES / ROOM as usize),
+            inbound: Arc::new(Queue::new(places)),
+            outbound: Arc::new(Queue::new(places)),
+            judging: Semaphore::new(limits::BODIES / ROOM),
             arrivals: broadcast::Sender::new(ARRIVALS),
             options,
             needs,

@@ -81,8 +81,20 @@ impl Verifier {
         Ok(())
     }
 
+    /// That a token was not used before, as far as is known now: for whoever wants to know it before much is written.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn check_unused(&self, uses: &Uses) -> Result<(), VerifyError> {
+        let keys: Vec<Key> = uses.0.iter().map(|(key, _)| key.clone()).collect();
+        match self.records.get(&keys).await?.iter().any(Option::is_some) {
+            true => Err(replayed()),
+            false => Ok(()),
+        }
+    }
+
     /// Makes every check but one: that the token was not used before. That one is part of the commit that does what the token
-    /// asks for, so that the two are made durable at once: nothing is done, and nothing is answered, without [`Uses`] in it.
+    /// asks for, so that the two are made durable at once: nothing that the token asks for is done without [`Uses`] in the commit.
     ///
     /// # Errors
     /// [`VerifyError::Grip`] names the first check that failed.

@@ -145,7 +145,7 @@ impl Mailbox {
     /// [`MailboxError::Store`].
     pub async fn open(options: Options, needs: Needs) -> Result<Arc<Self>, MailboxError> {
         let jobs = Jobs::new(needs.records.clone());
-        let agenda = Agenda::default();
+        let agenda = Agenda::new(options.concurrent);
         for job in jobs.open().await? {
             agenda.put(&job, job.tries.due);
         }

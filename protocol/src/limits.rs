@@ -157,6 +157,10 @@ pub const SHARE: usize = 2 * 1024 * 1024;
 pub const RETRIEVALS_PER_USER: u32 = 1000;
 /// Retrievals from one origin at once: enough to fill a line, and too few to keep all others out.
 pub const RETRIEVALS_PER_ORIGIN: usize = 4;
+/// Slower than so many octets a second on average, after [`RETRIEVAL_GRACE`], a stream is given up: its place is wanted by others.
+pub const RETRIEVAL_SLOWEST: u64 = 1024;
+/// How long a stream may take beside the time for its octets.
+pub const RETRIEVAL_GRACE: Duration = Duration::from_secs(120);
 /// Origins of one resource that are remembered: of more, the newest.
 pub const ORIGINS_REMEMBERED: usize = 16;
 /// One command line of SMTP: RFC 5321 §4.5.3.1.4 asks for 512 octets, a long address and parameters need more.
@@ -197,6 +201,9 @@ pub const REMEMBERED: Duration = Duration::from_secs(10 * 24 * 3600);
 pub const STUMBLES: u32 = 10;
 /// How long the body of a web channel request may take: its room in memory is wanted by others.
 pub const BODY: Duration = Duration::from_secs(60);
+/// How long such a body waits for that room: much less than a sender waits for an answer, so that it hears `Retry-After` rather
+/// than nothing.
+pub const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Blocks that are looked at together when what nobody refers to is collected: their names take some 10 MiB of memory, and
 /// every record is read once for each 128 GiB of full leaves.
 pub const COLLECTED: usize = 128 * 1024;

@@ -114,10 +114,22 @@ impl Broker {
     ) -> Result<Vec<Outcome>, BrokerError> {
         let letter = self.judge(arrival)?;
         let mut conflict = String::new();
-        // Nearly always it comes for the first time: that is found out by the commit.
+        // Nearly always it comes for the first time: that is found out by the commit, if what it writes is little.
         let mut seen = Before::Unknown;
+        if letter.message.len() > limits::INLINE {
+            if let Some(uses) = &uses {
+                self.needs.verifier.check_unused(uses).await?;
+            }
+            seen = Before::Asked;
+        }
         for _ in 0..ROUNDS {
             let (outcomes, mut change) = self.admit(&letter, recipients, seen).await?;
+            let all = outcomes.iter().all(|outcome| *outcome == Outcome::Accepted);
+            if seen == Before::Unknown && !all {
+                // It may have been answered otherwise when it came first.
+                seen = Before::Asked;
+                continue;
+            }
             if let Some(uses) = &uses {
                 change.uses(uses);
             }

@@ -17,6 +17,8 @@ use crate::https::{self, Found, discover};
 
 /// The longest answer that is read: a receipt of the web channel, in JSON.
 const ANSWER: usize = 64 * 1024;
+/// How long one server is asked, the request's octets included: whoever takes longer keeps others waiting.
+const ASKING: Duration = Duration::from_secs(600);
 /// The longest Retry-After that is believed.
 const LONGEST_WAIT: u64 = 24 * 3600;
 
@@ -64,10 +66,11 @@ impl Broker {
                     body,
                 })
             };
-            match Box::pin(answered).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failure::Issue(error)) => return Err(error),
-                Err(Failure::Https(error)) => {
+            match tokio::time::timeout(ASKING, Box::pin(answered)).await {
+                Err(_) => last = Reached::Away(format!("{name}: {} takes too long", server.host)),
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(Failure::Issue(error))) => return Err(error),
+                Ok(Err(Failure::Https(error))) => {
                     tracing::debug!(%name, host = server.host, %error, "a server gave no answer");
                     last = failed(&error);
                 }

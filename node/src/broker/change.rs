@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Broker;
 use crate::grip::Uses;
 use crate::keeping::{Shelter, Shelters};
-use crate::store::{CommitError, Cond, Op, Version, typed};
+use crate::store::{CommitError, Cond, Op, StoreError, Version, typed};
 
 /// A change that is made whole or not at all.
 #[derive(Default)]
@@ -98,26 +98,35 @@ impl Change {
 }
 
 impl Broker {
-    /// Makes the change, durably, then wakes whom it concerns.
+    /// Makes the change, durably, then wakes whom it concerns: both, or neither, also when who asked for it goes away meanwhile.
     pub(super) async fn commit(&self, change: Change) -> Result<(), CommitError> {
-        if change.events.is_empty() {
-            self.records().commit(change.when, change.then).await?;
-        } else {
-            self.needs
-                .ledger
-                .commit(change.when, change.then, change.events)
-                .await?;
+        let (records, ledger) = (self.needs.records.clone(), self.needs.ledger.clone());
+        let (inbound, outbound) = (self.inbound.clone(), self.outbound.clone());
+        let arrivals = self.arrivals.clone();
+        let made = tokio::spawn(async move {
+            if change.events.is_empty() {
+                records.commit(change.when, change.then).await?;
+            } else {
+                ledger.commit(change.when, change.then, change.events).await?;
+            }
+            for (id, lane, due) in change.inbound {
+                inbound.put(id, &lane, due);
+            }
+            for (id, lane, due) in change.outbound {
+                outbound.put(id, &lane, due);
+            }
+            for arrived in change.arrived {
+                // Nobody listening is no error.
+                let _ = arrivals.send(arrived);
+            }
+            Ok(())
+        });
+        match made.await {
+            Ok(made) => made,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(StoreError::Closed.into()),
+            },
         }
-        for (id, lane, due) in change.inbound {
-            self.inbound.put(id, &lane, due);
-        }
-        for (id, lane, due) in change.outbound {
-            self.outbound.put(id, &lane, due);
-        }
-        for arrived in change.arrived {
-            // Nobody listening is no error.
-            let _ = self.arrivals.send(arrived);
-        }
-        Ok(())
     }
 }

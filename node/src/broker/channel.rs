@@ -10,18 +10,22 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cargomail_protocol::channel::{self, Answer, Batch};
 use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved};
 use cargomail_protocol::limits;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
+use http_body_util::BodyExt;
 use tokio::sync::SemaphorePermit;
 
 use super::accept::{Arrival, Came};
 use super::{Broker, BrokerError, ROOM};
 use crate::https::{self, HttpsError, PeerCertificate, refusal};
+
+/// Room in memory that is taken until this is dropped.
+type Room<'a> = SemaphorePermit<'a>;
 
 impl Broker {
     /// What other brokers ask of this one, behind mutual TLS.
@@ -40,14 +44,12 @@ impl Broker {
         match media_type(headers) {
             channel::MESSAGE_TYPE => {
                 let token = token(headers).ok_or(BrokerError::NoToken)?;
-                let _room = self.room(body.size_hint().upper(), limits::PLACEHOLDER).await?;
-                let message = prompt(body, limits::PLACEHOLDER).await?;
+                let (message, _room) = self.prompt(body, limits::PLACEHOLDER).await?;
                 let receipt = self.take_one(peer, token, message).await?;
                 Ok(Answer::Receipt(receipt).to_bytes())
             }
             channel::BATCH_TYPE => {
-                let _room = self.room(body.size_hint().upper(), limits::BATCH_SIZE).await?;
-                let octets = prompt(body, limits::BATCH_SIZE).await?;
+                let (octets, _room) = self.prompt(body, limits::BATCH_SIZE).await?;
                 let batch = Batch::parse(&octets)?;
                 drop(octets);
                 // All at once, so that they become durable together.
@@ -69,12 +71,45 @@ impl Broker {
         }
     }
 
-    /// Waits until there is room in memory for a body of a length that was announced, or of the largest. Whoever waits holds a
-    /// header, and what the connection's windows let in.
-    async fn room(&self, announced: Option<u64>, limit: usize) -> Result<SemaphorePermit<'_>, BrokerError> {
-        let octets = announced.unwrap_or(u64::MAX).min(limit as u64);
-        let pages = u32::try_from(octets.div_ceil(ROOM)).unwrap_or(u32::MAX).max(1);
-        match tokio::time::timeout(limits::BODY, self.judging.acquire_many(pages)).await {
+    /// The body of another broker's request, when it is neither too large nor too slow, and its room in memory. That is taken as
+    /// the octets come: who only announces them keeps nobody else out.
+    async fn prompt(&self, body: Body, limit: usize) -> Result<(Bytes, Option<Room<'_>>), BrokerError> {
+        let late = |_| BrokerError::Request("the body took too long");
+        tokio::time::timeout(limits::BODY, self.gather(body, limit))
+            .await
+            .map_err(late)?
+    }
+
+    async fn gather(&self, mut body: Body, limit: usize) -> Result<(Bytes, Option<Room<'_>>), BrokerError> {
+        if body.size_hint().lower() > limit as u64 {
+            return Err(BrokerError::TooLarge(limit));
+        }
+        let mut octets = BytesMut::new();
+        let mut room: Option<Room<'_>> = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| BrokerError::Request("the body broke off"))?;
+            let Ok(more) = frame.into_data() else { continue };
+            let length = octets.len() + more.len();
+            if length > limit {
+                return Err(BrokerError::TooLarge(limit));
+            }
+            let pages = length.div_ceil(ROOM) - octets.len().div_ceil(ROOM);
+            if pages > 0 {
+                let more = self.room(pages).await?;
+                match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                }
+            }
+            octets.extend_from_slice(&more);
+        }
+        Ok((octets.freeze(), room))
+    }
+
+    /// Waits for so many pages of room. Whoever waits holds what the connection's windows let in.
+    async fn room(&self, pages: usize) -> Result<Room<'_>, BrokerError> {
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        match tokio::time::timeout(limits::ROOM_WAIT, self.judging.acquire_many(pages)).await {
             Ok(Ok(room)) => Ok(room),
             _ => Err(BrokerError::Busy),
         }
@@ -141,14 +176,6 @@ fn media_type(headers: &HeaderMap) -> &str {
 
 fn token(headers: &HeaderMap) -> Option<&str> {
     grip::token_in(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
-}
-
-/// The body of another broker's request, when it is neither too large nor too slow.
-async fn prompt(body: Body, limit: usize) -> Result<Bytes, BrokerError> {
-    let late = |_| BrokerError::Request("the body took too long");
-    tokio::time::timeout(limits::BODY, bounded(body, limit))
-        .await
-        .map_err(late)?
 }
 
 /// The body of a request, when it is not too large.

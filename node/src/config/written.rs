@@ -147,7 +147,7 @@ section! {
         /// The domain whose agent it is: it signs as `_rra.<domain>`. The locator is that domain or lies below it.
         domain: Option<Domain> = None,
         /// Retrievals that go on at once.
-        concurrent: usize = 4,
+        concurrent: usize = 6,
     }
 }
 

@@ -40,9 +40,19 @@ struct State {
     waiting: HashMap<String, (Timestamp, Load)>,
     running: HashMap<String, Load>,
     breakers: HashMap<Locator, Breaker>,
+    /// Jobs of one origin that are under way at once.
+    per_origin: usize,
 }
 
 impl Agenda {
+    /// For so many jobs at once, one of which at least is never the same origin's.
+    pub(super) fn new(places: usize) -> Self {
+        let per_origin = limits::RETRIEVALS_PER_ORIGIN.min(places.saturating_sub(1)).max(1);
+        let agenda = Self::default();
+        agenda.state().per_origin = per_origin;
+        agenda
+    }
+
     /// Sets when a job is due; one that is under way becomes due again when it is done.
     pub(super) fn put(&self, job: &Job, due: Timestamp) {
         let load = Load {
@@ -151,7 +161,7 @@ impl State {
             return false;
         };
         let probing = self.breakers.get(&load.origin).is_some_and(Breaker::is_probing);
-        let most = if probing { 1 } else { limits::RETRIEVALS_PER_ORIGIN };
+        let most = if probing { 1 } else { self.per_origin };
         let there = self.running.values().filter(|other| other.origin == load.origin);
         let alike = there.clone().any(|other| other == load);
         !self.running.contains_key(id) && !alike && there.count() < most
@@ -187,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_is_due_first_comes_first_and_once_at_a_time() {
-        let agenda = Agenda::default();
+        let agenda = Agenda::new(limits::RETRIEVALS_PER_ORIGIN + 1);
         put(&agenda, "b", &hospital(), later(2));
         put(&agenda, "a", &hospital(), later(1));
         let take = |now| agenda.state().take(now);
@@ -205,8 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn q10_of_few_places_one_is_left_to_others() {
+        for (places, theirs) in [(1, 1), (2, 1), (4, 3), (99, limits::RETRIEVALS_PER_ORIGIN)] {
+            let agenda = Agenda::new(places);
+            (0..9).for_each(|job| put(&agenda, &format!("{job}"), &hospital(), NOON));
+            let taken = (0..9).filter(|_| agenda.state().take(NOON).is_ok()).count();
+            assert_eq!(taken, theirs, "{places}");
+        }
+    }
+
+    #[test]
     fn of_the_jobs_of_one_message_from_one_origin_one_is_under_way() {
-        let agenda = Agenda::default();
+        let agenda = Agenda::new(limits::RETRIEVALS_PER_ORIGIN + 1);
         let clinic = Locator::parse("mailbox.clinic.test").unwrap();
         for id in ["a", "b"] {
             agenda.state().put(id, load("one", &hospital()), NOON);
@@ -225,7 +245,7 @@ mod tests {
 
     #[test]
     fn q10_one_origin_never_takes_all_places_and_a_dead_one_is_left_alone() {
-        let agenda = Agenda::default();
+        let agenda = Agenda::new(limits::RETRIEVALS_PER_ORIGIN + 1);
         let other = Locator::parse("mailbox.clinic.test").unwrap();
         for job in 0..20 {
             put(&agenda, &format!("a{job:02}"), &hospital(), NOON);

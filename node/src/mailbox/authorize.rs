@@ -51,33 +51,32 @@ impl Mailbox {
             .iter()
             .map(|resource| (resource.cid(), resource))
             .collect();
-        let wanted: Vec<SharedResource> = match fetch.wants.as_slice() {
-            // Only the permission is asked for.
-            [] => notification.resources.clone(),
-            wants => wants
-                .iter()
-                .filter_map(|want| named.get(&want.root).map(|resource| **resource))
-                .collect(),
-        };
+        let sizes: Vec<u64> = fetch
+            .wants
+            .iter()
+            .filter_map(|want| named.get(&want.root).map(|resource| resource.size()))
+            .collect();
+        // Also of what is not wanted: the destination may keep it from an earlier fetch, which was for somebody else.
+        let all = &notification.resources;
         let (sender, recipient) = (&notification.sender, &notification.recipient);
-        let here = self.holdings.whole(&wanted).await?;
-        let shares = self.open_shares(sender, recipient, &wanted, self.now()).await?;
+        let here = self.holdings.whole(all).await?;
+        let shares = self.open_shares(sender, recipient, all, self.now()).await?;
         let own = notification.origin == self.options.locator;
-        let all = wanted.len() >= fetch.wants.len() && here.iter().all(Option::is_some);
+        let all = sizes.len() == fetch.wants.len() && here.iter().all(Option::is_some);
         let Some(shares) = shares.filter(|_| own && all) else {
             return Err(MailboxError::NotShared);
         };
-        self.grant(fetch, &chain, &notification, &wanted, shares).await?;
+        self.grant(fetch, &chain, &notification, shares).await?;
         tracing::info!(
             message_id = %notification.message_id,
             step = "retrieve",
             agent = %chain.issuer(),
             %recipient,
-            resources = wanted.len(),
+            resources = notification.resources.len(),
+            wanted = sizes.len(),
             "a fetch is granted"
         );
-        let sizes = wanted.iter().map(SharedResource::size);
-        Ok(sizes.take(fetch.wants.len()).collect())
+        Ok(sizes)
     }
 
     /// Writes down what is granted, before it is.
@@ -86,7 +85,6 @@ impl Mailbox {
         fetch: &Fetch,
         chain: &VerifiedChain,
         notification: &Notification,
-        wanted: &[SharedResource],
         shares: Vec<Uuid>,
     ) -> Result<(), MailboxError> {
         let octets = fetch.notification.clone().into();
@@ -121,7 +119,7 @@ impl Mailbox {
                     notification.sender.to_string(),
                 ],
                 message_id: notification.message_id.clone(),
-                resources: roots(wanted),
+                resources: roots(&notification.resources),
                 evidence: chain.token().text().to_owned(),
             };
             match self.needs.ledger.commit(vec![when], then, vec![event]).await {

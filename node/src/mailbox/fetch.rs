@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use cargomail_protocol::address::Locator;
@@ -22,6 +23,7 @@ use cargomail_protocol::notification::{self, Notification};
 use cargomail_protocol::share::SharedResource;
 use cid::Cid;
 
+use super::holdings::Resource;
 use super::intake::{Intake, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
@@ -156,6 +158,15 @@ impl Mailbox {
             let stream = self.reach(&job.origin).await?;
             self.receive(job, Line::new(stream.io), destination, &plan)
                 .await?;
+            // A stream goes only through what it brings: that all of them together make a resource is seen here.
+            if plan.came.durable != Place::default() {
+                for resource in &notification.resources {
+                    if !self.stays(resource).await? {
+                        let why = format!("what came as {} is not all of a resource", resource.cid());
+                        return Err(Trouble::Violated(why));
+                    }
+                }
+            }
             plan.brought
         };
         Ok(Fetched {
@@ -213,10 +224,12 @@ impl Mailbox {
         let under_way = self.jobs.under_way(&job.id);
         let mut intake = Intake::new(self.needs.blocks.clone());
         let mut noting = Noting::new(&self.jobs, &job.id, plan.came);
-        under_way.at(
-            plan.here + destination.progress().content,
-            plan.here + destination.progress().of,
-        );
+        let begun = destination.progress();
+        under_way.at(plan.here + begun.content, plan.here + begun.of);
+        let missing = begun.of - begun.content;
+        let longest = limits::RETRIEVAL_GRACE + Duration::from_secs(missing / limits::RETRIEVAL_SLOWEST);
+        let longest = longest.min(job.expires.since(self.now()));
+        let mut too_long = pin!(tokio::time::sleep(longest));
         loop {
             match destination.poll() {
                 Some(DestinationAction::Send(frame)) => {
@@ -276,6 +289,7 @@ impl Mailbox {
                             }
                         },
                         noted = noting.next(), if noting.is_busy() => noted?,
+                        () = &mut too_long, if expect != Expect::Nothing => destination.handle(Heard::Ended),
                         heard = line.hear(expect), if intake.has_room() && expect != Expect::Nothing => {
                             destination.handle(heard);
                         }
@@ -301,9 +315,11 @@ impl Mailbox {
                     return Ok(place);
                 }
                 let passed = match next.kind {
-                    Kind::Node => match self.needs.blocks.get(&next.cid).await? {
-                        Some(node) => walk.trust(&node).is_ok(),
-                        None => false,
+                    Kind::Node => match self.needs.blocks.get(&next.cid).await {
+                        Ok(Some(node)) => walk.trust(&node).is_ok(),
+                        // It comes again, and is mended by that.
+                        Ok(None) | Err(StoreError::Damaged { .. }) => false,
+                        Err(error) => return Err(error),
                     },
                     Kind::Leaf => self.needs.blocks.has(&[next.cid]).await? == [true] && walk.pass().is_ok(),
                 };
@@ -319,6 +335,27 @@ impl Mailbox {
         Ok(place)
     }
 
+    /// Whether everything that is missing was sent whole by this origin before, to whomever, and is still here: then its permission is
+    /// all that is needed. Of a part of it nothing is made: permission is asked for what is wanted, too, and both are one answer.
+    async fn sent_before(
+        &self,
+        origin: &Locator,
+        missing: &[(usize, &SharedResource, u64)],
+    ) -> Result<bool, StoreError> {
+        let resources: Vec<SharedResource> = missing.iter().map(|(_, resource, _)| **resource).collect();
+        let whole = self.holdings.whole(&resources).await?;
+        let sent = |whole: &Option<Resource>| whole.as_ref().is_some_and(|whole| whole.from.contains(origin));
+        if !whole.iter().all(sent) {
+            return Ok(false);
+        }
+        for resource in &resources {
+            if !self.stays(resource).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether all of a resource is here, and stays though it may be condemned at this moment: the job refers to it.
     async fn stays(&self, resource: &SharedResource) -> Result<bool, StoreError> {
         let blocks = &*self.needs.blocks;
@@ -328,10 +365,13 @@ impl Mailbox {
         let mut leaves = Vec::new();
         while let Some(next) = walk.next() {
             let stepped = match next.kind {
-                Kind::Node if blocks.keep(&[next.cid]).await? == [true] => blocks
-                    .get(&next.cid)
-                    .await?
-                    .is_some_and(|node| walk.trust(&node).is_ok()),
+                Kind::Node if blocks.keep(&[next.cid]).await? == [true] => {
+                    match blocks.get(&next.cid).await {
+                        Ok(Some(node)) => walk.trust(&node).is_ok(),
+                        Ok(None) | Err(StoreError::Damaged { .. }) => false,
+                        Err(error) => return Err(error),
+                    }
+                }
                 Kind::Node => false,
                 Kind::Leaf => {
                     leaves.push(next.cid);
@@ -359,7 +399,6 @@ impl Mailbox {
         let held = self.holdings.held(&job.recipient, all).await?;
         let came = self.jobs.came(&job.id).await?;
         let place = self.kept(all, came).await?;
-        let whole = self.holdings.whole(all).await?;
         let mut plan = Plan {
             came: Came {
                 durable: place,
@@ -370,21 +409,26 @@ impl Mailbox {
             here: 0,
             brought: HashSet::new(),
         };
-        for (index, ((resource, held), whole)) in all.iter().zip(held).zip(whole).enumerate() {
-            let sent = whole.is_some_and(|whole| whole.from.contains(&job.origin));
-            let skip = match index.cmp(&place.resource) {
-                _ if held => None,
-                Ordering::Less => None,
-                _ if sent && self.stays(resource).await? => None,
-                Ordering::Equal => Some(place.leaves),
-                Ordering::Greater => Some(0),
-            };
-            match skip {
-                Some(skip) => plan.want(index, resource, skip),
-                None => plan.here += resource.size(),
+        let mut missing = Vec::new();
+        for ((index, resource), held) in all.iter().enumerate().zip(held) {
+            match index.cmp(&place.resource) {
+                _ if held => plan.here += resource.size(),
+                Ordering::Less => plan.here += resource.size(),
+                Ordering::Equal => missing.push((index, resource, place.leaves)),
+                Ordering::Greater => missing.push((index, resource, 0)),
             }
+        }
+        if self.sent_before(&job.origin, &missing).await? {
+            for (_, resource, _) in missing {
+                plan.here += resource.size();
+                plan.brought.insert(*resource.cid());
+            }
+            return Ok(plan);
+        }
+        for (index, resource, skip) in missing {
+            plan.want(index, resource, skip);
             // What an earlier try skipped because the recipient held it then is not known any more.
-            if sent || skip.is_some_and(|skip| skip == 0 || all.len() == 1) {
+            if skip == 0 || all.len() == 1 {
                 plan.brought.insert(*resource.cid());
             }
         }

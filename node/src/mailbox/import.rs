@@ -123,45 +123,49 @@ fn done<T>(joined: Result<T, JoinError>) -> Result<T, StoreError> {
     })
 }
 
-/// The hash over all octets, on a thread of its own from the second leaf on: that of the first is in its CID.
+/// The hash over all octets, from the second leaf on: that of the first is in its CID. It is taken leaf by leaf, so that no thread
+/// waits for a body that is slow to come.
 #[derive(Default)]
 struct Whole {
     first: Option<Bytes>,
-    thread: Option<(mpsc::Sender<Bytes>, JoinHandle<[u8; 32]>)>,
+    task: Option<(mpsc::Sender<Bytes>, JoinHandle<Result<[u8; 32], StoreError>>)>,
 }
 
 impl Whole {
     async fn push(&mut self, leaf: Bytes) {
-        let (sender, _) = match (&mut self.thread, self.first.take()) {
-            (Some(thread), _) => thread,
+        let (sender, _) = match (&mut self.task, self.first.take()) {
+            (Some(task), _) => task,
             (None, None) => {
                 self.first = Some(leaf);
                 return;
             }
-            (thread @ None, Some(first)) => {
-                let (sender, mut leaves) = mpsc::channel::<Bytes>(LEAVES);
-                let hashing = tokio::task::spawn_blocking(move || {
-                    let mut hash = Sha256::new_with_prefix(first);
-                    while let Some(leaf) = leaves.blocking_recv() {
-                        hash.update(&leaf);
-                    }
-                    hash.finalize().into()
-                });
-                thread.insert((sender, hashing))
+            (task @ None, Some(first)) => {
+                let (sender, leaves) = mpsc::channel(LEAVES);
+                task.insert((sender, tokio::spawn(hash_all(first, leaves))))
             }
         };
-        // A thread that ended early panicked, which is told at the end.
+        // A task that ended early failed, which is told at the end.
         let _ = sender.send(leaf).await;
     }
 
     /// The hash, if there was more than one leaf.
     async fn finish(self) -> Result<Option<[u8; 32]>, StoreError> {
-        let Some((sender, hashing)) = self.thread else {
+        let Some((sender, hashing)) = self.task else {
             return Ok(None);
         };
         drop(sender);
-        done(hashing.await).map(Some)
+        done(hashing.await)?.map(Some)
     }
+}
+
+async fn hash_all(first: Bytes, mut leaves: mpsc::Receiver<Bytes>) -> Result<[u8; 32], StoreError> {
+    let mut hash = Sha256::new();
+    let mut next = Some(first);
+    while let Some(leaf) = next {
+        hash = done(tokio::task::spawn_blocking(move || hash.chain_update(leaf)).await)?;
+        next = leaves.recv().await;
+    }
+    Ok(hash.finalize().into())
 }
 
 /// Blocks on their way to the disk.

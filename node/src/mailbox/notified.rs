@@ -121,6 +121,9 @@ impl Mailbox {
             return Err(MailboxError::Expired);
         }
         let usage = self.holdings.usage(&notification.recipient).await?.usage;
+        if usage.jobs >= limits::RETRIEVALS_PER_USER {
+            return Err(MailboxError::Crowded);
+        }
         usage.check(&account, self.claim(notification).await?)
     }
 

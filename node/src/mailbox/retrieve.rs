@@ -218,7 +218,15 @@ impl Mailbox {
             if fresh.state.is_final() {
                 return Ok(Some(now));
             }
-            let (kept, mut then) = self.belongings(&fresh, resources, &fetched.brought).await?;
+            let belongings = self.belongings(&fresh, resources, &fetched.brought).await;
+            let (kept, mut then) = match belongings {
+                // What the user held when the job was made, and has deleted since, had no room kept for it.
+                Err(MailboxError::OverQuota(_)) => {
+                    let reason = Reason::OverQuota;
+                    return self.end(job, JobState::Refused { reason }).await;
+                }
+                belongings => belongings?,
+            };
             let token = receipt::token(
                 self.needs.signer.key(),
                 &self.options.service,
@@ -267,7 +275,7 @@ impl Mailbox {
         let mut kept = self.holdings.usage(&job.recipient).await?;
         let held = self.holdings.held(&job.recipient, resources).await?;
         let whole = self.holdings.whole(resources).await?;
-        let mut then = Vec::new();
+        let (mut then, mut more) = (Vec::new(), 0);
         for ((resource, held), whole) in resources.iter().zip(held).zip(whole) {
             let (cid, size) = (resource.cid(), resource.size());
             // Written anew also where it is here already: who takes it for unused at this moment is told of a conflict.
@@ -281,11 +289,16 @@ impl Mailbox {
             }
             then.push(arrived(cid, &whole));
             if !held {
-                kept.usage.held += size;
+                more += size;
                 then.push(hold(&job.recipient, cid, size, self.now()));
             }
         }
+        kept.usage.held += more;
         release(&mut kept.usage, job);
+        if more > job.claimed {
+            let account = self.holdings.account(&job.recipient).await?;
+            kept.usage.check(&account, 0)?;
+        }
         Ok((kept, then))
     }
 

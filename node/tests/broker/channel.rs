@@ -6,6 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use cargomail_node::https::{self, Client};
 use cargomail_node::identity::Identity;
+use cargomail_node::store::Op;
 use cargomail_protocol::channel::{self, Answer, Batch, Outcome, Parcel};
 use cargomail_protocol::grip::{self, Digest, Expectation, NodeKey};
 use cargomail_protocol::limits;
@@ -367,4 +368,99 @@ async fn what_is_too_large_or_no_message_is_refused() {
     assert_eq!(other.await.0, StatusCode::UNPROCESSABLE_ENTITY);
     let alive = tokio::time::timeout(Duration::from_secs(20), foo.post(&bar, &token, &message));
     assert_eq!(alive.await.unwrap().0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_durable_when_its_sender_went_away_is_delivered_and_comes_once() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let bob = bar.user("bob").await;
+    // Each on a connection of its own, which goes with it.
+    let (mut gone, mut messages) = (0, Vec::new());
+    for number in 0..40_u64 {
+        let foo = Foo::new(&world);
+        let message = note("alice@foo.test", "bob@bar.test", &number.to_string());
+        let patience = Duration::from_micros(2000 + 400 * number);
+        let given = foo.give(&bar, &message, &["bob@bar.test"]);
+        gone += usize::from(tokio::time::timeout(patience, given).await.is_err());
+        messages.push(message);
+    }
+    assert!(gone > 0, "nobody went away");
+    let foo = Foo::new(&world);
+    for message in &messages {
+        assert_eq!(foo.give(&bar, message, &["bob@bar.test"]).await.0, StatusCode::OK);
+    }
+    bob.holds("inbox", messages.len()).await;
+}
+
+#[tokio::test]
+async fn q03_the_answer_stays_the_same_when_the_recipient_is_no_longer_known() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let foo = Foo::new(&world);
+    bar.user("bob").await;
+    let both = ["bob@bar.test", "carol@bar.test"];
+    let message = note("alice@foo.test", "bob@bar.test", "1");
+    for _ in 0..2 {
+        let token = foo.token(&message, &both);
+        let (status, body) = foo.post(&bar, &token, &message).await;
+        assert_eq!(status, StatusCode::OK);
+        let outcomes = outcomes(&world, &body, &token, &message).await;
+        assert_eq!(outcomes[0], Outcome::Accepted);
+        assert_ne!(outcomes[1], Outcome::Accepted);
+        for account in bar.store.records().list("account/", None, 9).await.unwrap() {
+            let gone = Op::Delete(account.key);
+            bar.store.records().commit(vec![], vec![gone]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn t07_what_is_replayed_or_repeated_leaves_nothing_on_the_disk() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let foo = Foo::new(&world);
+    let bob = bar.user("bob").await;
+    let mut letter = note("alice@foo.test", "bob@bar.test", "1");
+    letter.extend(b"a line of a long letter\r\n".repeat(10_000));
+    let token = foo.token(&letter, &["bob@bar.test"]);
+    assert_eq!(foo.post(&bar, &token, &letter).await.0, StatusCode::OK);
+    bob.holds("inbox", 1).await;
+    let before = bar.store.statistics().await.unwrap().blocks;
+    for _ in 0..3 {
+        let replayed = foo.post(&bar, &token, &letter).await;
+        assert_eq!(replayed.0, StatusCode::UNAUTHORIZED);
+        let repeated = foo.give(&bar, &letter, &["bob@bar.test"]).await;
+        assert_eq!(repeated.0, StatusCode::OK);
+    }
+    assert_eq!(bar.store.statistics().await.unwrap().blocks, before);
+}
+
+#[tokio::test]
+async fn h01_bodies_that_are_only_announced_keep_nobody_out() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let foo = Foo::new(&world);
+    bar.user("bob").await;
+    let (client, server) = (foo.client.clone(), bar.server());
+    let silent = (0..48).map(|_| {
+        let (client, server) = (client.clone(), server.clone());
+        tokio::spawn(async move {
+            let body = Body::from_stream(futures::stream::pending::<std::io::Result<Bytes>>());
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri(channel::PATH)
+                .header(header::CONTENT_TYPE, channel::BATCH_TYPE)
+                .body(body)
+                .unwrap();
+            client.send(&server, request).await
+        })
+    });
+    let silent: Vec<_> = silent.collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let message = note("alice@foo.test", "bob@bar.test", "1");
+    let given = foo.give(&bar, &message, &["bob@bar.test"]);
+    let answered = tokio::time::timeout(Duration::from_secs(5), given).await;
+    assert_eq!(answered.expect("room for it").0, StatusCode::OK);
+    silent.into_iter().for_each(|silent| silent.abort());
 }

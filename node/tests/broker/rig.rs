@@ -512,8 +512,10 @@ pub(crate) fn note(from: &str, to: &str, id: &str) -> Vec<u8> {
 pub(crate) enum Says {
     /// 202, and afterwards this of the job.
     Takes(JobState),
-    /// This status.
+    /// This status, for good.
     Status(u16),
+    /// This status, and to come again in a second.
+    Later(u16),
 }
 
 /// The agent of a Resource Mailbox, which verifies its token 1 for real and then says what it was told to say.
@@ -616,7 +618,8 @@ async fn notified(
     let says = *agent.says.lock().unwrap();
     match says {
         Says::Takes(_) => (StatusCode::ACCEPTED, "{\"job\":\"job-1\"}").into_response(),
-        Says::Status(status) => {
+        Says::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Says::Later(status) => {
             let retry = [(http::header::RETRY_AFTER, "1")];
             (StatusCode::from_u16(status).unwrap(), retry).into_response()
         }
@@ -629,6 +632,6 @@ async fn progress(State(agent): State<Arc<Behaviour>>, Path(job): Path<String>) 
     let says = *agent.says.lock().unwrap();
     match says {
         Says::Takes(state) => state.to_bytes().into_response(),
-        Says::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Says::Status(status) | Says::Later(status) => StatusCode::from_u16(status).unwrap().into_response(),
     }
 }

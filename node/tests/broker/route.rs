@@ -114,18 +114,24 @@ async fn a_busy_destination_is_asked_again_with_the_same_octets() {
     let world = World::new().await;
     let (foo, bar) = nodes(&world).await;
     let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
-    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(503)).await;
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Later(503)).await;
     bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
-    alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
-    until("it is asked", async || {
-        (!insurance.told().is_empty()).then_some(())
-    })
-    .await;
-    assert!(bob.list("inbox").await.is_empty());
-    insurance.says(Says::Takes(JobState::Stored));
-    bob.holds("inbox", 1).await;
-    let octets = insurance.octets();
-    assert!(octets.len() > 1 && octets.iter().all(|other| *other == octets[0]));
+    // Busy, or without room at the moment.
+    for (number, status) in [503, 507].into_iter().enumerate() {
+        let before = insurance.told().len();
+        insurance.says(Says::Later(status));
+        let letter = Letter::new(&number.to_string());
+        alice.send(&letter.bytes(), &[&["bob@bar.test"]]).await;
+        until("it is asked", async || {
+            (insurance.told().len() > before).then_some(())
+        })
+        .await;
+        assert_eq!(bob.list("inbox").await.len(), number);
+        insurance.says(Says::Takes(JobState::Stored));
+        bob.holds("inbox", number + 1).await;
+        let octets = insurance.octets().split_off(before);
+        assert!(octets.len() > 1 && octets.iter().all(|other| *other == octets[0]));
+    }
 }
 
 #[tokio::test]
@@ -177,7 +183,7 @@ async fn the_sender_is_told_when_the_origin_does_not_give_what_it_promised() {
 async fn an_entry_goes_on_where_it_was_after_a_restart() {
     let world = World::new().await;
     let (foo, bar) = nodes(&world).await;
-    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(503)).await;
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Later(503)).await;
     {
         let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
         bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cargomail_node::network::AddressPolicy;
 use cargomail_node::peers::{PeerAddress, Peers};
-use cargomail_protocol::dag::{Importer, VerifiedBlock};
+use cargomail_protocol::dag::{Codec, Importer, VerifiedBlock};
 use cargomail_protocol::exchange::{End, Expect, Frame, Grant};
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::{JobState, Notification, Reason};
@@ -29,6 +29,12 @@ const NAME: &str = "mailbox.liar.test";
 
 impl Liar {
     async fn new(world: &World, answer: Vec<Frame>) -> Self {
+        Self::each(world, vec![answer]).await
+    }
+
+    /// Answers the first fetch with the first of these, and so on, and all further ones with the last.
+    async fn each(world: &World, mut answers: Vec<Vec<Frame>>) -> Self {
+        answers.reverse();
         let stranger = Stranger::new(30).await;
         world.bind(&format!("_grip.{NAME}"), stranger.identity.spki_sha256());
         for PeerAddress(address) in stranger.host.addresses() {
@@ -41,7 +47,11 @@ impl Liar {
                 if let Some(Frame::Fetch(_)) = hear(&mut stream, Expect::Request).await {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
-                for frame in answer.clone() {
+                let answer = match answers.len() {
+                    0 | 1 => answers.first().cloned(),
+                    _ => answers.pop(),
+                };
+                for frame in answer.unwrap_or_default() {
                     for part in frame.encode() {
                         let _ = stream.io.write_all(&part).await;
                     }
@@ -151,6 +161,69 @@ async fn t11_a_cid_that_is_here_for_carol_is_not_given_to_bob_by_an_origin_that_
     assert_eq!(end, JobState::Failed { reason });
     assert_eq!(insurance.read(&bob(), &secret.cid).await.0, StatusCode::NOT_FOUND);
     assert_eq!(insurance.read(&carol(), &secret.cid).await.0, StatusCode::OK);
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut octets = Vec::new();
+    while value >= 0x80 {
+        octets.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    octets.push(value as u8);
+    octets
+}
+
+fn field(tag: u8, octets: &[u8]) -> Vec<u8> {
+    [&[tag], varint(octets.len() as u64).as_slice(), octets].concat()
+}
+
+/// A file of dag-pb with such small leaves that a walk through all of it has more blocks than any resource may have.
+fn crumbs(leaf: usize, count: usize) -> (VerifiedBlock, Vec<VerifiedBlock>) {
+    let leaves: Vec<_> = (0..count)
+        .map(|n| VerifiedBlock::hash(Codec::Raw, content(leaf, 1 + 2 * n as u64).into()).unwrap())
+        .collect();
+    let size = varint(leaf as u64);
+    let mut node = Vec::new();
+    let mut file = [&[0x08, 2, 0x18], varint((leaf * count) as u64).as_slice()].concat();
+    for leaf in &leaves {
+        let link = [
+            field(0x0a, &leaf.cid().to_bytes()),
+            field(0x12, b""),
+            [&[0x18], size.as_slice()].concat(),
+        ];
+        node.extend(field(0x12, &link.concat()));
+        file.extend([&[0x20], size.as_slice()].concat());
+    }
+    node.extend(field(0x0a, &file));
+    (VerifiedBlock::hash(Codec::DagPb, node.into()).unwrap(), leaves)
+}
+
+#[tokio::test]
+async fn c05_tries_that_together_bring_no_resource_end_and_the_collector_goes_on() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let (root, leaves) = crumbs(2048, 1024);
+    let resource = SharedResource::new(*root.cid(), 2048 * 1024).unwrap();
+    let grant = granted(&resource, resource.size());
+    let block = |block: &VerifiedBlock| Frame::Block(block.bytes().clone());
+    let half = |leaves: &[VerifiedBlock]| {
+        let mut frames = vec![grant.clone(), block(&root)];
+        frames.extend(leaves.iter().map(block));
+        frames
+    };
+    let (first, second) = leaves.split_at(512);
+    let end = |blocks, bytes| Frame::End(End { blocks, bytes });
+    let mut rest = half(second);
+    rest.push(end(513, root.bytes().len() as u64 + 512 * 2048));
+    let permission = vec![Frame::Granted(Vec::new()), end(0, 0)];
+    let liar = Liar::each(&world, vec![half(first), rest, permission]).await;
+    let notification = notification_of(&world, NAME, resource);
+    let reason = Reason::Unverifiable;
+    let end = broker.insist(&world, &insurance, &notification).await;
+    assert_eq!(end, JobState::Failed { reason });
+    assert!(liar.fetches.load(Ordering::SeqCst) > 2);
+    // Nothing refers to it, and nobody's collection fails over it.
+    assert_eq!(insurance.collect().await.freed_blocks, 1025);
 }
 
 #[tokio::test]

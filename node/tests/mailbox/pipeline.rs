@@ -8,6 +8,7 @@ use cargomail_protocol::dag::Importer;
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::JobState;
 use futures::stream;
+use http::StatusCode;
 use serde::Serialize;
 
 use super::rig::*;
@@ -149,6 +150,34 @@ async fn t11_what_one_origin_sent_is_not_here_for_another_that_only_knows_its_na
         assert!(insurance.lines.heard() >= heard + octets.len() as u64);
         heard = insurance.lines.heard();
     }
+}
+
+#[tokio::test]
+async fn t11_what_an_origin_sent_is_given_to_nobody_with_whom_it_is_not_shared() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    let secret = hospital.post(&alice(), content(3 * MIB, 5)).await;
+    let share = hospital
+        .share(
+            &alice(),
+            &new_share(&world, &[carol()], std::slice::from_ref(&secret)),
+        )
+        .await;
+    let to_carol = notification(&hospital.locator(), &share, &alice(), &carol());
+    let end = broker.insist(&world, &insurance, &to_carol).await;
+    assert_eq!(end, JobState::Stored);
+    // Another user of the hospital knows its name, shares something of her own with Bob, and names both.
+    let bait = hospital.post(&alice(), content(300, 1)).await;
+    let mut new = new_share(&world, &[bob()], std::slice::from_ref(&bait));
+    new.message_id = "<2@foo.test>".to_owned();
+    let share = hospital.share(&alice(), &new).await;
+    let mut notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    notification.resources.push(shared(&secret));
+    let end = broker.insist(&world, &insurance, &notification).await;
+    assert!(matches!(end, JobState::Refused { .. }), "{end:?}");
+    assert_eq!(insurance.read(&bob(), &secret.cid).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(insurance.read(&bob(), &bait.cid).await.0, StatusCode::NOT_FOUND);
 }
 
 /// A record `job-place/<id>` as a node leaves it.

@@ -265,12 +265,6 @@ impl Destination {
         }
     }
 
-    /// Blocks that were given to be verified and were not told of yet.
-    #[must_use]
-    pub fn unverified(&self) -> usize {
-        self.claimed.len()
-    }
-
     /// How far the fetch is.
     #[must_use]
     pub fn progress(&self) -> Progress {
