@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod crash;
+pub mod cuts;
 pub mod disk;
 pub mod dovecot;
 pub mod peers;

@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::disk::Disk;
 use crate::peers::wait_until;
-pub use check::Checked;
+pub use check::{Checked, whole};
 pub use load::load;
 
 /// Rounds on one disk: each goes on with what the ones before have left.

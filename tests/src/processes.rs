@@ -77,6 +77,15 @@ impl Process {
         Ok(())
     }
 
+    /// Kills it, and returns when it has ended.
+    ///
+    /// # Errors
+    /// When the system cannot.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+
     /// Asks it to end, as an operator does, and waits until it has.
     ///
     /// # Errors

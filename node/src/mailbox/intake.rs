@@ -5,10 +5,13 @@
 //! says no.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cargomail_protocol::dag::{BlockError, ClaimedBlock, VerifiedBlock};
+use cargomail_protocol::fault::{Fault, Faulty};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
+use tokio::time::Instant;
 
 use super::jobs::Place;
 use crate::store::{BlockStore, StoreError};
@@ -16,6 +19,10 @@ use crate::store::{BlockStore, StoreError};
 /// Octets of one stream that are not durable yet: enough to keep processor, disk and line busy at once, few enough for many
 /// streams.
 const ROOM: usize = 6 * 1024 * 1024;
+/// How long a disk may be full: less than an origin waits for a reader.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked whether it is still.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Octets that go on their way together: one leaf, or many small blocks.
 const GROUP: usize = 1024 * 1024;
 /// Blocks that go on their way together, however small they are.
@@ -140,7 +147,10 @@ impl Intake {
             place,
         } = verified;
         let (store, batch) = (self.store.clone(), blocks.clone());
-        let storing = async move { store.put(batch).await.map(|()| (octets, place)) };
+        let storing = async move {
+            while_full(|| store.put(batch.clone())).await?;
+            Ok((octets, place))
+        };
         self.storing.push_back(Box::pin(storing));
         Settled::Verified {
             blocks,
@@ -156,6 +166,21 @@ impl<B> Group<B> {
             blocks: Vec::new(),
             octets: 0,
             place: None,
+        }
+    }
+}
+
+/// Does something again while the disk is full, for a moment: then what is on its way need not come twice.
+pub(super) async fn while_full<T, E: Faulty, F: Future<Output = Result<T, E>>>(
+    mut work: impl FnMut() -> F,
+) -> Result<T, E> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match work().await {
+            Err(error) if error.fault() == Fault::Full && Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
         }
     }
 }

@@ -7,6 +7,7 @@
 use futures::future::BoxFuture;
 
 use super::MailboxError;
+use super::intake::while_full;
 use super::jobs::{Came, Jobs, Place};
 
 /// What is noted of one job.
@@ -46,7 +47,8 @@ impl<'a> Noting<'a> {
     fn begin(&mut self) {
         if self.commit.is_none() && self.noted != self.came {
             self.noted = self.came;
-            self.commit = Some(Box::pin(self.jobs.note(self.id, self.came)));
+            let (jobs, id, came) = (self.jobs, self.id, self.came);
+            self.commit = Some(Box::pin(while_full(move || jobs.note(id, came))));
         }
     }
 

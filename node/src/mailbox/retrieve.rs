@@ -157,7 +157,7 @@ impl Mailbox {
             Trouble::Later { why, asked } => (why, asked, 0),
             Trouble::Own(error) => {
                 tracing::error!(message_id = %job.message_id, step = "retrieve", %error, "this node failed");
-                (error.to_string(), error.fault().retry_after(), 0)
+                (error.to_string(), None, 0)
             }
         };
         let due = self.postpone(job, asked, mishaps).await?;

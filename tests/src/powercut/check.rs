@@ -165,7 +165,7 @@ async fn look(store: &Embedded, rounds: &[Round], checked: &mut Checked) -> anyh
 ///
 /// # Errors
 /// Names the first that is not.
-async fn whole(blocks: &dyn BlockStore) -> anyhow::Result<u64> {
+pub async fn whole(blocks: &dyn BlockStore) -> anyhow::Result<u64> {
     let (mut count, mut after) = (0, None);
     loop {
         let page = blocks.list(after, PAGE).await?;
