@@ -26,6 +26,7 @@ mod packs;
 mod recover;
 mod reserve;
 mod scan;
+mod scrub;
 mod seal;
 mod statistics;
 mod tally;
@@ -40,6 +41,7 @@ pub use embedded::{Embedded, EmbeddedOptions};
 pub use index::IndexKind;
 pub use inspect::{Checked, Step, check, discard_view};
 pub use scan::Damage;
+pub use scrub::Scrubbed;
 pub use statistics::{Segment, Statistics};
 pub use upkeep::{Compacted, Compaction, Progress};
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cargomail_protocol::timestamp::Timestamp;
 use clap::{Args, Subcommand, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
@@ -9,8 +10,8 @@ use serde_json::json;
 use super::exit::CheckFailed;
 use super::{Everywhere, progress, value};
 use crate::store::{
-    Checked, Compacted, Compaction, Damage, Embedded, EmbeddedOptions, IndexKind, Statistics, Step, check,
-    discard_view,
+    Checked, Compacted, Compaction, Damage, Embedded, EmbeddedOptions, IndexKind, Scrubbed, Statistics, Step,
+    check, discard_view,
 };
 
 #[derive(Debug, Subcommand)]
@@ -193,10 +194,24 @@ fn outcome(checked: &Checked) -> String {
     text
 }
 
+/// How far the search for bit rot is; nothing before it has begun.
+fn scrubbed(scrub: &Scrubbed) -> String {
+    let state = match (scrub.next, scrub.ended) {
+        (Some(next), _) => format!("under way, at pack {next}"),
+        (None, Some(ended)) => format!("done on {}", Timestamp::from_seconds(ended).rfc3339()),
+        (None, None) => return String::new(),
+    };
+    let Scrubbed { octets, damaged, .. } = scrub;
+    format!(
+        "Scrub    {} read again, {damaged} blocks damaged; {state}\n",
+        value::octets(*octets)
+    )
+}
+
 fn statistics(counted: &Statistics) -> String {
     let octets = value::octets;
     let mut text = format!(
-        "Blocks   {:>10}   {:>12} of content\nRecords  {:>10}   {:>12} of journal\nPacks    {:>10}   {:>12}, {} of that dead\nIndex    {:>10}   {:>12}\nFree     {:>10}   {:>12}\n\n{:>8}  {:>12}  {:>12}  {:>10}\n",
+        "Blocks   {:>10}   {:>12} of content\nRecords  {:>10}   {:>12} of journal\nPacks    {:>10}   {:>12}, {} of that dead\nIndex    {:>10}   {:>12}\nFree     {:>10}   {:>12}\n{}\n{:>8}  {:>12}  {:>12}  {:>10}\n",
         counted.blocks,
         octets(counted.content),
         counted.records,
@@ -208,6 +223,7 @@ fn statistics(counted: &Statistics) -> String {
         octets(counted.index_octets),
         "",
         octets(counted.free),
+        scrubbed(&counted.scrub),
         "pack",
         "octets",
         "live",

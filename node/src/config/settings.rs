@@ -224,6 +224,8 @@ impl Settings {
                 segment: at_least("store.segment", config.store.segment, 4 * 1024 * 1024)?,
                 reserve: config.store.reserve,
                 compact_rate: Some(config.store.compact_rate).filter(|rate| *rate > 0),
+                scrub_rate: Some(config.store.scrub_rate).filter(|rate| *rate > 0),
+                scrub_every: Duration::from_secs(24 * 3600 * u64::from(config.store.scrub_every)),
                 ..EmbeddedOptions::default()
             },
             collect_every: match config.collection.every {

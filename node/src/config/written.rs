@@ -197,6 +197,10 @@ section! {
         /// Octets a second that are moved, at most, to give back the room of what was deleted; with 0 that is done only by
         /// `cargomail store compact`.
         compact_rate: u64 = 16 * 1024 * 1024,
+        /// Octets a second that are read, at most, to find blocks that the disk has damaged before somebody needs them; `0` for never.
+        scrub_rate: u64 = 16 * 1024 * 1024,
+        /// Days from the end of one such round through all blocks to the next.
+        scrub_every: u32 = 30,
     }
 }
 

@@ -187,7 +187,7 @@ fn here(packs: &Packs, digest: &Digest) -> Result<Option<Place>, StoreError> {
 /// Whether the view points to a block of a pack.
 fn is_wanted(packs: &Packs, number: u32, entries: &[Last]) -> Result<bool, StoreError> {
     for (digest, place) in entries {
-        if place.is_some() && here(packs, digest)?.is_some_and(|place| place.file == number) {
+        if place.is_some() && packs.is_at(digest, number)? {
             return Ok(true);
         }
     }

@@ -6,17 +6,19 @@
 //! CHECKPOINT           how far the others are known to be durable, and how much of them the view holds durably
 //! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
 //! packs/dropped.txt    which packs compaction removed
+//! SCRUB                how far the search for bit rot is
 //! journal/00000004.log commits, append-only
 //! view.sled, view.redb where everything is; derived, and only one of them
 //! ```
 //!
 //! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not. It is
 //! written behind the acknowledgement, by a thread of its own.
-//! Another gives back the room of swept blocks, see [`Embedded::compact`].
+//! Another gives back the room of swept blocks, see [`Embedded::compact`], and looks for bit rot.
 //! Not here yet: giving back the room of overwritten records.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cargomail_protocol::limits;
 
@@ -32,8 +34,10 @@ use super::packs::{Checks, Packs};
 use super::recover::{Extent, Found};
 use super::reserve::Reserve;
 use super::scan::Damage;
+#[cfg(test)]
+use super::scrub::Scrubbed;
 use super::statistics::{self, Statistics};
-use super::upkeep::{Compacted, Compaction, Progress, Upkeep};
+use super::upkeep::{Compacted, Compaction, Progress, Rates, Upkeep};
 use super::{BlockStore, RecordStore, StoreError, recover};
 
 /// How a store is opened.
@@ -52,6 +56,10 @@ pub struct EmbeddedOptions {
     pub reserve: u64,
     /// Octets a second that are moved, at most, to give back the room of swept blocks by itself; none: it is asked for.
     pub compact_rate: Option<u64>,
+    /// Octets a second that are read, at most, to find bit rot before somebody needs the block; none: not by itself.
+    pub scrub_rate: Option<u64>,
+    /// From the end of one such round through everything to the next.
+    pub scrub_every: Duration,
 }
 
 impl Default for EmbeddedOptions {
@@ -63,6 +71,8 @@ impl Default for EmbeddedOptions {
             anew: limits::STORE_ANEW,
             reserve: 0,
             compact_rate: Some(16 * 1024 * 1024),
+            scrub_rate: Some(16 * 1024 * 1024),
+            scrub_every: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
@@ -129,6 +139,13 @@ impl Embedded {
         super::on_thread(move || store.upkeep.compact(&store.packs, job, &told)).await
     }
 
+    /// Reads the next pack for bit rot.
+    #[cfg(test)]
+    pub(super) async fn scrub(&self, every: Duration) -> Result<Scrubbed, StoreError> {
+        let store = self.clone();
+        super::on_thread(move || store.upkeep.scrub(&store.packs, every)).await
+    }
+
     /// Does what was asked before, and leaves the directory in order, so that the next opening need not read it. Whoever still holds
     /// the ports is told [`StoreError::Closed`].
     ///
@@ -183,7 +200,12 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
     let home = Arc::new(Home::open(opening, reserve)?);
     let packs = Arc::new(Packs::open(home.clone(), block_end, found.checks)?);
     let journal = Arc::new(Journal::open(home.clone(), record_end, found.version)?);
-    let upkeep = Upkeep::start(packs.clone(), options.compact_rate)?;
+    let rates = Rates {
+        compact: options.compact_rate,
+        scrub: options.scrub_rate,
+        scrub_every: options.scrub_every,
+    };
+    let upkeep = Upkeep::start(packs.clone(), rates)?;
     Ok(Embedded {
         packs,
         journal,

@@ -92,6 +92,12 @@ impl Packs {
         self.reader.take_out(digest, place, Checks::Hash)
     }
 
+    /// Whether the view says that a block is in a pack.
+    pub(super) fn is_at(&self, digest: &Digest, number: u32) -> Result<bool, StoreError> {
+        let place = self.home().read(|view, _| view.block(digest))?;
+        Ok(place.is_some_and(|place| place.file == number))
+    }
+
     /// Has the writing thread do something, and waits.
     pub(super) fn ask_and_wait(&self, request: Request) -> Result<(), StoreError> {
         self.writer.ask_and_wait(request).map(drop)

@@ -10,6 +10,7 @@ use super::folder::io_error;
 use super::frame::HEAD;
 use super::home::Home;
 use super::index::IndexKind;
+use super::scrub::Scrubbed;
 
 /// Blocks and records that are counted at once.
 const PAGE: usize = 4000;
@@ -48,6 +49,8 @@ pub struct Statistics {
     pub index_octets: u64,
     /// That the disk has left for us.
     pub free: u64,
+    /// How far the search for bit rot is.
+    pub scrub: Scrubbed,
     /// Each pack.
     pub segments: Vec<Segment>,
 }
@@ -99,6 +102,7 @@ pub(super) fn count(home: &Home, kind: IndexKind) -> Result<Statistics, StoreErr
         index: kind,
         index_octets: room(&kind.path(folder)),
         free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        scrub: Scrubbed::read(home)?,
         segments,
     })
 }

@@ -26,6 +26,7 @@ macro_rules! over {
             mod full;
             mod processes;
             mod room;
+            mod scrub;
             mod view;
 
             const KIND: IndexKind = $kind;
@@ -89,6 +90,8 @@ fn small(index: IndexKind) -> EmbeddedOptions {
         anew: u64::MAX,
         reserve: 0,
         compact_rate: None,
+        scrub_rate: None,
+        scrub_every: Duration::ZERO,
     }
 }
 

@@ -1,4 +1,5 @@
-//! What an open store does for itself: one thread that gives room back, slowly, and the same at once for whoever asks.
+//! What an open store does for itself: one thread that gives room back and looks for bit rot, slowly, and the first at once for whoever
+//! asks.
 //!
 //! What always holds: one of them works at a time, and who asks does not wait for the slow one's pauses. The thread ends with the store,
 //! also when that is dropped and not closed.
@@ -14,11 +15,21 @@ use super::compact::{self, Spared};
 use super::pace::{Pace, Signals};
 use super::packer::Request;
 use super::packs::Packs;
+use super::scrub;
 
 /// How often it is looked whether there is something to do.
 const EVERY: Duration = Duration::from_secs(30);
 /// A pack of which less is wanted, in percent, is worth the work by itself.
 const POOR: u8 = 60;
+
+/// How fast the store looks after itself, in octets a second; none: not by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rates {
+    pub(super) compact: Option<u64>,
+    pub(super) scrub: Option<u64>,
+    /// From the end of one round to the next.
+    pub(super) scrub_every: Duration,
+}
 
 /// What compaction is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +80,8 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Begins it; `rate` octets a second at most, none of it without.
-    pub(super) fn start(packs: Arc<Packs>, rate: Option<u64>) -> Result<Self, StoreError> {
+    /// Begins it.
+    pub(super) fn start(packs: Arc<Packs>, rates: Rates) -> Result<Self, StoreError> {
         let signals = Arc::new(Signals::default());
         let spared = Arc::new(Mutex::default());
         let background = (signals.clone(), Arc::clone(&spared));
@@ -79,24 +90,16 @@ impl Upkeep {
             .spawn(move || {
                 let (signals, spared) = background;
                 while signals.sleep(EVERY) {
-                    let Some(rate) = rate else { continue };
-                    let job = Compaction {
-                        below: POOR,
-                        rate: Some(rate),
-                    };
-                    match run(&packs, &signals, lock(&spared), job, &|_| ()) {
-                        Ok(done) if done.packs > 0 => {
-                            let Compacted {
-                                before,
-                                after,
-                                packs,
-                                moved,
-                            } = done;
-                            tracing::info!(before, after, packs, moved, "the store gave room back");
-                        }
-                        Ok(_) | Err(StoreError::Closed) => {}
-                        Err(error) => {
-                            tracing::warn!(%error, "the store does not give room back; that is tried again")
+                    if let Some(rate) = rates.compact {
+                        give_back(&packs, &signals, &spared, rate);
+                    }
+                    if let Some(rate) = rates.scrub {
+                        let mut pace = Pace::new(&signals, Some(rate), |_| ());
+                        match scrub::step(&packs, rates.scrub_every, &mut pace) {
+                            Ok(_) | Err(StoreError::Closed) => {}
+                            Err(error) => {
+                                tracing::warn!(%error, "a pack cannot be read; that is tried again")
+                            }
                         }
                     }
                 }
@@ -110,6 +113,12 @@ impl Upkeep {
             spared,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Reads the next pack for bit rot, as the thread does now and then.
+    #[cfg(test)]
+    pub(super) fn scrub(&self, packs: &Packs, every: Duration) -> Result<scrub::Scrubbed, StoreError> {
+        scrub::step(packs, every, &mut Pace::new(&self.signals, None, |_| ()))
     }
 
     /// Gives back what there is to give, while the store serves. Waits for the disk.
@@ -145,6 +154,27 @@ impl Upkeep {
 impl Drop for Upkeep {
     fn drop(&mut self) {
         self.signals.stop();
+    }
+}
+
+/// What the thread does once a time.
+fn give_back(packs: &Packs, signals: &Signals, spared: &Mutex<Spared>, rate: u64) {
+    let job = Compaction {
+        below: POOR,
+        rate: Some(rate),
+    };
+    match run(packs, signals, lock(spared), job, &|_| ()) {
+        Ok(done) if done.packs > 0 => {
+            let Compacted {
+                before,
+                after,
+                packs,
+                moved,
+            } = done;
+            tracing::info!(before, after, packs, moved, "the store gave room back");
+        }
+        Ok(_) | Err(StoreError::Closed) => {}
+        Err(error) => tracing::warn!(%error, "the store does not give room back; that is tried again"),
     }
 }
 

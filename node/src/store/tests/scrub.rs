@@ -1,0 +1,62 @@
+//! Bit rot that is found before anybody asks for the block.
+
+use std::fs;
+use std::time::Duration;
+
+use super::files::overwrite;
+use super::open;
+use crate::store::Embedded;
+use crate::store::conformance::block;
+use crate::store::scrub::Scrubbed;
+
+/// As often as anybody wants.
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// To the end of a round; how many steps it took.
+async fn round(store: &Embedded) -> (Scrubbed, usize) {
+    for steps in 1..1000 {
+        let scrubbed = store.scrub(AT_ONCE).await.unwrap();
+        if scrubbed.next.is_none() {
+            return (scrubbed, steps);
+        }
+    }
+    panic!("the round does not end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q07_a_block_that_rots_is_found_by_reading_on_and_is_mended_when_it_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let blocks: Vec<_> = (0..60).map(|n| block(format!("photo {n} ").repeat(200))).collect();
+    for some in blocks.chunks(4) {
+        store.blocks().put(some.to_vec()).await.unwrap();
+    }
+    let (sound, packs) = round(&store).await;
+    assert_eq!(sound.damaged, 0);
+    assert!(sound.octets > 0 && sound.ended.is_some() && packs > 3);
+    // One flips in the first pack, while the store is open, and nobody reads it.
+    let pack = folder.path().join("packs/00000001.pack");
+    overwrite(&pack, b"photo 3 photo 3", 6, b"8");
+    let rotten = &blocks[3];
+    assert_eq!(store.blocks().has(&[*rotten.cid()]).await.unwrap(), [true]);
+    // What a restart interrupts is gone on with.
+    let first = store.scrub(AT_ONCE).await.unwrap();
+    assert_eq!((first.next, first.damaged), (Some(2), 1));
+    assert_eq!(store.blocks().has(&[*rotten.cid()]).await.unwrap(), [false]);
+    store.close().await.unwrap();
+    let store = open(folder.path()).await;
+    let (found, more) = round(&store).await;
+    assert_eq!((found.damaged, more), (1, packs - 1));
+    assert_eq!(store.statistics().await.unwrap().scrub, found);
+    // Not again before it is due.
+    let long = Duration::from_secs(3600);
+    assert_eq!(store.scrub(long).await.unwrap(), found);
+    assert!(store.blocks().get(rotten.cid()).await.is_err());
+    store.blocks().put(vec![rotten.clone()]).await.unwrap();
+    assert_eq!(store.blocks().get(rotten.cid()).await.unwrap().unwrap(), *rotten.bytes());
+    assert_eq!(round(&store).await.0.damaged, 0);
+    // A note that cannot be read begins anew.
+    fs::write(folder.path().join("SCRUB"), "nonsense").unwrap();
+    assert_eq!(store.scrub(AT_ONCE).await.unwrap().next, Some(2));
+    store.close().await.unwrap();
+}
