@@ -2,6 +2,7 @@
 //!
 //! The order between them: blocks are durable before the record that refers to them.
 
+mod carry;
 mod caught;
 mod checkpoint;
 mod commit;
@@ -77,6 +78,9 @@ pub enum StoreError {
         /// How much there is, or what the operating system said.
         why: String,
     },
+    /// Changes so old that compaction has forgotten them.
+    #[error("changes so old are not remembered any more")]
+    Compacted,
     /// Bytes that were once written do not check any more.
     #[error("{what} is damaged: {why}")]
     Damaged {
@@ -126,6 +130,7 @@ impl StoreError {
                 path: path.clone(),
                 why: why.clone(),
             },
+            Self::Compacted => Self::Compacted,
             Self::Damaged { what, why } => Self::Damaged {
                 what: what.clone(),
                 why: why.clone(),
@@ -247,7 +252,8 @@ pub trait RecordStore: Send + Sync + 'static {
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreError>;
     /// Makes all changes or none, if all conditions hold; durable on return.
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError>;
-    /// Changes of commits after `after`, at most `limit`, whole commits only (so possibly more than `limit` within one).
+    /// Changes of commits after `after`, at most `limit`, whole commits only (so possibly more than `limit` within one);
+    /// [`StoreError::Compacted`] when some of them are not remembered any more.
     async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError>;
 }
 

@@ -33,8 +33,9 @@ use link::Link;
 
 const ORIGIN: &str = "hospital.test";
 const DESTINATION: &str = "insurance.test";
-/// What one cut may cost: the block that was on its way, and what waited in the kernel's buffers.
-pub const PER_CUT: u64 = 1024 * 1024 + 128 * 1024;
+/// What one cut may cost on average: the block that was on its way, and, where the destination is killed, those that waited for the
+/// disk while the ones before were synced.
+pub const PER_CUT: u64 = 3 * 1024 * 1024 / 2;
 /// What TLS, the multiplexer and the framing add, in thousandths.
 const FRAMING: u64 = 5;
 /// How long the disk stays full.

@@ -33,7 +33,7 @@ Nothing is changed. What is damaged is not served; a block is stored anew when s
     /// Throw the view away and make it anew from packs and journal
     #[command(after_help = "Example:\n  cargomail store rebuild --data /srv/cargomail/data")]
     Rebuild(Where),
-    /// Give back the room of deleted blocks, now and as much of it as there is
+    /// Give back the room of deleted blocks and old records, now and as much of it as there is
     #[command(after_help = "\
 Examples:
   cargomail store compact
@@ -121,10 +121,11 @@ impl StoreCommand {
                 store.close().await?;
                 out.one(&done?, |done| {
                     format!(
-                        "{} before, {} after: {} packs were removed, and {} of them stored again.\n",
+                        "{} before, {} after: {} packs and {} files of the journal were removed, and {} of them stored again.\n",
                         value::octets(done.before),
                         value::octets(done.after),
                         done.packs,
+                        done.journal,
                         value::octets(done.moved)
                     )
                 })
@@ -211,11 +212,12 @@ fn scrubbed(scrub: &Scrubbed) -> String {
 fn statistics(counted: &Statistics) -> String {
     let octets = value::octets;
     let mut text = format!(
-        "Blocks   {:>10}   {:>12} of content\nRecords  {:>10}   {:>12} of journal\nPacks    {:>10}   {:>12}, {} of that dead\nIndex    {:>10}   {:>12}\nFree     {:>10}   {:>12}\n{}\n{:>8}  {:>12}  {:>12}  {:>10}\n",
+        "Blocks   {:>10}   {:>12} of content\nRecords  {:>10}   {:>12} of journal, {} of that dead\nPacks    {:>10}   {:>12}, {} of that dead\nIndex    {:>10}   {:>12}\nFree     {:>10}   {:>12}\n{}\n{:>8}  {:>12}  {:>12}  {:>10}\n",
         counted.blocks,
         octets(counted.content),
         counted.records,
         octets(counted.journal),
+        octets(counted.journal_dead),
         counted.segments.len(),
         octets(counted.packs),
         octets(counted.dead),

@@ -3,17 +3,43 @@
 //! Version, 8 octets, and number of operations, 4; then for each operation its CRC32C, kind (1), length of the key (2) and of
 //! the value (4), the key and the value. All numbers are big-endian. Each operation checks for itself, so a value is read
 //! and checked alone, and damage in one value leaves the others of its commit readable.
+//!
+//! An operation of the kind *carried* changes nothing: compaction repeats a record of an older file with the version that it has,
+//! which stands in 8 octets before the value.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Op, Version};
+use super::{Key, Op, Version};
 
 const HEAD: usize = 12;
 const OP_HEAD: usize = 11;
 const DELETE: u8 = 0;
 const PUT: u8 = 1;
+const CARRIED: u8 = 2;
+/// Octets of the version before a carried value.
+const OLD: usize = 8;
+
+/// A record that compaction repeats.
+#[derive(Debug, Clone)]
+pub(super) struct Carried {
+    pub(super) key: Key,
+    /// Of the commit that wrote it.
+    pub(super) version: Version,
+    pub(super) value: Bytes,
+}
+
+/// What an operation says of a record, whether its value checks or not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// It is here, and was written by this commit.
+    Put(Key),
+    /// It is here, and was written by that one.
+    Carried(Key, Version),
+    /// It is gone.
+    Delete(Key),
+}
 
 /// A commit that was read: its version, and where its operations lie within the payload.
 pub(super) struct Commit {
@@ -32,22 +58,47 @@ pub(super) fn size(ops: &[Op]) -> usize {
 
 /// A commit as it is written, and where its operations lie within it.
 pub(super) fn encode(version: Version, ops: &[Op]) -> (Vec<u8>, Vec<Range<usize>>) {
-    let mut payload = Vec::with_capacity(size(ops));
+    let ops = ops.iter().map(|op| match op {
+        Op::Put(key, value) => (PUT, key, [value.as_ref(), &[]]),
+        Op::Delete(key) => (DELETE, key, [[].as_slice(), &[]]),
+    });
+    write(version, ops)
+}
+
+/// A commit that carries records on, and where they lie within it.
+pub(super) fn encode_carried(version: Version, records: &[&Carried]) -> (Vec<u8>, Vec<Range<usize>>) {
+    let old: Vec<_> = records
+        .iter()
+        .map(|record| record.version.to_be_bytes())
+        .collect();
+    let ops = records
+        .iter()
+        .zip(&old)
+        .map(|(record, old)| (CARRIED, &record.key, [old.as_slice(), &record.value]));
+    write(version, ops)
+}
+
+/// Kind, key, and the value in two parts.
+type Written<'a> = (u8, &'a Key, [&'a [u8]; 2]);
+
+fn write<'a>(
+    version: Version,
+    ops: impl ExactSizeIterator<Item = Written<'a>>,
+) -> (Vec<u8>, Vec<Range<usize>>) {
+    let mut payload = Vec::new();
     payload.extend_from_slice(&version.to_be_bytes());
     payload.extend_from_slice(&(ops.len() as u32).to_be_bytes());
     let mut ranges = Vec::with_capacity(ops.len());
-    for op in ops {
+    for (kind, key, value) in ops {
         let from = payload.len();
-        let (kind, key, value) = match op {
-            Op::Put(key, value) => (PUT, key, value.as_ref()),
-            Op::Delete(key) => (DELETE, key, [].as_slice()),
-        };
+        let length: usize = value.iter().map(|part| part.len()).sum();
+        payload.reserve(OP_HEAD + key.len() + length);
         payload.extend_from_slice(&[0; 4]);
         payload.push(kind);
         payload.extend_from_slice(&(key.len() as u16).to_be_bytes());
-        payload.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        payload.extend_from_slice(&(length as u32).to_be_bytes());
         payload.extend_from_slice(key.as_bytes());
-        payload.extend_from_slice(value);
+        value.iter().for_each(|part| payload.extend_from_slice(part));
         let crc = crc32c::crc32c(&payload[from + 4..]);
         payload[from..from + 4].copy_from_slice(&crc.to_be_bytes());
         ranges.push(from..payload.len());
@@ -74,30 +125,37 @@ pub(super) fn outline(payload: &[u8]) -> Option<Commit> {
     })
 }
 
-/// An operation, if it checks.
+/// An operation, if it checks; what was carried is as it was put.
 pub(super) fn decode(octets: &Bytes) -> Option<Op> {
     let (crc, _, length, _) = head(octets)?;
     if crc != crc32c::crc32c(octets.get(4..)?) {
         return None;
     }
-    unchecked(octets).map(|(kind, key)| match kind {
-        DELETE => Op::Delete(key),
-        _ => Op::Put(key, octets.slice(OP_HEAD + length..)),
+    let value = OP_HEAD + length;
+    Some(match subject(octets)? {
+        Subject::Delete(key) => Op::Delete(key),
+        Subject::Put(key) => Op::Put(key, octets.slice(value..)),
+        Subject::Carried(key, _) => Op::Put(key, octets.slice(value + OLD..)),
     })
 }
 
-/// What an operation does to which key, whether it checks or not.
-pub(super) fn subject(octets: &[u8]) -> Option<(bool, String)> {
-    unchecked(octets).map(|(kind, key)| (kind == PUT, key))
-}
-
-fn unchecked(octets: &[u8]) -> Option<(u8, String)> {
+/// What an operation says of which record, whether it checks or not.
+pub(super) fn subject(octets: &[u8]) -> Option<Subject> {
     let (_, kind, key, value) = head(octets)?;
-    let key = octets
-        .get(OP_HEAD..OP_HEAD + key)
-        .filter(|key| octets.len() == OP_HEAD + key.len() + value)?;
-    let key = std::str::from_utf8(key).ok()?;
-    matches!(kind, PUT | DELETE).then(|| (kind, key.to_owned()))
+    let (key, rest) = octets.get(OP_HEAD..)?.split_at_checked(key)?;
+    let key = std::str::from_utf8(key)
+        .ok()
+        .filter(|_| rest.len() == value)?
+        .to_owned();
+    match kind {
+        DELETE => Some(Subject::Delete(key)),
+        PUT => Some(Subject::Put(key)),
+        CARRIED => {
+            let (old, _) = rest.split_first_chunk::<OLD>()?;
+            Some(Subject::Carried(key, Version::from_be_bytes(*old)))
+        }
+        _ => None,
+    }
 }
 
 /// Checksum, kind, length of the key, length of the value.

@@ -1,5 +1,5 @@
-//! The list `packs/dropped.txt`: which packs compaction has removed, so that those that are missing are told from those that are not
-//! wanted any more. A number is in the list before its file is removed.
+//! The lists `packs/dropped.txt` and `journal/dropped.txt`: which files compaction has removed, so that those that are missing are told
+//! from those that are not wanted any more. A number is in the list before its file is removed.
 //!
 //! A line `from to` for each run of numbers, and last the CRC32C of these lines. A list that does not check counts for none: then
 //! more is reported missing than is, never less.
@@ -16,8 +16,8 @@ use super::log::Log;
 pub(super) struct Dropped(BTreeSet<u32>);
 
 impl Dropped {
-    pub(super) fn read(packs: &Log) -> Result<Self, StoreError> {
-        let path = path(packs);
+    pub(super) fn read(log: &Log) -> Result<Self, StoreError> {
+        let path = path(log);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -25,7 +25,7 @@ impl Dropped {
             Err(error) => return Err(io_error(&path)(error)),
         };
         Ok(parse(&text).unwrap_or_else(|| {
-            tracing::warn!(path = %path.display(), "the list of packs that were removed does not check and is not used");
+            tracing::warn!(path = %path.display(), "the list of files that were removed does not check and is not used");
             Self::default()
         }))
     }
@@ -35,14 +35,14 @@ impl Dropped {
     }
 
     /// Adds a number, durable on return.
-    pub(super) fn add(&mut self, packs: &Log, number: u32) -> Result<(), StoreError> {
+    pub(super) fn add(&mut self, log: &Log, number: u32) -> Result<(), StoreError> {
         self.0.insert(number);
-        replace(&path(packs), print(&self.0).as_bytes())
+        replace(&path(log), print(&self.0).as_bytes())
     }
 }
 
-fn path(packs: &Log) -> PathBuf {
-    packs.folder().join("dropped.txt")
+fn path(log: &Log) -> PathBuf {
+    log.folder().join("dropped.txt")
 }
 
 fn print(numbers: &BTreeSet<u32>) -> String {

@@ -5,7 +5,7 @@
 //! FORMAT               layout, digest function, salt
 //! CHECKPOINT           how far the others are known to be durable, and how much of them the view holds durably
 //! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
-//! packs/dropped.txt    which packs compaction removed
+//! packs/dropped.txt    which packs compaction removed; the same beside the journal
 //! SCRUB                how far the search for bit rot is
 //! journal/00000004.log commits, append-only
 //! view.sled, view.redb where everything is; derived, and only one of them
@@ -13,8 +13,7 @@
 //!
 //! What always holds: what was acknowledged is in a pack or in the journal and synced; the view never holds what is not. It is
 //! written behind the acknowledgement, by a thread of its own.
-//! Another gives back the room of swept blocks, see [`Embedded::compact`], and looks for bit rot.
-//! Not here yet: giving back the room of overwritten records.
+//! Another gives back the room of swept blocks and overwritten records, see [`Embedded::compact`], and looks for bit rot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -126,7 +125,7 @@ impl Embedded {
         super::on_thread(move || statistics::count(&home, kind)).await
     }
 
-    /// Gives back the room of blocks that were swept, while the store serves. `told` hears how far it is.
+    /// Gives back the room of blocks that were swept and of records that were overwritten, while the store serves. `told` hears how far it is.
     ///
     /// # Errors
     /// [`StoreError`]; what was done until then stays done.
@@ -205,7 +204,7 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
         scrub: options.scrub_rate,
         scrub_every: options.scrub_every,
     };
-    let upkeep = Upkeep::start(packs.clone(), rates)?;
+    let upkeep = Upkeep::start(packs.clone(), journal.clone(), rates)?;
     Ok(Embedded {
         packs,
         journal,

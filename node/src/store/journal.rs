@@ -1,20 +1,26 @@
 //! The record port over the journal: a journal record is one commit, and a value is read from where its commit wrote it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::commit::{Carried, Subject};
 use super::frame::{HEAD, Kind, sha256};
 use super::home::{Home, Reached};
 use super::index::{Changes, Entry};
-use super::log::{Appender, Failure, Place, Position};
+use super::log::{Appender, Failure, Place, Position, is_gone};
 use super::writer::{Write, Writer};
 use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
 
 /// Octets of the journal between commits whose place is remembered, for [`RecordStore::changes`].
 pub(super) const MARK: u64 = 64 * 1024;
+
+/// How often a record is looked up again whose file was removed meanwhile.
+const LOOKUPS: usize = 8;
 
 /// The records of an open store.
 pub(super) struct Journal {
@@ -25,11 +31,16 @@ pub(super) struct Journal {
 /// What a thread needs to look up and read.
 struct Reader {
     home: Arc<Home>,
+    /// Files with a smaller number do not grow any more.
+    active: AtomicU32,
 }
 
 impl Journal {
     pub(super) fn open(home: Arc<Home>, appender: Appender, version: Version) -> Result<Self, StoreError> {
-        let reader = Arc::new(Reader { home: home.clone() });
+        let reader = Arc::new(Reader {
+            home: home.clone(),
+            active: AtomicU32::new(appender.position().file),
+        });
         let scribe = Scribe {
             reader: reader.clone(),
             appender,
@@ -40,6 +51,25 @@ impl Journal {
             writer: Writer::start("journal", home, scribe)?,
             reader,
         })
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.reader.home
+    }
+
+    /// The first file that is not to be touched: it grows.
+    pub(super) fn active(&self) -> u32 {
+        self.reader.active.load(Ordering::Acquire)
+    }
+
+    /// Repeats records that are still as they are here, and waits.
+    pub(super) fn carry(&self, records: Vec<(Carried, Place)>) -> Result<(), StoreError> {
+        self.writer.ask_and_wait(Request::Carry(records)).map(drop)
+    }
+
+    /// Begins the next file, and waits.
+    pub(super) fn begin_next(&self) -> Result<(), StoreError> {
+        self.writer.ask_and_wait(Request::BeginNext).map(drop)
     }
 
     /// Ends the writing when everything before is done.
@@ -57,6 +87,20 @@ impl Journal {
 }
 
 impl Reader {
+    /// A record as it was when its entry was looked up, or as it is now, when compaction has removed the file since.
+    fn current(&self, key: Key, mut entry: Entry) -> Result<Option<Record>, StoreError> {
+        for _ in 0..LOOKUPS {
+            match self.record(key.clone(), entry) {
+                Err(error) if is_gone(&error) => match self.home.read(|view, _| view.record(&key))? {
+                    Some(now) => entry = now,
+                    None => return Ok(None),
+                },
+                found => return found.map(Some),
+            }
+        }
+        self.record(key, entry).map(Some)
+    }
+
     fn record(&self, key: Key, entry: Entry) -> Result<Record, StoreError> {
         let octets = Bytes::from(self.home.journal.read(entry.place)?);
         match commit::decode(&octets) {
@@ -84,12 +128,14 @@ impl Reader {
         if after >= last || limit == 0 {
             return Ok(changes);
         }
+        let _files = self.home.journal.hold();
         let numbers = self.home.journal.numbers()?;
         let first = numbers.first().copied().unwrap_or_default();
-        let mark = mark.unwrap_or(Position {
+        let mark = mark.filter(|mark| mark.file >= first).unwrap_or(Position {
             file: first,
             offset: 0,
         });
+        let mut is_begun = first <= 1 || mark.file > first;
         for number in numbers.into_iter().filter(|number| *number >= mark.file) {
             let mut scan = self.home.journal.scan(number)?;
             let mut offset = if number == mark.file { mark.offset } else { 0 };
@@ -102,9 +148,15 @@ impl Reader {
                 offset += frame.header.size();
                 let outline = commit::outline(frame.payload)
                     .ok_or_else(|| self.home.journal.damaged(place, "the commit has no form"))?;
+                if !std::mem::replace(&mut is_begun, true) && outline.version > after.saturating_add(1) {
+                    return Err(StoreError::Compacted);
+                }
                 if outline.version > after {
                     let payload = Bytes::copy_from_slice(frame.payload);
                     for range in outline.ops {
+                        if let Some(Subject::Carried(..)) = commit::subject(&payload[range.clone()]) {
+                            continue;
+                        }
                         let op = commit::decode(&payload.slice(range))
                             .ok_or_else(|| self.home.journal.damaged(place, "an operation does not check"))?;
                         changes.push(change(outline.version, op));
@@ -149,7 +201,10 @@ impl RecordStore for Journal {
             })?;
             keys.into_iter()
                 .zip(entries)
-                .map(|(key, entry)| entry.map(|entry| reader.record(key, entry)).transpose())
+                .map(|(key, entry)| match entry {
+                    Some(entry) => reader.current(key, entry),
+                    None => Ok(None),
+                })
                 .collect()
         })
         .await
@@ -163,7 +218,7 @@ impl RecordStore for Journal {
                 .read(|view, _| view.records_after(&prefix, after.as_deref(), limit))?;
             entries
                 .into_iter()
-                .map(|(key, entry)| reader.record(key, entry))
+                .filter_map(|(key, entry)| reader.current(key, entry).transpose())
                 .collect()
         })
         .await
@@ -171,7 +226,7 @@ impl RecordStore for Journal {
 
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
         check(&then)?;
-        match self.writer.ask(Request { when, then }).await? {
+        match self.writer.ask(Request::Commit { when, then }).await? {
             Ok(version) => Ok(version),
             Err(key) => Err(CommitError::Conflict(key)),
         }
@@ -202,10 +257,14 @@ fn check(ops: &[Op]) -> Result<(), StoreError> {
     within("a commit", commit::size(ops), limits::COMMIT)
 }
 
-/// A commit that is asked for.
-struct Request {
-    when: Vec<Cond>,
-    then: Vec<Op>,
+/// What the writing thread is asked to do.
+enum Request {
+    /// A commit.
+    Commit { when: Vec<Cond>, then: Vec<Op> },
+    /// Repeats records that are still at these places.
+    Carry(Vec<(Carried, Place)>),
+    /// Begins the next file.
+    BeginNext,
 }
 
 /// The writing thread's own.
@@ -222,18 +281,23 @@ struct Scribe {
 type Pending = HashMap<Key, Option<Entry>>;
 
 impl Scribe {
+    /// Where a record is before, and within, the group.
+    fn entry(&self, key: &Key, pending: &Pending) -> Result<Option<Entry>, Failure> {
+        match pending.get(key) {
+            Some(entry) => Ok(*entry),
+            None => self
+                .reader
+                .home
+                .read(|view, _| view.record(key))
+                .map_err(Failure::Refused),
+        }
+    }
+
     /// The key whose condition does not hold.
     fn conflict(&self, when: &[Cond], pending: &Pending) -> Result<Option<Key>, Failure> {
         for cond in when {
             let (Cond::Absent(key) | Cond::Is(key, _)) = cond;
-            let entry = match pending.get(key) {
-                Some(entry) => *entry,
-                None => self
-                    .reader
-                    .home
-                    .read(|view, _| view.record(key))
-                    .map_err(Failure::Refused)?,
-            };
+            let entry = self.entry(key, pending)?;
             let holds = match cond {
                 Cond::Absent(_) => entry.is_none(),
                 Cond::Is(_, version) => entry.is_some_and(|entry| entry.version == *version),
@@ -245,14 +309,13 @@ impl Scribe {
         Ok(None)
     }
 
-    fn append(
+    /// Writes a commit; where its operations are.
+    fn write_commit(
         &mut self,
         version: Version,
-        ops: &[Op],
-        pending: &mut Pending,
+        (payload, ranges): (Vec<u8>, Vec<Range<usize>>),
         changes: &mut Changes,
-    ) -> Result<(), Failure> {
-        let (payload, ranges) = commit::encode(version, ops);
+    ) -> Result<Vec<Place>, Failure> {
         let at = self.appender.append(Kind::Data, sha256(&payload), &payload)?;
         let begin = Position {
             file: at.file,
@@ -262,12 +325,49 @@ impl Scribe {
             changes.marks.push((version, begin));
             self.mark = Some(begin);
         }
-        for (op, range) in ops.iter().zip(ranges) {
-            let place = Place {
-                file: at.file,
-                offset: at.offset + range.start as u64,
-                length: range.len() as u32,
-            };
+        let place = |range: Range<usize>| Place {
+            file: at.file,
+            offset: at.offset + range.start as u64,
+            length: range.len() as u32,
+        };
+        Ok(ranges.into_iter().map(place).collect())
+    }
+
+    /// Repeats those of the records that are still at their places; whether there was one.
+    fn carry(
+        &mut self,
+        version: Version,
+        records: &[(Carried, Place)],
+        pending: &mut Pending,
+        changes: &mut Changes,
+    ) -> Result<bool, Failure> {
+        let mut still = Vec::new();
+        for (record, place) in records {
+            let entry = self.entry(&record.key, pending)?;
+            if entry.is_some_and(|entry| entry.place == *place) {
+                still.push(record);
+            }
+        }
+        if still.is_empty() {
+            return Ok(false);
+        }
+        let places = self.write_commit(version, commit::encode_carried(version, &still), changes)?;
+        for (record, place) in still.into_iter().zip(places) {
+            let version = record.version;
+            pending.insert(record.key.clone(), Some(Entry { version, place }));
+        }
+        Ok(true)
+    }
+
+    fn append(
+        &mut self,
+        version: Version,
+        ops: &[Op],
+        pending: &mut Pending,
+        changes: &mut Changes,
+    ) -> Result<(), Failure> {
+        let places = self.write_commit(version, commit::encode(version, ops), changes)?;
+        for (op, place) in ops.iter().zip(places) {
             let (key, entry) = match op {
                 Op::Put(key, _) => (key, Some(Entry { version, place })),
                 Op::Delete(key) => (key, None),
@@ -288,27 +388,44 @@ impl Write for Scribe {
     type Answer = Result<Version, Key>;
 
     fn weight(request: &Request) -> u64 {
-        (HEAD + commit::size(&request.then)) as u64
+        match request {
+            Request::Commit { then, .. } => (HEAD + commit::size(then)) as u64,
+            Request::Carry(records) => records.iter().map(|(_, place)| u64::from(place.length)).sum(),
+            Request::BeginNext => 0,
+        }
     }
 
     fn write(&mut self, group: &[Request]) -> Result<Vec<Self::Answer>, Failure> {
-        if self.appender.is_full() {
+        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
+        if self.appender.is_full() || is_asked && self.appender.position().offset > 0 {
             self.appender.begin_next()?;
             self.note();
             self.reader.home.ask_to_settle();
+            let active = self.appender.position().file;
+            self.reader.active.store(active, Ordering::Release);
         }
         let mut version = self.version;
         let mut pending = Pending::new();
         let mut changes = Changes::default();
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
-            if let Some(key) = self.conflict(&request.when, &pending)? {
-                answers.push(Err(key));
-                continue;
-            }
-            if !request.then.is_empty() {
-                version += 1;
-                self.append(version, &request.then, &mut pending, &mut changes)?;
+            match request {
+                Request::Commit { when, then } => {
+                    if let Some(key) = self.conflict(when, &pending)? {
+                        answers.push(Err(key));
+                        continue;
+                    }
+                    if !then.is_empty() {
+                        version += 1;
+                        self.append(version, then, &mut pending, &mut changes)?;
+                    }
+                }
+                Request::Carry(records) => {
+                    if self.carry(version + 1, records, &mut pending, &mut changes)? {
+                        version += 1;
+                    }
+                }
+                Request::BeginNext => {}
             }
             answers.push(Ok(version));
         }

@@ -401,7 +401,7 @@ impl Kept {
             *checkpoint
         };
         let index = index::create(self.kind, folder.path(), self.cache)?;
-        let _files = self.packs.hold();
+        let _files = (self.packs.hold(), self.journal.hold());
         recover::fill(
             (&self.packs, Extent::Known(noted.packs)),
             (&self.journal, Extent::Known(noted.journal)),

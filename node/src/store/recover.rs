@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::commit::{self, Subject};
 use super::dropped::Dropped;
 use super::frame::{Digest, HEAD, Kind};
 use super::index::{Changes, Entry, Index};
@@ -13,7 +14,7 @@ use super::log::{Log, Place, Position};
 use super::merge::Merge;
 use super::scan::{Damage, Scan, Trust};
 use super::seal::{self, Last};
-use super::{StoreError, Version, commit};
+use super::{StoreError, Version};
 
 /// Entries that the view takes in at once.
 const BATCH: usize = 4000;
@@ -303,9 +304,15 @@ pub(super) fn records_in_two<'a>(
     let mut changes = Changes::default();
     let mut mark = None;
     let numbers = extent.numbers(journal)?;
-    found
-        .damages
-        .extend(missing(journal, &numbers, extent.synced(), |_| false));
+    let dropped = Dropped::read(journal)?;
+    let absent = missing(journal, &numbers, extent.synced(), |number| {
+        dropped.contains(number)
+    });
+    found.damages.extend(absent);
+    // What compaction removed, it carried on: the commits go on from wherever the first file begins.
+    let mut begins = numbers
+        .first()
+        .is_some_and(|first| *first > 1 && dropped.contains(*first - 1));
     for number in &numbers {
         let (mut scan, synced) = if Some(number) == numbers.last() {
             extent.last(journal, *number)?
@@ -330,7 +337,7 @@ pub(super) fn records_in_two<'a>(
                 ));
                 return Ok(());
             };
-            if commit.version != found.version + 1 {
+            if !std::mem::take(&mut begins) && commit.version != found.version + 1 {
                 let why = format!("after commit {} comes commit {}", found.version, commit.version);
                 formless.push(damage(journal, begin, 0, &why));
             }
@@ -351,14 +358,11 @@ pub(super) fn records_in_two<'a>(
                     offset: frame.offset + (HEAD + range.start) as u64,
                     length: range.len() as u32,
                 };
+                let here = |version| Some(Entry { version, place });
                 match frame.payload.get(range).and_then(commit::subject) {
-                    Some((put, key)) => changes.records.push((
-                        key,
-                        put.then_some(Entry {
-                            version: commit.version,
-                            place,
-                        }),
-                    )),
+                    Some(Subject::Put(key)) => changes.records.push((key, here(commit.version))),
+                    Some(Subject::Carried(key, version)) => changes.records.push((key, here(version))),
+                    Some(Subject::Delete(key)) => changes.records.push((key, None)),
                     None => formless.push(damage(
                         journal,
                         begin,

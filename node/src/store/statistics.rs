@@ -43,6 +43,8 @@ pub struct Statistics {
     pub dead: u64,
     /// Of the journal.
     pub journal: u64,
+    /// Of these, about what compaction could give back.
+    pub journal_dead: u64,
     /// The engine of the index.
     pub index: IndexKind,
     /// Of the index, as it lies on the disk.
@@ -90,15 +92,18 @@ pub(super) fn count(home: &Home, kind: IndexKind) -> Result<Statistics, StoreErr
     let segments: Vec<_> = segments.into_values().collect();
     let packs = segments.iter().map(|segment| segment.octets).sum();
     let live: u64 = segments.iter().map(|segment| segment.live_octets).sum();
+    let (records, live_journal) = count_records(home)?;
+    let journal = home.journal.octets()?;
     let folder = log.folder().parent().unwrap_or(Path::new("."));
     let disk = rustix::fs::statvfs(folder).map_err(|error| io_error(folder)(error.into()))?;
     Ok(Statistics {
         blocks: segments.iter().map(|segment| segment.live_blocks).sum(),
         content,
-        records: count_records(home)?,
+        records,
         packs,
         dead: packs.saturating_sub(live),
-        journal: home.journal.octets()?,
+        journal,
+        journal_dead: journal.saturating_sub(live_journal),
         index: kind,
         index_octets: room(&kind.path(folder)),
         free: disk.f_bavail.saturating_mul(disk.f_frsize),
@@ -107,15 +112,20 @@ pub(super) fn count(home: &Home, kind: IndexKind) -> Result<Statistics, StoreErr
     })
 }
 
-fn count_records(home: &Home) -> Result<u64, StoreError> {
-    let mut records = 0;
+/// How many records there are, and their octets in the journal.
+fn count_records(home: &Home) -> Result<(u64, u64), StoreError> {
+    let (mut records, mut octets) = (0, 0);
     let mut after: Option<String> = None;
     loop {
         let page = home.read(|view, _| view.records_after("", after.as_deref(), PAGE))?;
         records += page.len() as u64;
+        octets += page
+            .iter()
+            .map(|(_, entry)| u64::from(entry.place.length))
+            .sum::<u64>();
         match page.into_iter().last() {
             Some((key, _)) => after = Some(key),
-            None => return Ok(records),
+            None => return Ok((records, octets)),
         }
     }
 }

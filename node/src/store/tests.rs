@@ -24,6 +24,7 @@ macro_rules! over {
 
             mod files;
             mod full;
+            mod journal_room;
             mod processes;
             mod room;
             mod scrub;
@@ -55,6 +56,7 @@ macro_rules! believing {
             use super::*;
 
             mod files;
+            mod journal_room;
             mod processes;
 
             const KIND: IndexKind = $kind;

@@ -12,13 +12,18 @@ use serde::Serialize;
 
 use super::StoreError;
 use super::compact::{self, Spared};
+use super::journal::Journal;
 use super::pace::{Pace, Signals};
 use super::packer::Request;
 use super::packs::Packs;
-use super::scrub;
+use super::{carry, scrub};
 
 /// How often it is looked whether there is something to do.
 const EVERY: Duration = Duration::from_secs(30);
+/// A journal of fewer octets is left alone.
+const SMALL: u64 = 64 * 1024 * 1024;
+/// Of more, files go until so many percent hold.
+const HALF: u8 = 50;
 /// A pack of which less is wanted, in percent, is worth the work by itself.
 const POOR: u8 = 60;
 
@@ -59,7 +64,9 @@ pub struct Compacted {
     pub after: u64,
     /// Packs that were removed.
     pub packs: u64,
-    /// Octets of blocks that were stored again for that.
+    /// Files of the journal that were removed.
+    pub journal: u64,
+    /// Octets of blocks and records that were stored again for that.
     pub moved: u64,
 }
 
@@ -76,22 +83,26 @@ pub struct Progress {
 pub(super) struct Upkeep {
     signals: Arc<Signals>,
     spared: Arc<Mutex<Spared>>,
+    journal: Arc<Journal>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Upkeep {
     /// Begins it.
-    pub(super) fn start(packs: Arc<Packs>, rates: Rates) -> Result<Self, StoreError> {
+    pub(super) fn start(packs: Arc<Packs>, journal: Arc<Journal>, rates: Rates) -> Result<Self, StoreError> {
         let signals = Arc::new(Signals::default());
         let spared = Arc::new(Mutex::default());
-        let background = (signals.clone(), Arc::clone(&spared));
+        let background = (signals.clone(), Arc::clone(&spared), journal.clone());
         let thread = std::thread::Builder::new()
             .name("upkeep".to_owned())
             .spawn(move || {
-                let (signals, spared) = background;
+                let (signals, spared, journal) = background;
+                // What the journal took when it was last looked at.
+                let mut looked = 0;
                 while signals.sleep(EVERY) {
                     if let Some(rate) = rates.compact {
                         give_back(&packs, &signals, &spared, rate);
+                        shorten(&journal, &signals, &spared, rate, &mut looked);
                     }
                     if let Some(rate) = rates.scrub {
                         let mut pace = Pace::new(&signals, Some(rate), |_| ());
@@ -111,6 +122,7 @@ impl Upkeep {
         Ok(Self {
             signals,
             spared,
+            journal,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -132,12 +144,22 @@ impl Upkeep {
             let _hurry = self.signals.hurry();
             lock(&self.spared)
         };
+        let before = octets(packs)?;
+        self.journal.begin_next()?;
+        let mut pace = Pace::new(&self.signals, job.rate, |_| ());
+        let carried = carry::compact(&self.journal, job.below, &mut pace)?;
         // What grows may be as poor as the others.
         compact::count(packs, &mut Pace::new(&self.signals, job.rate, |_| ()))?;
         if compact::is_active_poor(packs, job.below)? {
             packs.ask_and_wait(Request::BeginNext)?;
         }
-        run(packs, &self.signals, spared, job, told)
+        let done = run(packs, &self.signals, spared, job, told)?;
+        Ok(Compacted {
+            before,
+            journal: carried.files,
+            moved: done.moved + carried.moved,
+            ..done
+        })
     }
 
     /// Ends everything, and waits for that.
@@ -170,12 +192,33 @@ fn give_back(packs: &Packs, signals: &Signals, spared: &Mutex<Spared>, rate: u64
                 after,
                 packs,
                 moved,
+                ..
             } = done;
             tracing::info!(before, after, packs, moved, "the store gave room back");
         }
         Ok(_) | Err(StoreError::Closed) => {}
         Err(error) => tracing::warn!(%error, "the store does not give room back; that is tried again"),
     }
+}
+
+/// The same for the journal, once it takes twice as much as when it was looked at last: the records are counted for that.
+fn shorten(journal: &Journal, signals: &Signals, spared: &Mutex<Spared>, rate: u64, looked: &mut u64) {
+    let log = &journal.home().journal;
+    let shorten = || -> Result<Option<carry::Freed>, StoreError> {
+        if log.octets()? < (2 * *looked).max(SMALL) {
+            return Ok(None);
+        }
+        let _alone = lock(spared);
+        let freed = carry::compact(journal, HALF, &mut Pace::new(signals, Some(rate), |_| ()))?;
+        Ok(Some(freed))
+    };
+    match shorten() {
+        Ok(None) | Err(StoreError::Closed) => return,
+        Ok(Some(carry::Freed { files: 0, .. })) => {}
+        Ok(Some(carry::Freed { files, moved })) => tracing::info!(files, moved, "the journal gave room back"),
+        Err(error) => tracing::warn!(%error, "the journal does not give room back; that is tried again"),
+    }
+    *looked = log.octets().unwrap_or(*looked);
 }
 
 fn run(
@@ -195,6 +238,7 @@ fn run(
         before,
         after,
         packs: freed.packs,
+        journal: 0,
         moved: freed.moved,
     })
 }
