@@ -108,7 +108,7 @@ impl Fault {
         SmtpReply { code, enhanced, text }
     }
 
-    /// The HTTP table (RFC 9110 §15). A 507 with `Retry-After` is [`Fault::Full`], one without is for good.
+    /// The HTTP table (RFC 9110 §15).
     #[must_use]
     pub fn http(self) -> u16 {
         match self {
@@ -117,9 +117,9 @@ impl Fault {
             Fault::Unauthenticated => 401,
             Fault::Refused | Fault::NoSuchUser => 403,
             Fault::NotFound => 404,
-            Fault::OverQuota | Fault::Full => 507,
+            Fault::OverQuota => 507,
             Fault::TryLater(_) => 429,
-            Fault::Local => 503,
+            Fault::Local | Fault::Full => 503,
         }
     }
 
@@ -177,11 +177,7 @@ mod tests {
                 fault.smtp().code / 100,
                 "{fault:?}"
             );
-            assert_eq!(
-                matches!(fault.http(), 429 | 503) || fault == Fault::Full,
-                temporary,
-                "{fault:?}"
-            );
+            assert_eq!(matches!(fault.http(), 429 | 503), temporary, "{fault:?}");
             assert_eq!(fault.stream().retry_after.is_some(), temporary, "{fault:?}");
         }
     }

@@ -23,6 +23,7 @@ use cargomail_node::harness::{PATIENCE, Topology, Town, acknowledged, compare, d
 use cargomail_node::store::{Embedded, EmbeddedOptions};
 use cargomail_protocol::address::Address;
 use cargomail_protocol::placeholder::{Category, Mailbox};
+use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -44,7 +45,7 @@ const FULL: Duration = Duration::from_secs(3);
 const LOOK: usize = 8;
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Octets of the file.
     pub size: u64,
@@ -54,13 +55,20 @@ pub struct Plan {
     pub seed: u64,
     /// Octets a second over the wire: slow enough that the cuts meet it on its way.
     pub rate: u64,
+    /// Only these, drawn from alike; none: any of them, but the disk is full once.
+    pub only: Vec<Cut>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cut {
+/// What happens to a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Cut {
+    /// The wire ends.
     Link,
+    /// The origin is killed and started again.
     OriginKilled,
+    /// The destination is killed and started again.
     DestinationKilled,
+    /// The destination's disk is full for a while.
     DiskFull,
 }
 
@@ -268,6 +276,7 @@ async fn transfer(
     for (number, point) in points.into_iter().enumerate() {
         village.link.reaches(point, PATIENCE).await?;
         let how = match number {
+            _ if !plan.only.is_empty() => plan.only[random.random_range(0..plan.only.len())],
             _ if number == plan.cuts / 2 => Cut::DiskFull,
             _ => [Cut::Link, Cut::OriginKilled, Cut::DestinationKilled][random.random_range(0..3)],
         };

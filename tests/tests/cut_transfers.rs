@@ -12,6 +12,7 @@ async fn q04_a_transfer_that_is_cut_again_and_again_completes_and_little_comes_t
         cuts: 4,
         seed: 4,
         rate: 16 * MIB,
+        only: Vec::new(),
     };
     let outcome = cuts::run(&plan, |line| eprintln!("{line}")).await.unwrap();
     eprintln!("{outcome}");

@@ -270,7 +270,7 @@ fn judged(status: StatusCode, retry_after: Option<Duration>, body: &[u8], token_
         404 => refused((1, 1), "it does not know the recipient"),
         413 => refused((3, 4), "the content is too large for it"),
         422 => refused((6, 0), "it does not understand the notification"),
-        507 if retry_after.is_none() => refused((2, 2), "the recipient's quota does not allow it"),
+        507 => refused((2, 2), "the recipient's quota does not allow it"),
         408 | 425 | 429 => Told::Later(retry_after, format!("it is busy (status {status})")),
         400..=499 => refused((7, 1), "it refuses"),
         _ => Told::Later(retry_after, format!("it failed (status {status})")),

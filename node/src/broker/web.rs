@@ -167,7 +167,7 @@ fn refused(status: StatusCode, retry_after: Option<Duration>) -> Tried {
     match status.as_u16() {
         413 => never((3, 4)),
         422 => never((6, 0)),
-        507 if retry_after.is_none() => never((2, 2)),
+        507 => never((2, 2)),
         // A key that one side is changing, or a clock that is wrong: the message is as good as before when that is over.
         401 => Tried::Later(
             retry_after,

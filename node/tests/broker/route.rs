@@ -116,8 +116,8 @@ async fn a_busy_destination_is_asked_again_with_the_same_octets() {
     let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
     let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Later(503)).await;
     bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
-    // Busy, or without room at the moment.
-    for (number, status) in [503, 507].into_iter().enumerate() {
+    // A failure, which may be a disk that is full at the moment, or too much at once.
+    for (number, status) in [503, 429].into_iter().enumerate() {
         let before = insurance.told().len();
         insurance.says(Says::Later(status));
         let letter = Letter::new(&number.to_string());

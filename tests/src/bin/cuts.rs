@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cargomail_tests::cuts::{self, Plan};
+use cargomail_tests::cuts::{self, Cut, Plan};
 use clap::Parser;
 
 const MIB: u64 = 1024 * 1024;
@@ -14,6 +14,7 @@ const MIB: u64 = 1024 * 1024;
 Examples:
   tests/cuts
   tests/cuts --size 512 --cuts 20 --seed 7
+  tests/cuts --size 256 --cuts 20 --only destination-killed
 
 It takes root, to mount a file as the destination's disk; `TMPDIR` says where all files lie, about four times the size."
 )]
@@ -30,6 +31,9 @@ struct Arguments {
     /// MiB a second over the wire
     #[arg(long, default_value_t = 64)]
     rate: u64,
+    /// Only such cuts: what does one of them cost?
+    #[arg(long, value_enum)]
+    only: Vec<Cut>,
 }
 
 #[tokio::main]
@@ -41,6 +45,7 @@ async fn main() -> anyhow::Result<()> {
         cuts: arguments.cuts,
         seed: arguments.seed.unwrap_or(time),
         rate: arguments.rate * MIB,
+        only: arguments.only,
     };
     println!("seed {}", plan.seed);
     let outcome = cuts::run(&plan, |line| println!("{line}")).await?;
