@@ -36,12 +36,21 @@ pub(super) struct Agenda {
 
 #[derive(Default)]
 struct State {
-    due: BTreeSet<(Timestamp, String)>,
+    /// What waits, and what is under way, by origin: with many jobs there are still few origins.
+    lanes: HashMap<Locator, Lane>,
     waiting: HashMap<String, (Timestamp, Load)>,
     running: HashMap<String, Load>,
-    breakers: HashMap<Locator, Breaker>,
     /// Jobs of one origin that are under way at once.
     per_origin: usize,
+}
+
+/// The jobs of one origin.
+#[derive(Default)]
+struct Lane {
+    due: BTreeSet<(Timestamp, String)>,
+    /// The messages whose jobs are under way.
+    running: Vec<String>,
+    breaker: Breaker,
 }
 
 impl Agenda {
@@ -82,27 +91,22 @@ impl Agenda {
 
     /// A job is no longer under way; `next` says when it is due again.
     pub(super) fn done(&self, id: &str, next: Option<Timestamp>) {
-        let mut state = self.state();
-        let load = state.running.remove(id);
-        if let (Some(due), Some(load), false) = (next, load, state.waiting.contains_key(id)) {
-            state.put(id, load, due);
-        }
-        drop(state);
+        self.state().end(id, next);
         self.changed.notify_one();
     }
 
     /// An origin answered, whatever it said.
     pub(super) fn answered(&self, origin: &Locator) {
-        self.state().breakers.remove(origin);
+        if let Some(lane) = self.state().lanes.get_mut(origin) {
+            lane.breaker.answered();
+        }
     }
 
     /// An origin could not be reached.
     pub(super) fn failed(&self, origin: &Locator, now: Timestamp, random: u32) {
-        self.state()
-            .breakers
-            .entry(origin.clone())
-            .or_default()
-            .failed(now, random);
+        if let Some(lane) = self.state().lanes.get_mut(origin) {
+            lane.breaker.failed(now, random);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,58 +117,77 @@ impl Agenda {
 
 impl State {
     fn put(&mut self, id: &str, load: Load, due: Timestamp) {
-        if let Some((before, _)) = self.waiting.insert(id.to_owned(), (due, load)) {
-            self.due.remove(&(before, id.to_owned()));
+        self.take_out(id);
+        let lane = self.lanes.entry(load.origin.clone()).or_default();
+        lane.due.insert((due, id.to_owned()));
+        self.waiting.insert(id.to_owned(), (due, load));
+    }
+
+    /// A job does not wait any more.
+    fn take_out(&mut self, id: &str) -> Option<Load> {
+        let (due, load) = self.waiting.remove(id)?;
+        if let Some(lane) = self.lanes.get_mut(&load.origin) {
+            lane.due.remove(&(due, id.to_owned()));
         }
-        self.due.insert((due, id.to_owned()));
+        Some(load)
     }
 
     /// The first job that may begin, or when to look again.
     fn take(&mut self, now: Timestamp) -> Result<String, Option<Timestamp>> {
-        self.put_off(now);
-        let chosen = self
-            .due
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .find(|(_, id)| self.may_begin(id))
-            .cloned();
-        let Some((due, id)) = chosen else {
-            let later = self.due.iter().find(|(due, _)| *due > now);
-            return Err(later.map(|(due, _)| *due));
+        let chosen = self.lanes.values().filter_map(|lane| self.first(lane)).min();
+        let Some((ready, _, id)) = chosen else {
+            return Err(None);
         };
-        self.due.remove(&(due, id.clone()));
-        if let Some((_, load)) = self.waiting.remove(&id) {
+        if ready > now {
+            return Err(Some(ready));
+        }
+        let id = id.clone();
+        if let Some(load) = self.take_out(&id) {
+            let lane = self.lanes.entry(load.origin.clone()).or_default();
+            lane.running.push(load.message_id.clone());
             self.running.insert(id.clone(), load);
         }
         Ok(id)
     }
 
-    /// Moves what is due at an origin that does not answer to when it is tried again.
-    fn put_off(&mut self, now: Timestamp) {
-        let closed: Vec<(String, Load, Timestamp)> = self
-            .due
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .filter_map(|(_, id)| {
-                let (_, load) = self.waiting.get(id)?;
-                let ready = self.breakers.get(&load.origin)?.ready(now);
-                (ready > now).then(|| (id.clone(), load.clone(), ready))
-            })
-            .collect();
-        for (id, load, ready) in closed {
-            self.put(&id, load, ready);
+    /// The first job of an origin that may begin: from when on, and when it is due.
+    fn first<'a>(&self, lane: &'a Lane) -> Option<(Timestamp, Timestamp, &'a String)> {
+        let most = match lane.breaker.is_probing() {
+            true => 1,
+            false => self.per_origin,
+        };
+        if lane.running.len() >= most {
+            return None;
         }
+        let may_begin = |id: &String| {
+            let (_, load) = self.waiting.get(id)?;
+            let alike = lane.running.contains(&load.message_id);
+            (!alike && !self.running.contains_key(id)).then_some(())
+        };
+        let (due, id) = lane.due.iter().find(|(_, id)| may_begin(id).is_some())?;
+        // An origin that does not answer is left alone until then.
+        let ready = lane.breaker.ready(Timestamp::from_millis(0));
+        Some((ready.max(*due), *due, id))
     }
 
-    fn may_begin(&self, id: &str) -> bool {
-        let Some((_, load)) = self.waiting.get(id) else {
-            return false;
+    /// A job is not under way any more, and waits until then. What is known of an origin lasts as long as there are jobs of it.
+    fn end(&mut self, id: &str, next: Option<Timestamp>) {
+        let Some(load) = self.running.remove(id) else {
+            return;
         };
-        let probing = self.breakers.get(&load.origin).is_some_and(Breaker::is_probing);
-        let most = if probing { 1 } else { self.per_origin };
-        let there = self.running.values().filter(|other| other.origin == load.origin);
-        let alike = there.clone().any(|other| other == load);
-        !self.running.contains_key(id) && !alike && there.count() < most
+        let origin = load.origin.clone();
+        if let Some(lane) = self.lanes.get_mut(&origin)
+            && let Some(at) = lane.running.iter().position(|other| *other == load.message_id)
+        {
+            lane.running.swap_remove(at);
+        }
+        if let (Some(due), false) = (next, self.waiting.contains_key(id)) {
+            self.put(id, load, due);
+        }
+        let idle = |lane: &Lane| lane.due.is_empty() && lane.running.is_empty();
+        if self.lanes.get(&origin).is_some_and(idle) {
+            self.lanes.remove(&origin);
+        }
     }
 }
 

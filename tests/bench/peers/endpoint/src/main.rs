@@ -19,7 +19,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use bytes::Bytes;
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use data_encoding::HEXLOWER;
 use hyper::{HeaderMap, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
