@@ -95,8 +95,8 @@ pub const PEERS_PENDING: u32 = 64;
 pub const READ_AHEAD: usize = BLOCK;
 /// Blocks that an origin reads for one stream at a time, however small they are.
 pub const READ_AHEAD_BLOCKS: usize = 256;
-/// Fetches that one issuer may start a minute.
-pub const FETCHES_PER_MINUTE: u32 = 600;
+/// Fetches and receipts of one issuer in a minute: fifty messages a second from one origin to one destination.
+pub const FETCHES_PER_MINUTE: u32 = 6000;
 /// A peer that neither reads nor writes for this long is cut off.
 pub const STALLED: Duration = Duration::from_secs(30);
 
