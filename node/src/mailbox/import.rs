@@ -123,12 +123,15 @@ fn done<T>(joined: Result<T, JoinError>) -> Result<T, StoreError> {
     })
 }
 
+/// A hash that is being taken.
+type Hashing = JoinHandle<Result<[u8; 32], StoreError>>;
+
 /// The hash over all octets, from the second leaf on: that of the first is in its CID. It is taken leaf by leaf, so that no thread
 /// waits for a body that is slow to come.
 #[derive(Default)]
 struct Whole {
     first: Option<Bytes>,
-    task: Option<(mpsc::Sender<Bytes>, JoinHandle<Result<[u8; 32], StoreError>>)>,
+    task: Option<(mpsc::Sender<Bytes>, Hashing)>,
 }
 
 impl Whole {

@@ -393,7 +393,7 @@ async fn q04_a_compaction_that_is_killed_at_any_step_loses_nothing_and_brings_no
     for some in blocks.chunks(4) {
         store.blocks().put(some.to_vec()).await.unwrap();
     }
-    let is_kept = |n: usize| n % 3 == 0 || n % 7 == 5;
+    let is_kept = |n: usize| n.is_multiple_of(3) || n % 7 == 5;
     let swept: Vec<_> = (0..60)
         .filter(|n| !is_kept(*n))
         .map(|n| *blocks[n].cid())
