@@ -66,7 +66,7 @@ pub(super) fn compact(journal: &Journal, below: u8, pace: &mut Pace<'_>) -> Resu
         if live.saturating_mul(100) >= log.octets()?.saturating_mul(below.into()) {
             break;
         }
-        let Some(moved) = drop_file(journal, number, pace)? else {
+        let Some(moved) = drop_file(journal, number, live, pace)? else {
             break;
         };
         freed.files += 1;
@@ -75,11 +75,17 @@ pub(super) fn compact(journal: &Journal, below: u8, pace: &mut Pace<'_>) -> Resu
     Ok(freed)
 }
 
-/// Repeats what holds in the oldest file and removes it; none when it has to stay.
-fn drop_file(journal: &Journal, number: u32, pace: &mut Pace<'_>) -> Result<Option<u64>, StoreError> {
+/// Repeats what holds in the oldest file and removes it; none when it has to stay. `live` octets hold in all files.
+fn drop_file(
+    journal: &Journal,
+    number: u32,
+    live: u64,
+    pace: &mut Pace<'_>,
+) -> Result<Option<u64>, StoreError> {
     let home = journal.home();
     let log = &home.journal;
-    home.reserve().check_all(log.scan(number)?.size() + MARGIN)?;
+    let size = log.scan(number)?.size();
+    home.reserve().check_all(size.min(live) + MARGIN)?;
     let mut batch = Batch::default();
     let mut moved = 0;
     let mut sound = true;

@@ -142,6 +142,9 @@ impl Log {
         file.read_exact_at(&mut octets, place.offset).map_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 self.damaged(place, "the file ends before it")
+            } else if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+                // These octets are gone, others of the file are not.
+                self.damaged(place, "the disk cannot read it")
             } else {
                 io_error(&self.path(place.file))(error)
             }

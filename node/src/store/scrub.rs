@@ -2,7 +2,7 @@
 //! hashed, pack by pack, round after round.
 //!
 //! What always holds: a block that is found damaged is not given out from then on, and is stored anew when somebody brings it; how
-//! far a round is survives a restart. Not here: the pack that grows, whose turn comes later, and the journal, whose records are
+//! far a round is survives a restart, unless it has found something: then it begins anew. Not here: the pack that grows, whose turn comes later, and the journal, whose records are
 //! checked whenever they are read.
 
 use std::path::PathBuf;
@@ -39,6 +39,21 @@ impl Scrubbed {
         Ok(noted
             .and_then(|noted| serde_json::from_slice(&noted).ok())
             .unwrap_or_default())
+    }
+
+    /// What is damaged is remembered only in memory: a round that has found something begins anew with the store.
+    pub(super) fn remember(home: &Home) -> Result<(), StoreError> {
+        let noted = Self::read(home)?;
+        if noted.damaged == 0 {
+            return Ok(());
+        }
+        let ended = noted.ended;
+        let anew = Self {
+            next: Some(0),
+            ended,
+            ..Self::default()
+        };
+        anew.write(home)
     }
 
     fn write(&self, home: &Home) -> Result<(), StoreError> {

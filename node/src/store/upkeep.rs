@@ -16,6 +16,7 @@ use super::journal::Journal;
 use super::pace::{Pace, Signals};
 use super::packer::Request;
 use super::packs::Packs;
+use super::scrub::Scrubbed;
 use super::{carry, scrub};
 
 /// How often it is looked whether there is something to do.
@@ -90,6 +91,9 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Begins it.
     pub(super) fn start(packs: Arc<Packs>, journal: Arc<Journal>, rates: Rates) -> Result<Self, StoreError> {
+        if let Err(error) = Scrubbed::remember(packs.home()) {
+            tracing::warn!(%error, "blocks that were found damaged are not known before they are read");
+        }
         let signals = Arc::new(Signals::default());
         let spared = Arc::new(Mutex::default());
         let background = (signals.clone(), Arc::clone(&spared), journal.clone());
@@ -129,7 +133,7 @@ impl Upkeep {
 
     /// Reads the next pack for bit rot, as the thread does now and then.
     #[cfg(test)]
-    pub(super) fn scrub(&self, packs: &Packs, every: Duration) -> Result<scrub::Scrubbed, StoreError> {
+    pub(super) fn scrub(&self, packs: &Packs, every: Duration) -> Result<Scrubbed, StoreError> {
         scrub::step(packs, every, &mut Pace::new(&self.signals, None, |_| ()))
     }
 
@@ -140,22 +144,22 @@ impl Upkeep {
         job: Compaction,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Compacted, StoreError> {
-        let spared = {
+        let mut spared = {
             let _hurry = self.signals.hurry();
             lock(&self.spared)
         };
-        let before = octets(packs)?;
-        self.journal.begin_next()?;
-        let mut pace = Pace::new(&self.signals, job.rate, |_| ());
-        let carried = carry::compact(&self.journal, job.below, &mut pace)?;
         // What grows may be as poor as the others.
         compact::count(packs, &mut Pace::new(&self.signals, job.rate, |_| ()))?;
         if compact::is_active_poor(packs, job.below)? {
             packs.ask_and_wait(Request::BeginNext)?;
         }
-        let done = run(packs, &self.signals, spared, job, told)?;
+        // Packs first: where there is hardly any room, they give it.
+        let done = run(packs, &self.signals, &mut spared, job, told)?;
+        self.journal.begin_next()?;
+        let mut pace = Pace::new(&self.signals, job.rate, |_| ());
+        let carried = carry::compact(&self.journal, job.below, &mut pace)?;
         Ok(Compacted {
-            before,
+            after: octets(packs)?,
             journal: carried.files,
             moved: done.moved + carried.moved,
             ..done
@@ -185,7 +189,7 @@ fn give_back(packs: &Packs, signals: &Signals, spared: &Mutex<Spared>, rate: u64
         below: POOR,
         rate: Some(rate),
     };
-    match run(packs, signals, lock(spared), job, &|_| ()) {
+    match run(packs, signals, &mut lock(spared), job, &|_| ()) {
         Ok(done) if done.packs > 0 => {
             let Compacted {
                 before,
@@ -224,15 +228,15 @@ fn shorten(journal: &Journal, signals: &Signals, spared: &Mutex<Spared>, rate: u
 fn run(
     packs: &Packs,
     signals: &Signals,
-    mut spared: MutexGuard<'_, Spared>,
+    spared: &mut Spared,
     job: Compaction,
     told: &(dyn Fn(Progress) + Sync),
 ) -> Result<Compacted, StoreError> {
     let before = octets(packs)?;
     compact::count(packs, &mut Pace::new(signals, job.rate, |_| ()))?;
-    let total = compact::work(packs, job.below, &spared)?;
+    let total = compact::work(packs, job.below, spared)?;
     let mut pace = Pace::new(signals, job.rate, |octets| told(Progress { octets, total }));
-    let freed = compact::compact(packs, job.below, &mut spared, &mut pace)?;
+    let freed = compact::compact(packs, job.below, spared, &mut pace)?;
     let after = octets(packs)?;
     Ok(Compacted {
         before,

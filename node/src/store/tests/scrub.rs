@@ -39,14 +39,14 @@ async fn q07_a_block_that_rots_is_found_by_reading_on_and_is_mended_when_it_come
     overwrite(&pack, b"photo 3 photo 3", 6, b"8");
     let rotten = &blocks[3];
     assert_eq!(store.blocks().has(&[*rotten.cid()]).await.unwrap(), [true]);
-    // What a restart interrupts is gone on with.
     let first = store.scrub(AT_ONCE).await.unwrap();
     assert_eq!((first.next, first.damaged), (Some(2), 1));
     assert_eq!(store.blocks().has(&[*rotten.cid()]).await.unwrap(), [false]);
     store.close().await.unwrap();
     let store = open(folder.path()).await;
     let (found, more) = round(&store).await;
-    assert_eq!((found.damaged, more), (1, packs - 1));
+    // What was found is found again, so that it is known.
+    assert_eq!((found.damaged, more), (1, packs));
     assert_eq!(store.statistics().await.unwrap().scrub, found);
     // Not again before it is due.
     let long = Duration::from_secs(3600);
