@@ -50,7 +50,7 @@ pub(super) fn write(
         let dot = folder.join("dot.png");
         std::fs::write(&dot, DOT).with_context(|| format!("{} cannot be written", dot.display()))?;
         letter.inline = vec![dot];
-        letter.files = vec![attachment(folder)?];
+        letter.files = vec![attachment(folder, channel)?];
     } else {
         letter.subject = format!("Your files, {by}");
         letter.files = files.to_vec();
@@ -58,19 +58,17 @@ pub(super) fn write(
     Ok(letter)
 }
 
-/// A file of octets that nothing can compress, the same at every run.
-fn attachment(folder: &Path) -> anyhow::Result<PathBuf> {
-    let path = folder.join("scan.bin");
-    if path
-        .metadata()
-        .is_ok_and(|about| about.len() == ATTACHMENT as u64)
-    {
-        return Ok(path);
-    }
+/// A file of octets that nothing can compress, the same at every run. Each channel has another one: what Bob holds already would not
+/// travel again.
+fn attachment(folder: &Path, channel: Channel) -> anyhow::Result<PathBuf> {
+    let (name, mut state) = match channel {
+        Channel::Smtp => ("scan.bin", 0x2545_f491_4f6c_dd1d_u64),
+        _ => ("other-scan.bin", 0x9e37_79b9_7f4a_7c15),
+    };
+    let path = folder.join(name);
     let failed = || format!("{} cannot be written", path.display());
     let file = std::fs::File::create(&path).with_context(failed)?;
     let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..ATTACHMENT / 8 {
         // xorshift64: fast, and good enough to look like a scan.
         state ^= state << 13;

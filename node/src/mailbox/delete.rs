@@ -11,14 +11,11 @@ use cargomail_protocol::share::{Share, parse_root};
 use cid::Cid;
 
 use super::holdings::{Holdings, part_with};
-use super::share::{last_key, taken_back};
+use super::share::{PAGE, last_key, taken_back};
 use super::{COMMITS, Mailbox, MailboxError, who};
 use crate::api::Deleted;
 use crate::keeping::Standing;
 use crate::store::{CommitError, Cond, StoreError, Version};
-
-/// Records read at a time.
-const PAGE: usize = 200;
 
 /// What becomes of the shares that refer to what is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,10 +119,7 @@ impl Mailbox {
         let mut after: Option<String> = None;
         loop {
             let page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
-            for entry in &page {
-                let Some((version, share)) = self.listed_share(entry).await? else {
-                    continue;
-                };
+            for (version, share) in self.listed_shares(&page).await? {
                 let names = |cid: &Cid| {
                     let mut resources = share.parts().resources.iter();
                     resources.any(|resource| resource.cid() == cid)

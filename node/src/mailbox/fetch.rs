@@ -14,7 +14,7 @@ use std::time::Duration;
 use cargomail_protocol::address::Locator;
 use cargomail_protocol::dag::{Kind, Walk};
 use cargomail_protocol::exchange::{
-    Destination, DestinationAction, Expect, Fetch, Heard, Outcome, Refused, Want, Wanted,
+    Destination, DestinationAction, Expect, Fetch, Heard, Outcome, Refused, Wanted,
 };
 use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::grip::{Digest, PublicKey};
@@ -145,7 +145,8 @@ impl Mailbox {
             let fetch = Fetch {
                 token: token.clone(),
                 notification: octets.to_vec(),
-                wants: notification.resources.iter().map(whole).collect(),
+                // Everything is here: what is asked for is the permission.
+                wants: Vec::new(),
             };
             self.authorize(&fetch, self.own_key())
                 .await
@@ -452,12 +453,5 @@ impl Plan {
         let behind = self.resources.last().map(|last| last + 1);
         let resource = self.resources.get(want).copied().or(behind)?;
         Some(Place { resource, leaves })
-    }
-}
-
-fn whole(resource: &SharedResource) -> Want {
-    Want {
-        root: *resource.cid(),
-        skip: 0,
     }
 }

@@ -19,8 +19,8 @@ use crate::store::{CommitError, Cond, Op, Record, StoreError, Version, typed};
 
 /// Recipients that one ledger entry names: with all resources of a mail they fit into an entry.
 const PARTIES: usize = 100;
-/// Entries read at a time.
-const PAGE: usize = 100;
+/// Shares read at a time: the largest take most of a MiB.
+pub(super) const PAGE: usize = 20;
 
 impl Mailbox {
     /// Makes a share.
@@ -97,8 +97,9 @@ impl Mailbox {
     pub(super) async fn shares(&self, caller: &Address) -> Result<Vec<ShareView>, MailboxError> {
         let prefix = format!("share-by/{}/", who(caller));
         let mut views = Vec::new();
-        for entry in self.needs.records.list(&prefix, None, LISTED).await? {
-            if let Some((_, share)) = self.listed_share(&entry).await? {
+        let entries = self.needs.records.list(&prefix, None, LISTED).await?;
+        for some in entries.chunks(PAGE) {
+            for (_, share) in self.listed_shares(some).await? {
                 views.push(self.view(&share).await?);
             }
         }
@@ -144,10 +145,7 @@ impl Mailbox {
         let mut after: Option<String> = None;
         for _ in 0..Self::CONSIDERED / PAGE {
             let page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
-            for entry in &page {
-                let Some((_, share)) = self.listed_share(entry).await? else {
-                    continue;
-                };
+            for (_, share) in self.listed_shares(&page).await? {
                 let shared: HashSet<&SharedResource> = share.parts().resources.iter().collect();
                 let (covered, rest): (Vec<_>, Vec<_>) =
                     missing.iter().partition(|resource| shared.contains(resource));
@@ -170,12 +168,18 @@ impl Mailbox {
     /// Shares from one person to another that are considered for one fetch: older ones have long expired.
     const CONSIDERED: usize = 1000;
 
-    /// The share that an entry of a list names.
-    pub(super) async fn listed_share(&self, entry: &Record) -> Result<Option<(Version, Share)>, StoreError> {
-        match named(&entry.key) {
-            Some(id) => typed::read(&*self.needs.records, &format!("share/{id}")).await,
-            None => Ok(None),
-        }
+    /// The shares that the entries of a list name, in its order.
+    pub(super) async fn listed_shares(
+        &self,
+        entries: &[Record],
+    ) -> Result<Vec<(Version, Share)>, StoreError> {
+        let ids = entries.iter().filter_map(|entry| named(&entry.key));
+        let keys: Vec<String> = ids.map(|id| format!("share/{id}")).collect();
+        let found = self.needs.records.get(&keys).await?;
+        let shares = found.into_iter().flatten();
+        shares
+            .map(|record| Ok((record.version, typed::decode(&record)?)))
+            .collect()
     }
 
     async fn view(&self, share: &Share) -> Result<ShareView, MailboxError> {

@@ -17,14 +17,12 @@ use super::journal::Journal;
 use super::log::Place;
 use super::pace::Pace;
 use super::scan::Trust;
-use super::{Op, StoreError};
+use super::{Op, StoreError, statistics};
 
 /// Octets that are repeated at once: who writes meanwhile waits for no more than these.
 const BATCH: u64 = 256 * 1024;
 /// Records that are repeated at once.
 const RECORDS: usize = 512;
-/// Records that are counted at once.
-const PAGE: usize = 4000;
 /// Room that is left to others on the disk while a file is moved.
 const MARGIN: u64 = 1024 * 1024;
 
@@ -36,31 +34,12 @@ pub(super) struct Freed {
     pub(super) moved: u64,
 }
 
-/// Octets of the records that hold.
-pub(super) fn live(journal: &Journal) -> Result<u64, StoreError> {
-    let mut live = 0;
-    let mut after: Option<String> = None;
-    loop {
-        let page = journal
-            .home()
-            .read(|view, _| view.records_after("", after.as_deref(), PAGE))?;
-        live += page
-            .iter()
-            .map(|(_, entry)| u64::from(entry.place.length))
-            .sum::<u64>();
-        match page.into_iter().last() {
-            Some((key, _)) => after = Some(key),
-            None => return Ok(live),
-        }
-    }
-}
-
 /// Removes the oldest files until less than `below` percent of the rest would be in vain, but none of those that are written
 /// meanwhile.
 pub(super) fn compact(journal: &Journal, below: u8, pace: &mut Pace<'_>) -> Result<Freed, StoreError> {
     let log = &journal.home().journal;
     let active = journal.active();
-    let live = live(journal)?;
+    let (_, live) = statistics::count_records(journal.home())?;
     let mut freed = Freed::default();
     for number in log.numbers()?.into_iter().filter(|number| *number < active) {
         if live.saturating_mul(100) >= log.octets()?.saturating_mul(below.into()) {

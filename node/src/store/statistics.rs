@@ -113,7 +113,7 @@ pub(super) fn count(home: &Home, kind: IndexKind) -> Result<Statistics, StoreErr
 }
 
 /// How many records there are, and their octets in the journal.
-fn count_records(home: &Home) -> Result<(u64, u64), StoreError> {
+pub(super) fn count_records(home: &Home) -> Result<(u64, u64), StoreError> {
     let (mut records, mut octets) = (0, 0);
     let mut after: Option<String> = None;
     loop {
