@@ -34,6 +34,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 pub mod typed;
+mod unshown;
 mod upkeep;
 mod view;
 mod writer;

@@ -1,14 +1,18 @@
-//! Notes up to where a job has come while its octets arrive: one commit at a time, and the next one tells of everything
-//! since.
+//! Notes up to where a job has come while its octets arrive: a few commits at a time, so that what is verified is in the journal at
+//! once, whatever becomes of the process; what comes in between, the next one tells.
 //!
 //! What always holds: a place is noted only behind blocks that this job brought and that were verified. It may be noted
 //! before they are durable: whoever goes on from it asks the store.
 
 use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::MailboxError;
 use super::intake::while_full;
 use super::jobs::{Came, Jobs, Place};
+
+/// Commits of one job that are under way.
+const COMMITS: usize = 8;
 
 /// What is noted of one job.
 pub(super) struct Noting<'a> {
@@ -17,7 +21,7 @@ pub(super) struct Noting<'a> {
     came: Came,
     /// What the last commit tells, also one that is under way.
     noted: Came,
-    commit: Option<BoxFuture<'a, Result<(), MailboxError>>>,
+    commits: FuturesOrdered<BoxFuture<'a, Result<(), MailboxError>>>,
 }
 
 impl<'a> Noting<'a> {
@@ -28,43 +32,43 @@ impl<'a> Noting<'a> {
             id,
             came,
             noted: came,
-            commit: None,
+            commits: FuturesOrdered::new(),
         }
     }
 
     /// Up to here the blocks were verified.
     pub(super) fn verified(&mut self, place: Option<Place>) {
         self.came.verified = place.unwrap_or(self.came.verified);
-        self.begin();
+        self.begin(COMMITS);
     }
 
-    /// Up to here the blocks are durable.
+    /// Up to here the blocks are durable. Nobody waits to be told: the store knows it too.
     pub(super) fn durable(&mut self, place: Option<Place>) {
         self.came.durable = place.unwrap_or(self.came.durable);
-        self.begin();
+        self.begin(1);
     }
 
-    fn begin(&mut self) {
-        if self.commit.is_none() && self.noted != self.came {
+    /// Begins a commit if there is something to note, unless so many are under way.
+    fn begin(&mut self, most: usize) {
+        if self.commits.len() < most && self.noted != self.came {
             self.noted = self.came;
             let (jobs, id, came) = (self.jobs, self.id, self.came);
-            self.commit = Some(Box::pin(while_full(move || jobs.note(id, came))));
+            self.commits
+                .push_back(Box::pin(while_full(move || jobs.note(id, came))));
         }
     }
 
     /// Whether a commit is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.commit.is_some()
+        !self.commits.is_empty()
     }
 
-    /// Waits until the commit under way is made, and begins the next one if there is more to note.
+    /// Waits until the first commit under way is made, and begins the next one if there is more to note.
     pub(super) async fn next(&mut self) -> Result<(), MailboxError> {
-        if let Some(commit) = &mut self.commit {
-            let made = commit.await;
-            self.commit = None;
+        if let Some(made) = self.commits.next().await {
             made?;
         }
-        self.begin();
+        self.begin(1);
         Ok(())
     }
 

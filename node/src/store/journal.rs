@@ -12,8 +12,9 @@ use super::commit::{Carried, Subject};
 use super::frame::{HEAD, Kind, sha256};
 use super::home::{Home, Reached};
 use super::index::{Changes, Entry};
-use super::log::{Appender, Failure, Place, Position, is_gone};
-use super::writer::{Write, Writer};
+use super::log::{Appended, Appender, Failure, Place, Position, is_gone};
+use super::unshown::Unshown;
+use super::writer::{Done, Write, Writer, Written};
 use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
 
 /// Octets of the journal between commits whose place is remembered, for [`RecordStore::changes`].
@@ -44,6 +45,7 @@ impl Journal {
         let scribe = Scribe {
             reader: reader.clone(),
             appender,
+            unshown: Arc::default(),
             version,
             mark: None,
         };
@@ -271,20 +273,21 @@ enum Request {
 struct Scribe {
     reader: Arc<Reader>,
     appender: Appender,
-    /// Of the last commit that is durable.
+    unshown: Arc<Unshown<Key, Option<Entry>>>,
+    /// Of the last commit that is written.
     version: Version,
     /// The last place that is remembered.
     mark: Option<Position>,
 }
 
-/// Records as they will be when the group is durable.
+/// Records as they will be when the group is shown.
 type Pending = HashMap<Key, Option<Entry>>;
 
 impl Scribe {
     /// Where a record is before, and within, the group.
     fn entry(&self, key: &Key, pending: &Pending) -> Result<Option<Entry>, Failure> {
-        match pending.get(key) {
-            Some(entry) => Ok(*entry),
+        match pending.get(key).copied().or_else(|| self.unshown.find(key)) {
+            Some(entry) => Ok(entry),
             None => self
                 .reader
                 .home
@@ -386,6 +389,7 @@ pub(super) fn is_far(mark: Option<Position>, at: Position) -> bool {
 impl Write for Scribe {
     type Request = Request;
     type Answer = Result<Version, Key>;
+    type Written = Journaled;
 
     fn weight(request: &Request) -> u64 {
         match request {
@@ -395,9 +399,12 @@ impl Write for Scribe {
         }
     }
 
-    fn write(&mut self, group: &[Request]) -> Result<Vec<Self::Answer>, Failure> {
-        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
-        if self.appender.is_full() || is_asked && self.appender.position().offset > 0 {
+    fn needs_rest(&self, group: &[Request]) -> bool {
+        self.begins_next(group) || self.appender.is_stretched()
+    }
+
+    fn write(&mut self, group: &[Request]) -> Result<Done<Self>, Failure> {
+        if self.begins_next(group) {
             self.appender.begin_next()?;
             self.note();
             self.reader.home.ask_to_settle();
@@ -429,17 +436,21 @@ impl Write for Scribe {
             }
             answers.push(Ok(version));
         }
-        if version > self.version {
-            self.appender.sync()?;
-            self.version = version;
-            changes.records = pending.into_iter().collect();
-            let reached = Reached::Journal(self.appender.position(), version);
-            self.reader
-                .home
-                .apply(changes, reached)
-                .map_err(Failure::Unseen)?;
+        if version == self.version {
+            return Ok((answers, None));
         }
-        Ok(answers)
+        let appended = self.appender.end_group()?;
+        self.version = version;
+        changes.records = pending.into_iter().collect();
+        let journaled = Journaled {
+            reader: self.reader.clone(),
+            group: self.unshown.add(changes.records.iter().cloned()),
+            unshown: self.unshown.clone(),
+            appended,
+            version,
+            changes,
+        };
+        Ok((answers, Some(journaled)))
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {
@@ -454,11 +465,42 @@ impl Write for Scribe {
 }
 
 impl Scribe {
+    fn begins_next(&self, group: &[Request]) -> bool {
+        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
+        self.appender.is_full() || is_asked && self.appender.position().offset > 0
+    }
+
     fn note(&self) {
         let (journal, version) = (self.appender.position(), self.version);
         self.reader.home.note(|checkpoint| {
             checkpoint.journal = journal;
             checkpoint.version = version;
         });
+    }
+}
+
+/// A group that is in the journal.
+struct Journaled {
+    reader: Arc<Reader>,
+    unshown: Arc<Unshown<Key, Option<Entry>>>,
+    /// Its number there.
+    group: u64,
+    appended: Appended,
+    /// Of its last commit.
+    version: Version,
+    changes: Changes,
+}
+
+impl Written for Journaled {
+    fn sync(&self) -> Result<(), StoreError> {
+        self.appended.sync()
+    }
+
+    fn show(self) -> Result<(), StoreError> {
+        let keys: Vec<Key> = self.changes.records.iter().map(|(key, _)| key.clone()).collect();
+        let reached = Reached::Journal(self.appended.end, self.version);
+        let shown = self.reader.home.apply(self.changes, reached);
+        self.unshown.shown(self.group, keys.iter());
+        shown
     }
 }

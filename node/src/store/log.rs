@@ -1,12 +1,13 @@
 //! A folder of numbered files of records, of which only the last one grows: the packs, and the journal.
 //!
-//! What always holds: [`Appender::sync`] returned before anything is told to anybody; a file's name is durable before
+//! What always holds: [`Appended::sync`] returned before anything is told to anybody; a file's name is durable before
 //! anything in it is. Readers read what they were given the place of, which is durable.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::StoreError;
@@ -20,6 +21,8 @@ const OPEN_FILES: usize = 32;
 const BUFFER: usize = 256 * 1024;
 /// A payload of this size is written from where it is.
 const LARGE: usize = 128 * 1024;
+/// Octets after which a record is to be the first of its group again: so much may be taken for the end of a write that was not finished.
+const STRETCH: u64 = 32 * 1024 * 1024;
 /// Records of a file: what is sorted in memory for a pack's `.idx` stays below 3 MiB.
 const RECORDS: u64 = 65_536;
 
@@ -204,8 +207,6 @@ pub(super) fn is_gone(error: &StoreError) -> bool {
 pub(super) enum Failure {
     /// There is no room, or no new file; what was there is as it was.
     Refused(StoreError),
-    /// It is durable, but the view could not be told: it will be seen once the view is made anew.
-    Unseen(StoreError),
     /// What the file holds is not known any more: nothing may be appended.
     Broken(StoreError),
 }
@@ -239,16 +240,42 @@ fn full(path: &Path, error: &io::Error) -> StoreError {
 pub(super) struct Appender {
     log: Arc<Log>,
     segment: u64,
-    file: File,
+    file: Arc<File>,
     number: u32,
     /// Octets that are synced.
-    durable: u64,
+    durable: Arc<AtomicU64>,
     /// Octets that are in the file.
     written: u64,
-    /// Octets that follow them.
+    /// Where the group begins that is being appended.
+    group: u64,
+    /// Where the last record is that was the first of its group.
+    first: u64,
+    /// Octets that follow those in the file.
     buffer: Vec<u8>,
     /// Records of the file, as far as they are known.
     records: u64,
+}
+
+/// A file of a log up to a record, which is not synced yet.
+pub(super) struct Appended {
+    log: Arc<Log>,
+    file: Arc<File>,
+    durable: Arc<AtomicU64>,
+    /// Where the next record comes.
+    pub(super) end: Position,
+    /// Records of the file.
+    pub(super) records: u64,
+}
+
+impl Appended {
+    /// Makes everything up to there durable.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.file
+            .sync_data()
+            .map_err(io_error(&self.log.path(self.end.file)))?;
+        self.durable.store(self.end.offset, Ordering::Release);
+        Ok(())
+    }
 }
 
 impl Appender {
@@ -281,10 +308,12 @@ impl Appender {
         Self {
             log,
             segment,
-            file,
+            file: Arc::new(file),
             number,
-            durable: length,
+            durable: Arc::new(AtomicU64::new(length)),
             written: length,
+            group: length,
+            first: length,
             buffer: Vec::new(),
             records,
         }
@@ -305,10 +334,15 @@ impl Appender {
 
     /// Whether the file has its size.
     pub(super) fn is_full(&self) -> bool {
-        self.durable >= self.segment || self.records >= RECORDS
+        self.written >= self.segment || self.records >= RECORDS
     }
 
-    /// Begins the next file.
+    /// Whether so much was appended while something was being synced that it is time for the first record of a group.
+    pub(super) fn is_stretched(&self) -> bool {
+        self.written - self.first >= STRETCH
+    }
+
+    /// Begins the next file; this one is synced.
     pub(super) fn begin_next(&mut self) -> Result<(), Failure> {
         let path = self.log.path(self.number + 1);
         let file = File::options()
@@ -323,16 +357,18 @@ impl Appender {
                 })
             })?;
         sync_folder(&self.log.folder)?;
-        self.file = file;
+        self.file = Arc::new(file);
         self.number += 1;
-        (self.durable, self.written, self.records) = (0, 0, 0);
+        self.durable = Arc::default();
+        (self.written, self.group, self.first, self.records) = (0, 0, 0, 0);
         Ok(())
     }
 
     /// Appends a record, which is not durable yet, and tells where its payload will be.
     pub(super) fn append(&mut self, kind: Kind, digest: Digest, payload: &[u8]) -> Result<Position, Failure> {
         let at = self.position();
-        let rank = if at.offset == self.durable {
+        let rank = if at.offset == self.durable.load(Ordering::Acquire) {
+            self.first = at.offset;
             Rank::First
         } else {
             Rank::Later
@@ -355,25 +391,29 @@ impl Appender {
         })
     }
 
-    /// Makes everything appended durable.
-    pub(super) fn sync(&mut self) -> Result<(), Failure> {
+    /// Writes what was appended, and ends the group with it.
+    pub(super) fn end_group(&mut self) -> Result<Appended, Failure> {
         self.flush()?;
-        self.file
-            .sync_data()
-            .map_err(|error| Failure::Broken(io_error(&self.log.path(self.number))(error)))?;
-        self.durable = self.written;
-        Ok(())
+        self.group = self.written;
+        Ok(Appended {
+            log: self.log.clone(),
+            file: self.file.clone(),
+            durable: self.durable.clone(),
+            end: self.position(),
+            records: self.records,
+        })
     }
 
-    /// Takes back what was appended since the last sync.
+    /// Takes back what was appended since the last group ended.
     pub(super) fn undo(&mut self) -> Result<(), StoreError> {
         self.buffer.clear();
-        if self.written > self.durable {
+        if self.written > self.group {
             self.file
-                .set_len(self.durable)
+                .set_len(self.group)
                 .map_err(io_error(&self.log.path(self.number)))?;
-            self.written = self.durable;
+            self.written = self.group;
         }
+        self.first = self.first.min(self.group);
         Ok(())
     }
 

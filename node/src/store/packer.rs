@@ -1,7 +1,7 @@
 //! The thread that writes packs: blocks that come, tombstones of those that go, and both again where compaction moves them.
 //!
 //! What always holds: this thread alone changes where a block is, so what it looks up holds until the group is written; a group is
-//! synced before it is shown.
+//! synced before it is shown, and groups are shown in their order.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use bytes::Bytes;
 use super::frame::{Digest, HEAD, Kind};
 use super::home::Reached;
 use super::index::Changes;
-use super::log::{Appender, Failure, Place};
+use super::log::{Appended, Appender, Failure, Place};
 use super::packs::Reader;
 use super::tally::Change;
-use super::writer::Write;
+use super::unshown::Unshown;
+use super::writer::{Done, Write, Written};
 use super::{StoreError, seal};
 
 /// What the writing thread is asked to do.
@@ -43,6 +44,7 @@ type Changed = HashMap<Digest, Change>;
 pub(super) struct Packer {
     reader: Arc<Reader>,
     appender: Appender,
+    unshown: Arc<Unshown<Digest, Option<Place>>>,
     /// What may be swept, but for what was put since. After a restart that is nothing.
     condemned: HashSet<Digest>,
     /// Octets of blocks that the group brings, until room was found for them.
@@ -54,9 +56,15 @@ impl Packer {
         Self {
             reader,
             appender,
+            unshown: Arc::default(),
             condemned: HashSet::new(),
             coming: 0,
         }
+    }
+
+    fn begins_next(&self, group: &[Request]) -> bool {
+        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
+        self.appender.is_full() || is_asked && self.appender.position().offset > 0
     }
 
     /// Begins the next pack where this one is full, and indexes this one.
@@ -96,11 +104,14 @@ impl Packer {
         if let Some(change) = changed.get(digest) {
             return Ok(*change);
         }
-        let before = self
-            .reader
-            .home
-            .read(|view, _| view.block(digest))
-            .map_err(Failure::Refused)?;
+        let before = match self.unshown.find(digest) {
+            Some(written) => written,
+            None => {
+                let home = &self.reader.home;
+                home.read(|view, _| view.block(digest))
+                    .map_err(Failure::Refused)?
+            }
+        };
         Ok(Change { before, now: before })
     }
 
@@ -204,16 +215,25 @@ impl Packer {
         }
         Ok(told)
     }
+}
 
-    /// Makes a group durable and shows it.
-    fn show(&mut self, changed: Changed) -> Result<(), Failure> {
-        self.appender.sync()?;
-        let mended: Vec<_> = {
-            let damaged = self.reader.damaged();
-            let is_changed = |digest: &&Digest| changed.contains_key(*digest);
-            damaged.iter().filter(is_changed).copied().collect()
-        };
-        let changed: Vec<_> = changed.into_iter().collect();
+/// A group that is in a pack.
+pub(super) struct Packed {
+    reader: Arc<Reader>,
+    unshown: Arc<Unshown<Digest, Option<Place>>>,
+    /// Its number there.
+    group: u64,
+    appended: Appended,
+    changed: Changed,
+}
+
+impl Written for Packed {
+    fn sync(&self) -> Result<(), StoreError> {
+        self.appended.sync()
+    }
+
+    fn show(self) -> Result<(), StoreError> {
+        let changed: Vec<_> = self.changed.into_iter().collect();
         let changes = Changes {
             blocks: changed
                 .iter()
@@ -221,13 +241,16 @@ impl Packer {
                 .collect(),
             ..Changes::default()
         };
-        let reached = Reached::Packs(self.appender.position(), self.appender.records());
-        self.reader
+        let reached = Reached::Packs(self.appended.end, self.appended.records);
+        let shown = self
+            .reader
             .tally
-            .change(&changed, || self.reader.home.apply(changes, reached))
-            .map_err(Failure::Unseen)?;
+            .change(&changed, || self.reader.home.apply(changes, reached));
+        let digests = changed.iter().map(|(digest, _)| digest);
+        self.unshown.shown(self.group, digests.clone());
+        shown?;
         let mut damaged = self.reader.damaged();
-        mended.iter().for_each(|digest| {
+        digests.for_each(|digest| {
             damaged.remove(digest);
         });
         Ok(())
@@ -238,6 +261,7 @@ impl Write for Packer {
     type Request = Request;
     /// What a sweep did, or what is kept; empty for the others.
     type Answer = Vec<bool>;
+    type Written = Packed;
 
     fn weight(request: &Request) -> u64 {
         match request {
@@ -255,9 +279,12 @@ impl Write for Packer {
         }
     }
 
-    fn write(&mut self, group: &[Request]) -> Result<Vec<Vec<bool>>, Failure> {
-        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
-        if self.appender.is_full() || is_asked && self.appender.position().offset > 0 {
+    fn needs_rest(&self, group: &[Request]) -> bool {
+        self.begins_next(group) || self.appender.is_stretched()
+    }
+
+    fn write(&mut self, group: &[Request]) -> Result<Done<Self>, Failure> {
+        if self.begins_next(group) {
             self.begin_next()?;
         }
         let begin = self.appender.position();
@@ -267,10 +294,19 @@ impl Write for Packer {
         for request in group {
             answers.push(self.write_one(request, &mut changed)?);
         }
-        if self.appender.position() != begin {
-            self.show(changed)?;
+        if self.appender.position() == begin {
+            return Ok((answers, None));
         }
-        Ok(answers)
+        let appended = self.appender.end_group()?;
+        let places = changed.iter().map(|(digest, change)| (*digest, change.now));
+        let packed = Packed {
+            reader: self.reader.clone(),
+            group: self.unshown.add(places),
+            unshown: self.unshown.clone(),
+            appended,
+            changed,
+        };
+        Ok((answers, Some(packed)))
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {

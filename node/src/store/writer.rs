@@ -1,9 +1,12 @@
-//! Group commit: one thread writes for everybody, and whoever arrives during a sync rides the next one.
+//! Group commit: one thread writes for everybody, and a second one syncs what it wrote and gives the answers. So what comes during a
+//! sync is in the file already when the process is killed, and rides the next sync.
 //!
-//! What always holds: an answer is given after the sync of what it tells of; after a failed write or sync the thread
-//! writes nothing more; the queue is bounded.
+//! What always holds: an answer is given after the sync of what it tells of, and in the order of the requests; after a failed write or
+//! sync nothing more is acknowledged; the queue is bounded, and so is what is written and not synced.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,17 +18,24 @@ use super::log::Failure;
 const QUEUE: usize = 256;
 /// Octets of one group.
 const GROUP: u64 = 8 * 1024 * 1024;
+/// Groups that are written and not synced.
+const UNSYNCED: usize = 4;
 
 /// What a thread does with requests.
-pub(super) trait Write: Send + 'static {
+pub(super) trait Write: Sized + Send + 'static {
     type Request: Send + 'static;
     type Answer: Send + 'static;
+    type Written: Written;
 
     /// Octets of a request.
     fn weight(request: &Self::Request) -> u64;
 
-    /// Does the requests in their order and makes them durable with one sync; on a failure none of them.
-    fn write(&mut self, group: &[Self::Request]) -> Result<Vec<Self::Answer>, Failure>;
+    /// Whether everything before is to be durable before this group is written.
+    fn needs_rest(&self, group: &[Self::Request]) -> bool;
+
+    /// Does the requests in their order, or none of them. What that changes is durable once it is settled; nothing when it changes
+    /// nothing.
+    fn write(&mut self, group: &[Self::Request]) -> Result<Done<Self>, Failure>;
 
     /// Forgets what a failed `write` appended.
     fn undo(&mut self) -> Result<(), StoreError>;
@@ -34,9 +44,23 @@ pub(super) trait Write: Send + 'static {
     fn stop(self);
 }
 
+/// The answers to a group, and what it has changed.
+pub(super) type Done<W> = (Vec<<W as Write>::Answer>, Option<<W as Write>::Written>);
+
+/// What a group has changed.
+pub(super) trait Written: Send + 'static {
+    /// Makes it durable, and everything before it in the same file.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Shows it to everybody, once it is durable.
+    fn show(self) -> Result<(), StoreError>;
+}
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
 struct Job<W: Write> {
     request: W::Request,
-    answer: oneshot::Sender<Result<W::Answer, StoreError>>,
+    answer: Answer<W::Answer>,
 }
 
 enum Message<W: Write> {
@@ -44,22 +68,32 @@ enum Message<W: Write> {
     Stop(oneshot::Sender<()>),
 }
 
-/// The way to a thread.
+/// A group that was written, with what is to be answered.
+struct Group<W: Write> {
+    written: Option<W::Written>,
+    answers: Vec<(Answer<W::Answer>, W::Answer)>,
+}
+
+/// The way to the threads.
 pub(super) struct Writer<W: Write> {
     queue: mpsc::Sender<Message<W>>,
 }
 
 impl<W: Write> Writer<W> {
-    /// Starts the thread. It ends when this is dropped, or with [`Writer::stop`].
+    /// Starts the threads. They end when this is dropped, or with [`Writer::stop`].
     pub(super) fn start(name: &str, home: Arc<Home>, work: W) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&home, work, jobs))
-            .map_err(|source| StoreError::Io {
-                path: format!("thread {name}"),
-                source,
-            })?;
+        let (settling, groups) = sync_channel(UNSYNCED);
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let settler = Settler {
+            settling,
+            under_way: under_way.clone(),
+        };
+        let of_groups = home.clone();
+        spawn(&format!("{name}-sync"), move || {
+            settle(&of_groups, &groups, &under_way)
+        })?;
+        spawn(name, move || run(&home, work, jobs, &settler))?;
         Ok(Self { queue })
     }
 
@@ -82,7 +116,7 @@ impl<W: Write> Writer<W> {
         answered.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Ends the thread when everything before is done.
+    /// Ends the threads when everything before is done.
     pub(super) async fn stop(&self) {
         let (stopped, when) = oneshot::channel();
         if self.queue.send(Message::Stop(stopped)).await.is_ok() {
@@ -92,7 +126,15 @@ impl<W: Write> Writer<W> {
     }
 }
 
-fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>) {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map(drop).map_err(|source| StoreError::Io {
+        path: format!("thread {name}"),
+        source,
+    })
+}
+
+fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>, settler: &Settler<W>) {
     while let Some(message) = jobs.blocking_recv() {
         let mut stop = None;
         let mut group = Vec::new();
@@ -116,9 +158,10 @@ fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>)
             };
         }
         if !group.is_empty() {
-            answer(home, &mut work, group);
+            write(home, &mut work, group, settler);
         }
         if let Some(stopped) = stop {
+            settler.rest();
             work.stop();
             drop(jobs);
             let _ = stopped.send(());
@@ -127,20 +170,21 @@ fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>)
     }
 }
 
-fn answer<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>) {
+fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Settler<W>) {
     let (requests, answers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|job| (job.request, job.answer)).unzip();
+    if work.needs_rest(&requests) {
+        settler.rest();
+    }
     if let Some(why) = home.failure() {
         refuse(answers, || StoreError::ReadOnly(why.clone()));
         return;
     }
     match attempt(home, work, &requests) {
-        Ok(done) => {
-            for (answer, done) in answers.into_iter().zip(done) {
-                // Who does not wait any more has no use for the answer.
-                let _ = answer.send(Ok(done));
-            }
-        }
+        Ok((told, written)) => settler.take(Group {
+            written,
+            answers: answers.into_iter().zip(told).collect(),
+        }),
         Err(Failure::Broken(_)) => {
             let why = home.failure().unwrap_or_default();
             refuse(answers, || StoreError::ReadOnly(why.clone()));
@@ -148,14 +192,14 @@ fn answer<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>) {
         // There may be room for the smaller ones.
         Err(Failure::Refused(_)) if requests.len() > 1 => {
             for (request, answer) in requests.into_iter().zip(answers) {
-                self::answer(home, work, vec![Job { request, answer }]);
+                write(home, work, vec![Job { request, answer }], settler);
             }
         }
         Err(Failure::Refused(error @ StoreError::Full { .. })) => {
             home.reserve().complain(&error);
             refuse(answers, || error.again());
         }
-        Err(Failure::Refused(error) | Failure::Unseen(error)) => {
+        Err(Failure::Refused(error)) => {
             tracing::error!(%error, "a write is refused");
             refuse(answers, || error.again());
         }
@@ -163,14 +207,13 @@ fn answer<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>) {
 }
 
 /// Writes; what failed is taken back, and what cannot be taken back ends all writing.
-fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Result<Vec<W::Answer>, Failure> {
+fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Result<Done<W>, Failure> {
     let failure = match work.write(requests) {
         Ok(done) => return Ok(done),
         Err(failure) => failure,
     };
     let undone = work.undo();
     match (failure, undone) {
-        (Failure::Unseen(error), _) => Err(Failure::Unseen(error)),
         (Failure::Refused(error), Ok(())) => Err(Failure::Refused(error)),
         (Failure::Refused(_), Err(error)) | (Failure::Broken(error), _) => {
             home.fail(&error);
@@ -179,7 +222,95 @@ fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Resu
     }
 }
 
-fn refuse<T>(answers: Vec<oneshot::Sender<Result<T, StoreError>>>, mut error: impl FnMut() -> StoreError) {
+/// The way to the thread that syncs.
+struct Settler<W: Write> {
+    settling: SyncSender<Settling<W>>,
+    /// Groups that were handed over and are not answered.
+    under_way: Arc<AtomicUsize>,
+}
+
+enum Settling<W: Write> {
+    Group(Group<W>),
+    /// Says when everything before is answered.
+    Rest(SyncSender<()>),
+}
+
+impl<W: Write> Settler<W> {
+    /// Answers a group in its turn.
+    fn take(&self, group: Group<W>) {
+        if group.written.is_none() && self.under_way.load(Ordering::Acquire) == 0 {
+            answer(group.answers);
+            return;
+        }
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        // The other thread ends after this one, unless it panicked: then nobody is answered, which says the same.
+        let _ = self.settling.send(Settling::Group(group));
+    }
+
+    /// Waits until everything before is answered.
+    fn rest(&self) {
+        if self.under_way.load(Ordering::Acquire) > 0 {
+            let (rested, when) = sync_channel(1);
+            if self.settling.send(Settling::Rest(rested)).is_ok() {
+                let _ = when.recv();
+            }
+        }
+    }
+}
+
+fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &AtomicUsize) {
+    let mut is_broken = false;
+    while let Ok(first) = settling.recv() {
+        let mut groups = Vec::new();
+        let mut rested = None;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Settling::Group(group) => groups.push(group),
+                Settling::Rest(rest) => {
+                    rested = Some(rest);
+                    break;
+                }
+            }
+            next = settling.try_recv().ok();
+        }
+        let count = groups.len();
+        if !is_broken
+            && let Some(last) = groups.iter().rev().find_map(|group| group.written.as_ref())
+            && let Err(error) = last.sync()
+        {
+            home.fail(&error);
+            is_broken = true;
+        }
+        for group in groups {
+            if is_broken {
+                let why = home.failure().unwrap_or_default();
+                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
+                refuse(answers, || StoreError::ReadOnly(why.clone()));
+            } else if let Some(Err(error)) = group.written.map(Written::show) {
+                // It is durable, and will be seen once the view is made anew.
+                tracing::error!(%error, "a write cannot be shown");
+                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
+                refuse(answers, || error.again());
+            } else {
+                answer(group.answers);
+            }
+        }
+        under_way.fetch_sub(count, Ordering::AcqRel);
+        if let Some(rested) = rested {
+            let _ = rested.send(());
+        }
+    }
+}
+
+fn answer<T>(answers: Vec<(Answer<T>, T)>) {
+    for (answer, told) in answers {
+        // Who does not wait any more has no use for the answer.
+        let _ = answer.send(Ok(told));
+    }
+}
+
+fn refuse<T>(answers: Vec<Answer<T>>, mut error: impl FnMut() -> StoreError) {
     for answer in answers {
         let _ = answer.send(Err(error()));
     }

@@ -12,7 +12,8 @@ use crate::store::{CommitError, Compaction, Embedded, EmbeddedOptions, Op, Store
 
 /// Where the process that is started works.
 const FOLDER: &str = "CARGOMAIL_TEST_STORE";
-/// What it does: `write` until it is killed, `hold` the store open, `compact` it, or `churn` (compact it under load).
+/// What it does: `write` until it is killed, `hold` the store open, `compact` it, `churn` (compact it under load), or write `late`, while
+/// something else is being synced.
 const TASK: &str = "CARGOMAIL_TEST_STORE_TASK";
 
 /// The first number that `churn` writes.
@@ -21,6 +22,7 @@ const BEGIN: &str = "CARGOMAIL_TEST_STORE_BEGIN";
 const WRITERS: usize = 8;
 const WRITES: usize = 80;
 const CHURNS: usize = 40;
+const EARLY: usize = 5;
 
 fn text(writer: usize, n: usize) -> String {
     format!(
@@ -50,6 +52,7 @@ fn the_process_that_is_started() {
             "hold" => std::future::pending::<()>().await,
             "compact" => return compact(store).await,
             "churn" => return churn(store).await,
+            "late" => return write_late(store).await,
             _ => {}
         }
         let writers: Vec<_> = (0..WRITERS)
@@ -134,6 +137,26 @@ async fn churn(store: Embedded) {
         let done = store.compact(Compaction::default(), |_| ()).await.unwrap();
         println!("compacted {}", done.packs);
     }
+}
+
+/// Writes [`EARLY`] times and is answered, once more, and again while that waits for the disk; then it ends like one that is killed.
+async fn write_late(store: Embedded) {
+    for n in 0..EARLY {
+        write_once(&store, 0, n).await.unwrap();
+    }
+    for n in [EARLY, EARLY + 1] {
+        let (blocks, records) = (store.blocks(), store.records());
+        tokio::spawn(async move {
+            let record = vec![put(&format!("late/{n}"), &text(0, n))];
+            tokio::join!(
+                blocks.put(vec![block(text(0, n))]),
+                records.commit(vec![], record)
+            )
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    println!("asked");
+    std::process::abort();
 }
 
 fn this_program() -> Vec<String> {
@@ -253,6 +276,29 @@ async fn q04_nothing_acknowledged_is_lost_when_the_process_is_killed_while_it_op
         child.wait().unwrap();
     }
     assert!(check(folder.path(), &said).await > 290);
+}
+
+#[tokio::test]
+async fn q04_what_comes_while_something_else_is_synced_outlives_the_process() {
+    for file in ["packs/00000001.pack", "journal/00000001.log"] {
+        let folder = tempfile::tempdir().unwrap();
+        // The process does not live to see the end of this sync, which takes ten seconds.
+        let fault = format!("fdatasync:delay_enter=10s:when={}", EARLY + 1);
+        let said = run_traced(folder.path(), "late", &fault, &[file]);
+        assert_eq!(said.last().map(String::as_str), Some("asked"), "{said:?}");
+        assert_eq!(check(folder.path(), &said).await, 2 * EARLY);
+        let store = open(folder.path()).await;
+        let late = text(0, EARLY + 1);
+        let found = match file.starts_with("packs") {
+            true => store.blocks().get(block(&late).cid()).await.unwrap(),
+            false => {
+                let found = store.records().get(&[format!("late/{}", EARLY + 1)]).await;
+                found.unwrap()[0].as_ref().map(|record| record.value.clone())
+            }
+        };
+        assert_eq!(found.as_deref(), Some(late.as_bytes()), "{file}");
+        store.close().await.unwrap();
+    }
 }
 
 #[tokio::test]
