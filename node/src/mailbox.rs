@@ -18,7 +18,8 @@
 //! | `holding/<who>/<cid>` | that somebody posted it, or that it was retrieved for them; hidden when they deleted it under a legal hold |
 //! | `usage/<who>` | octets that somebody holds, octets and jobs on their way |
 //! | `share/<id>` | a share |
-//! | `share-by/<who>/<newest>`, `share-to/<sender>/<recipient>/<newest>` | which share it is |
+//! | `share-by/<who>/<newest>`, `share-of/<who>/<SHA-256 of the Message-ID>/<newest>` | which share of a sender it is |
+//! | `share-to/<sender>/<recipient>/<newest>` | which share it is |
 //! | `share-ends/<end>-<id>` | a share that has not ended yet, by its end |
 //! | `share-last/<who>` | written with every share of somebody |
 //! | `grant/<digest>/<agent>` | what an agent was allowed to fetch by a notification |

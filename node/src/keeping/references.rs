@@ -40,7 +40,7 @@ pub(crate) enum Holder {
 }
 
 /// Records that refer to no resource, by the beginnings of their keys.
-const OTHERS: [&str; 24] = [
+const OTHERS: [&str; 25] = [
     "account/",
     "collection",
     "folder/",
@@ -62,6 +62,7 @@ const OTHERS: [&str; 24] = [
     "share-by/",
     "share-ends/",
     "share-last/",
+    "share-of/",
     "share-to/",
     "submitted/",
     "usage/",

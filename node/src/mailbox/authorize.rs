@@ -57,10 +57,8 @@ impl Mailbox {
             .filter_map(|want| named.get(&want.root).map(|resource| resource.size()))
             .collect();
         // Also of what is not wanted: the destination may keep it from an earlier fetch, which was for somebody else.
-        let all = &notification.resources;
-        let (sender, recipient) = (&notification.sender, &notification.recipient);
-        let here = self.holdings.whole(all).await?;
-        let shares = self.open_shares(sender, recipient, all, self.now()).await?;
+        let here = self.holdings.whole(&notification.resources).await?;
+        let shares = self.open_shares(&notification, self.now()).await?;
         let own = notification.origin == self.options.locator;
         let all = sizes.len() == fetch.wants.len() && here.iter().all(Option::is_some);
         let Some(shares) = shares.filter(|_| own && all) else {
@@ -71,7 +69,7 @@ impl Mailbox {
             message_id = %notification.message_id,
             step = "retrieve",
             agent = %chain.issuer(),
-            %recipient,
+            recipient = %notification.recipient,
             resources = notification.resources.len(),
             wanted = sizes.len(),
             "a fetch is granted"

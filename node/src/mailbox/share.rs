@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 
 use cargomail_protocol::address::Address;
+use cargomail_protocol::grip::Digest;
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::notification::Notification;
 use cargomail_protocol::share::{Share, ShareParts, SharedResource};
 use cargomail_protocol::timestamp::Timestamp;
+use data_encoding::HEXLOWER;
 use uuid::Uuid;
 
 use super::{COMMITS, LISTED, Mailbox, MailboxError, expire, named, newest, who};
@@ -50,6 +52,14 @@ impl Mailbox {
             Op::Put(share_key(id), typed::encode(&share)),
             Op::Put(
                 format!("share-by/{}/{}", who(&sender), newest(now, id)),
+                typed::encode(&()),
+            ),
+            Op::Put(
+                format!(
+                    "{}{}",
+                    of_message(&sender, &share.parts().message_id),
+                    newest(now, id)
+                ),
                 typed::encode(&()),
             ),
             Op::Put(expire::key(&share), typed::encode(&())),
@@ -130,36 +140,40 @@ impl Mailbox {
         Err(MailboxError::Busy)
     }
 
-    /// The shares by which `recipient` may fetch all of `wanted` from `sender` at this moment; none when some of it is in
-    /// no open share. The newest are looked at first, and no more than [`Mailbox::CONSIDERED`].
+    /// The shares by which the recipient of a notification may fetch all that it names at this moment; none when some of it is in no
+    /// open share. Those of the same message are looked at first, then the newest, and no more than [`Mailbox::CONSIDERED`].
     pub(super) async fn open_shares(
         &self,
-        sender: &Address,
-        recipient: &Address,
-        wanted: &[SharedResource],
+        notification: &Notification,
         now: Timestamp,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
-        let prefix = between(sender, recipient);
-        let mut missing: Vec<SharedResource> = wanted.to_vec();
+        let (sender, recipient) = (&notification.sender, &notification.recipient);
+        let mut missing = notification.resources.clone();
         let mut used = Vec::new();
-        let mut after: Option<String> = None;
-        for _ in 0..Self::CONSIDERED / PAGE {
-            let page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
-            for (_, share) in self.listed_shares(&page).await? {
-                let shared: HashSet<&SharedResource> = share.parts().resources.iter().collect();
-                let (covered, rest): (Vec<_>, Vec<_>) =
-                    missing.iter().partition(|resource| shared.contains(resource));
-                if share.may_fetch(&roots(&covered), sender, recipient, now) {
-                    used.push(share.id());
-                    missing = rest;
+        let lists = [
+            (of_message(sender, &notification.message_id), PAGE),
+            (between(sender, recipient), Self::CONSIDERED),
+        ];
+        for (prefix, most) in lists {
+            let mut after: Option<String> = None;
+            for _ in 0..most / PAGE {
+                let page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
+                for (_, share) in self.listed_shares(&page).await? {
+                    let shared: HashSet<&SharedResource> = share.parts().resources.iter().collect();
+                    let (covered, rest): (Vec<_>, Vec<_>) =
+                        missing.iter().partition(|resource| shared.contains(resource));
+                    if share.may_fetch(&roots(&covered), sender, recipient, now) {
+                        used.push(share.id());
+                        missing = rest;
+                    }
+                    if missing.is_empty() {
+                        return Ok(Some(used));
+                    }
                 }
-                if missing.is_empty() {
-                    return Ok(Some(used));
+                match page.last() {
+                    Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+                    _ => break,
                 }
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-                _ => break,
             }
         }
         Ok(None)
@@ -239,6 +253,11 @@ pub(super) fn received(share: Uuid, recipient: &Address) -> Op {
 
 pub(super) fn roots(resources: &[SharedResource]) -> Vec<cid::Cid> {
     resources.iter().map(|resource| *resource.cid()).collect()
+}
+
+fn of_message(sender: &Address, message_id: &str) -> String {
+    let hash = HEXLOWER.encode(Digest::of(message_id.as_bytes()).sha256());
+    format!("share-of/{}/{hash}/", who(sender))
 }
 
 fn between(sender: &Address, recipient: &Address) -> String {
