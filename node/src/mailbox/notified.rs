@@ -1,9 +1,14 @@
 //! Step 6, notify, at the destination: takes a broker's notification, and tells the broker how far the retrieval is.
 //!
+//! A broker asks by HTTPS (`routes`), or is in the same process ([`Agent`]): the checks are the same.
+//!
 //! What always holds: the job is durable before the 202; a broker learns nothing of a job that it did not ask for.
 
+use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
+use cargomail_protocol::address::Locator;
+use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved, VerifiedChain};
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::limits;
@@ -14,6 +19,7 @@ use http::{HeaderMap, header};
 use super::jobs::{self, Job};
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
+use crate::agent::Agent;
 use crate::grip::Uses;
 use crate::https::{self, HttpsError, PeerCertificate};
 use crate::store::{CommitError, Cond, typed};
@@ -30,6 +36,16 @@ impl Mailbox {
         let token = token_of(headers)?;
         check_media_type(headers, notification::MEDIA_TYPE)?;
         let octets = body_of(body, limits::NOTIFICATION).await?;
+        self.believe(peer, token, octets).await
+    }
+
+    /// Makes the job of a notification, when its token is believed.
+    async fn believe(
+        &self,
+        peer: &PeerCertificate,
+        token: &str,
+        octets: Bytes,
+    ) -> Result<Taken, MailboxError> {
         let proved = Proved::Certificate {
             key: KeyHash::from_bytes(peer.spki_sha256),
             name: peer.cn.clone(),
@@ -202,7 +218,10 @@ impl Mailbox {
         peer: Option<&PeerCertificate>,
         id: &str,
     ) -> Result<JobState, MailboxError> {
-        let peer = peer.ok_or(MailboxError::NoToken)?;
+        self.told_to(peer.ok_or(MailboxError::NoToken)?, id).await
+    }
+
+    async fn told_to(&self, peer: &PeerCertificate, id: &str) -> Result<JobState, MailboxError> {
         let key = KeyHash::from_bytes(peer.spki_sha256);
         let found = self.jobs.find(id).await?;
         let job = found
@@ -210,6 +229,45 @@ impl Mailbox {
             .filter(|job| KeyHash::parse(&job.key) == Some(key) && job.broker.to_string() == peer.cn);
         Ok(self.jobs.state(&job.ok_or(MailboxError::Missing)?))
     }
+}
+
+#[async_trait]
+impl Agent for Mailbox {
+    fn locator(&self) -> &Locator {
+        &self.options.locator
+    }
+
+    async fn notify(
+        &self,
+        broker: &PeerCertificate,
+        token: &str,
+        notification: Bytes,
+    ) -> Result<Taken, Fault> {
+        let taken = Box::pin(self.believe(broker, token, notification)).await;
+        taken.map_err(|error| not_taken(Some(broker), &error))
+    }
+
+    async fn progress(&self, broker: &PeerCertificate, job: &str) -> Result<JobState, Fault> {
+        self.told_to(broker, job).await.map_err(|error| not_told(&error))
+    }
+}
+
+/// What a broker learns of why its notification is not taken. The named error goes to the log.
+pub(super) fn not_taken(broker: Option<&PeerCertificate>, error: &MailboxError) -> Fault {
+    let from = broker.map(|broker| broker.cn.as_str());
+    let fault = error.fault();
+    if fault.is_temporary() {
+        tracing::warn!(from, %error, step = "notify", "a notification was put off");
+    } else {
+        tracing::info!(from, %error, step = "notify", "a notification was refused");
+    }
+    fault
+}
+
+/// What a broker learns of why it is not told of a job.
+pub(super) fn not_told(error: &MailboxError) -> Fault {
+    tracing::debug!(%error, step = "notify", "a question about a job was refused");
+    error.fault()
 }
 
 /// The one token of a request.
