@@ -16,13 +16,20 @@ use cargomail_protocol::notification::{self, JobState, Notification, Taken};
 use cargomail_protocol::queue::Tries;
 use http::{HeaderMap, header};
 
-use super::jobs::{self, Job};
+use super::holdings::Kept;
+use super::jobs::{self, Job, Stored};
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
 use crate::agent::Agent;
 use crate::grip::Uses;
 use crate::https::{self, HttpsError, PeerCertificate};
-use crate::store::{CommitError, Cond, typed};
+use crate::store::{CommitError, Cond};
+
+/// What of somebody's quota was used when it was read, and what is kept free of the rest for a job.
+struct Room {
+    kept: Kept,
+    claimed: u64,
+}
 
 impl Mailbox {
     /// Answers `POST /grip/v1/notifications`.
@@ -83,13 +90,12 @@ impl Mailbox {
                 self.agenda.put(&job, job.tries.due);
                 return Ok(Taken { job: id });
             }
-            if stored.is_none() {
-                // Who may have this job is asked before anything is written.
-                self.admit(notification).await?;
-                let (root, _) = typed::put_octets(&*self.needs.blocks, &shelter, octets.clone()).await?;
-                stored = Some(root);
-            }
-            let Some(root) = stored else { continue };
+            // Who may have this job is asked before anything is written.
+            let room = self.admit(notification).await?;
+            let stored = match &stored {
+                Some(stored) => stored,
+                None => stored.insert(Stored::put(&*self.needs.blocks, &shelter, octets.clone()).await?),
+            };
             let now = self.now();
             let job = Job {
                 id: id.clone(),
@@ -97,21 +103,22 @@ impl Mailbox {
                 key: chain.token().key().hash().to_string(),
                 notify: chain.token().text().to_owned(),
                 notify_until: chain.token().claims().expires().unwrap_or(now),
-                notification: root,
+                notification: stored.root,
                 octets: length,
+                inline: stored.inline.clone(),
                 origin: notification.origin.clone(),
                 sender: notification.sender.clone(),
                 recipient: notification.recipient.clone(),
                 message_id: notification.message_id.clone(),
                 expires: notification.expires,
-                claimed: 0,
+                claimed: room.claimed,
                 state: JobState::Queued,
                 tries: Tries::new(now, notification.expires.since(now)),
                 mishaps: 0,
                 receipt: None,
                 since: now,
             };
-            if self.create(job.clone(), notification, uses.as_ref()).await? {
+            if self.create(&job, room, notification, uses.as_ref()).await? {
                 self.agenda.put(&job, now);
                 tracing::info!(
                     message_id = %notification.message_id,
@@ -130,17 +137,19 @@ impl Mailbox {
         Err(MailboxError::Busy)
     }
 
-    /// That this mailbox takes the notification for this recipient at all.
-    async fn admit(&self, notification: &Notification) -> Result<(), MailboxError> {
+    /// The room that this mailbox has for what the notification names, if it takes it for this recipient at all.
+    async fn admit(&self, notification: &Notification) -> Result<Room, MailboxError> {
         let account = self.holdings.account(&notification.recipient).await?;
         if self.now() >= notification.expires {
             return Err(MailboxError::Expired);
         }
-        let usage = self.holdings.usage(&notification.recipient).await?.usage;
-        if usage.jobs >= limits::RETRIEVALS_PER_USER {
+        let kept = self.holdings.usage(&notification.recipient).await?;
+        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER {
             return Err(MailboxError::Crowded);
         }
-        usage.check(&account, self.claim(notification).await?)
+        let claimed = self.claim(notification).await?;
+        kept.usage.check(&account, claimed)?;
+        Ok(Room { kept, claimed })
     }
 
     /// Octets that the recipient does not hold yet.
@@ -154,17 +163,11 @@ impl Mailbox {
     /// Writes the job, and keeps its octets free within the quota; false when somebody else was faster.
     async fn create(
         &self,
-        mut job: Job,
+        job: &Job,
+        Room { mut kept, .. }: Room,
         notification: &Notification,
         uses: Option<&Uses>,
     ) -> Result<bool, MailboxError> {
-        let account = self.holdings.account(&job.recipient).await?;
-        let mut kept = self.holdings.usage(&job.recipient).await?;
-        job.claimed = self.claim(notification).await?;
-        kept.usage.check(&account, job.claimed)?;
-        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER {
-            return Err(MailboxError::Crowded);
-        }
         kept.usage.claimed += job.claimed;
         kept.usage.jobs += 1;
         let mut when = vec![Cond::Absent(jobs::key(&job.id)), kept.unchanged()];
@@ -173,7 +176,7 @@ impl Mailbox {
             when.push(cond);
             then.push(op);
         }
-        then.extend(jobs::create(&job));
+        then.extend(jobs::create(job));
         let event = Event {
             act: Act::Notified,
             parties: vec![
@@ -184,7 +187,7 @@ impl Mailbox {
             ],
             message_id: job.message_id.clone(),
             resources: roots(&notification.resources),
-            evidence: job.notify,
+            evidence: job.notify.clone(),
         };
         match self.needs.ledger.commit(when, then, vec![event]).await {
             Ok(_) => Ok(true),
