@@ -51,7 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cargomail_protocol::address::{Address, Domain};
+use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::channel::ChannelError;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::{Digest, IssueError};
@@ -65,10 +65,12 @@ use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
 use crate::accounts::Accounts;
+use crate::agent::Agent;
 use crate::api::Channel;
 use crate::clock::{self, Clock, Randomness};
 use crate::dns::Dns;
 use crate::grip::{Signer, Verifier, VerifyError};
+use crate::https::PeerCertificate;
 use crate::identity::Identity;
 use crate::keeping::Shelters;
 use crate::ledger::Ledger;
@@ -147,6 +149,8 @@ pub struct Needs {
     pub dkim: smtp::Dkim,
     /// Says what SPF, DKIM and DMARC say.
     pub authenticator: smtp::Authenticator,
+    /// The agent of the Resource Mailbox that is in this process, if one is.
+    pub agent: Option<Arc<dyn Agent>>,
 }
 
 /// Why the broker did not do it.
@@ -267,6 +271,8 @@ pub struct Broker {
     outbound: Arc<Queue>,
     judging: Semaphore,
     arrivals: broadcast::Sender<(Address, Uuid)>,
+    /// As which this broker asks an agent, whether by mutual TLS or in this process.
+    certificate: PeerCertificate,
 }
 
 impl Broker {
@@ -281,6 +287,11 @@ impl Broker {
             outbound: Arc::new(Queue::new(places)),
             judging: Semaphore::new(limits::BODIES / ROOM),
             arrivals: broadcast::Sender::new(ARRIVALS),
+            certificate: PeerCertificate {
+                spki: needs.identity.spki(),
+                spki_sha256: needs.identity.spki_sha256(),
+                cn: ClientId::broker(&options.domain).to_string(),
+            },
             options,
             needs,
         });
@@ -290,6 +301,12 @@ impl Broker {
 
     fn records(&self) -> &dyn RecordStore {
         &*self.needs.records
+    }
+
+    /// The agent of this locator, when it is in this process.
+    fn own_agent(&self, locator: &Locator) -> Option<&dyn Agent> {
+        let agent = self.needs.agent.as_deref();
+        agent.filter(|agent| agent.locator() == locator)
     }
 
     fn now(&self) -> Timestamp {

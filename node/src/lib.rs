@@ -4,6 +4,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod accounts;
+pub mod agent;
 pub mod api;
 pub mod app;
 pub mod broker;

@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use crate::accounts::Accounts;
 use crate::accounts::door::{self, AdminToken, Door, TokenError};
+use crate::agent::Agent;
 use crate::api::Queued;
 use crate::broker::{self, Broker, BrokerError};
 use crate::clock::{Clock, Randomness, SystemClock, SystemRandomness};
@@ -297,7 +298,7 @@ impl Common {
         Ok(Some(Mailbox::open(options, needs).await?))
     }
 
-    async fn broker(&self) -> Result<Option<Arc<Broker>>, NodeError> {
+    async fn broker(&self, agent: Option<Arc<dyn Agent>>) -> Result<Option<Arc<Broker>>, NodeError> {
         let Some(role) = &self.settings.broker else {
             return Ok(None);
         };
@@ -344,6 +345,7 @@ impl Common {
             smtp,
             dkim: smtp::Dkim::new(&self.identity, role.domain.clone(), publish::SELECTOR),
             authenticator: smtp::Authenticator::new(self.dns.clone(), self.settings.hostname.to_string()),
+            agent,
         };
         Ok(Some(Broker::open(options, needs).await?))
     }
@@ -370,7 +372,8 @@ async fn begin(common: &Common, shutdown: &CancellationToken) -> Result<Begun, N
         Some(host) => common.mailbox(Arc::new(host.clone())).await?,
         None => None,
     };
-    let broker = common.broker().await?;
+    let agent = mailbox.clone().map(|mailbox| mailbox as Arc<dyn Agent>);
+    let broker = common.broker(agent).await?;
 
     let mut grip_routes = Router::new();
     let mut user_routes = Router::new();

@@ -143,6 +143,11 @@ pub const COMMIT: usize = 16 * 1024 * 1024;
 pub const STORE_FRESH: usize = 16 * 1024 * 1024;
 /// Blocks and records that the index is told at once: larger ones keep readers of sled waiting.
 pub const STORE_INDEX_BATCH: usize = 1000;
+/// What is newer than the index waits so long for more, or until it is so many octets: what changes often is told to the index
+/// once, and readers seldom meet it changing.
+pub const STORE_INDEX_GATHER: Duration = Duration::from_millis(200);
+/// See [`STORE_INDEX_GATHER`].
+pub const STORE_INDEX_GATHERED: usize = 1024 * 1024;
 /// The index is made durable after so many blocks and records: so many are read again after a stop that was not in order.
 pub const STORE_SETTLE_ENTRIES: usize = 100_000;
 /// The index is made durable so long after a change of it at the latest.

@@ -168,6 +168,12 @@ impl Broker {
         let Some(choice) = wishes.choice() else {
             return Ok(Said::Unknown);
         };
+        if let Some(agent) = self.own_agent(&choice.locator) {
+            return Ok(match agent.progress(&self.certificate, &job.name).await {
+                Ok(state) => Said::State(state),
+                Err(fault) => unsaid(fault.http()),
+            });
+        }
         let path = format!("{}/{}", notification::PATH, job.name);
         let uri = http::Uri::try_from(path).unwrap_or_default();
         let reached = self.ask(choice.locator.domain(), || {
@@ -185,12 +191,16 @@ impl Broker {
                 Ok(state) => Said::State(state),
                 Err(_) => Said::Nothing(Touch::Answered, "an answer that cannot be read".to_owned()),
             },
-            Reached::Answer {
-                status: StatusCode::NOT_FOUND,
-                ..
-            } => Said::Unknown,
-            Reached::Answer { status, .. } => Said::Nothing(Touch::Answered, format!("status {status}")),
+            Reached::Answer { status, .. } => unsaid(status.as_u16()),
         })
+    }
+}
+
+/// What an answer means that tells no state.
+fn unsaid(status: u16) -> Said {
+    match status {
+        404 => Said::Unknown,
+        status => Said::Nothing(Touch::Answered, format!("status {status}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Step 6: the chosen destination's agent is told of the resources, with token 1 (`spec/notification.md`).
 //!
-//! A destination at this same node is told like any other. What always holds: every destination and every try of one entry
+//! A destination in this same process is told the same octets with the same token, and makes the same checks; only HTTPS and the
+//! look-up of its server are left out. What always holds: every destination and every try of one entry
 //! is given the same octets, because they follow from the message and the time at which it came; a destination that refuses for
 //! good is not asked again, the next choice is. Where the machine fails between an answer and the commit that notes it, the
 //! destination is told again, and answers with the same job.
@@ -131,12 +132,22 @@ impl Broker {
         expires: Timestamp,
     ) -> Result<Told, BrokerError> {
         let digest = Digest::of(&octets);
+        let signer = &self.needs.signer;
         let mut token_until = self.now();
-        let reached = self.ask(locator.domain(), || {
-            let signer = &self.needs.signer;
+        let mut token = || {
             let stamp = signer.stamp();
             token_until = expires.min(stamp.now.plus(limits::NOTIFY_TOKEN_LIFE));
-            let token = notification::token(signer.key(), recipient, locator, digest, expires, stamp)?;
+            notification::token(signer.key(), recipient, locator, digest, expires, stamp)
+        };
+        if let Some(agent) = self.own_agent(locator) {
+            let told = agent.notify(&self.certificate, &token()?, octets).await;
+            return Ok(match told {
+                Ok(taken) => Told::taken(taken, token_until),
+                Err(fault) => declined(fault.http(), fault.retry_after()),
+            });
+        }
+        let reached = self.ask(locator.domain(), || {
+            let token = token()?;
             let mut request = Request::new(Body::from(octets.clone()));
             *request.method_mut() = Method::POST;
             *request.uri_mut() = http::Uri::from_static(notification::PATH);
@@ -257,16 +268,29 @@ pub(super) fn authorization(token: &str) -> http::HeaderValue {
     value
 }
 
+impl Told {
+    fn taken(taken: Taken, token_until: Timestamp) -> Self {
+        Self::Taken(Job {
+            name: taken.job,
+            token_until,
+        })
+    }
+}
+
 fn judged(status: StatusCode, retry_after: Option<Duration>, body: &[u8], token_until: Timestamp) -> Told {
-    let refused = |status: (u16, u16), why: &str| Told::Refused(status, why.to_owned());
-    match status.as_u16() {
-        202 => match Taken::parse(body) {
-            Ok(taken) => Told::Taken(Job {
-                name: taken.job,
-                token_until,
-            }),
+    match status {
+        StatusCode::ACCEPTED => match Taken::parse(body) {
+            Ok(taken) => Told::taken(taken, token_until),
             Err(_) => Told::Later(None, "an answer that cannot be read".to_owned()),
         },
+        status => declined(status.as_u16(), retry_after),
+    }
+}
+
+/// What every other status means.
+fn declined(status: u16, retry_after: Option<Duration>) -> Told {
+    let refused = |status: (u16, u16), why: &str| Told::Refused(status, why.to_owned());
+    match status {
         404 => refused((1, 1), "it does not know the recipient"),
         413 => refused((3, 4), "the content is too large for it"),
         422 => refused((6, 0), "it does not understand the notification"),

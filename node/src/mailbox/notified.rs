@@ -1,9 +1,14 @@
 //! Step 6, notify, at the destination: takes a broker's notification, and tells the broker how far the retrieval is.
 //!
+//! A broker asks by HTTPS (`routes`), or is in the same process ([`Agent`]): the checks are the same.
+//!
 //! What always holds: the job is durable before the 202; a broker learns nothing of a job that it did not ask for.
 
+use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
+use cargomail_protocol::address::Locator;
+use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved, VerifiedChain};
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::limits;
@@ -11,12 +16,20 @@ use cargomail_protocol::notification::{self, JobState, Notification, Taken};
 use cargomail_protocol::queue::Tries;
 use http::{HeaderMap, header};
 
-use super::jobs::{self, Job};
+use super::holdings::Kept;
+use super::jobs::{self, Job, Stored};
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
+use crate::agent::Agent;
 use crate::grip::Uses;
 use crate::https::{self, HttpsError, PeerCertificate};
-use crate::store::{CommitError, Cond, typed};
+use crate::store::{CommitError, Cond};
+
+/// What of somebody's quota was used when it was read, and what is kept free of the rest for a job.
+struct Room {
+    kept: Kept,
+    claimed: u64,
+}
 
 impl Mailbox {
     /// Answers `POST /grip/v1/notifications`.
@@ -30,6 +43,16 @@ impl Mailbox {
         let token = token_of(headers)?;
         check_media_type(headers, notification::MEDIA_TYPE)?;
         let octets = body_of(body, limits::NOTIFICATION).await?;
+        self.believe(peer, token, octets).await
+    }
+
+    /// Makes the job of a notification, when its token is believed.
+    async fn believe(
+        &self,
+        peer: &PeerCertificate,
+        token: &str,
+        octets: Bytes,
+    ) -> Result<Taken, MailboxError> {
         let proved = Proved::Certificate {
             key: KeyHash::from_bytes(peer.spki_sha256),
             name: peer.cn.clone(),
@@ -67,13 +90,12 @@ impl Mailbox {
                 self.agenda.put(&job, job.tries.due);
                 return Ok(Taken { job: id });
             }
-            if stored.is_none() {
-                // Who may have this job is asked before anything is written.
-                self.admit(notification).await?;
-                let (root, _) = typed::put_octets(&*self.needs.blocks, &shelter, octets.clone()).await?;
-                stored = Some(root);
-            }
-            let Some(root) = stored else { continue };
+            // Who may have this job is asked before anything is written.
+            let room = self.admit(notification).await?;
+            let stored = match &stored {
+                Some(stored) => stored,
+                None => stored.insert(Stored::put(&*self.needs.blocks, &shelter, octets.clone()).await?),
+            };
             let now = self.now();
             let job = Job {
                 id: id.clone(),
@@ -81,21 +103,22 @@ impl Mailbox {
                 key: chain.token().key().hash().to_string(),
                 notify: chain.token().text().to_owned(),
                 notify_until: chain.token().claims().expires().unwrap_or(now),
-                notification: root,
+                notification: stored.root,
                 octets: length,
+                inline: stored.inline.clone(),
                 origin: notification.origin.clone(),
                 sender: notification.sender.clone(),
                 recipient: notification.recipient.clone(),
                 message_id: notification.message_id.clone(),
                 expires: notification.expires,
-                claimed: 0,
+                claimed: room.claimed,
                 state: JobState::Queued,
                 tries: Tries::new(now, notification.expires.since(now)),
                 mishaps: 0,
                 receipt: None,
                 since: now,
             };
-            if self.create(job.clone(), notification, uses.as_ref()).await? {
+            if self.create(&job, room, notification, uses.as_ref()).await? {
                 self.agenda.put(&job, now);
                 tracing::info!(
                     message_id = %notification.message_id,
@@ -114,17 +137,19 @@ impl Mailbox {
         Err(MailboxError::Busy)
     }
 
-    /// That this mailbox takes the notification for this recipient at all.
-    async fn admit(&self, notification: &Notification) -> Result<(), MailboxError> {
+    /// The room that this mailbox has for what the notification names, if it takes it for this recipient at all.
+    async fn admit(&self, notification: &Notification) -> Result<Room, MailboxError> {
         let account = self.holdings.account(&notification.recipient).await?;
         if self.now() >= notification.expires {
             return Err(MailboxError::Expired);
         }
-        let usage = self.holdings.usage(&notification.recipient).await?.usage;
-        if usage.jobs >= limits::RETRIEVALS_PER_USER {
+        let kept = self.holdings.usage(&notification.recipient).await?;
+        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER {
             return Err(MailboxError::Crowded);
         }
-        usage.check(&account, self.claim(notification).await?)
+        let claimed = self.claim(notification).await?;
+        kept.usage.check(&account, claimed)?;
+        Ok(Room { kept, claimed })
     }
 
     /// Octets that the recipient does not hold yet.
@@ -138,17 +163,11 @@ impl Mailbox {
     /// Writes the job, and keeps its octets free within the quota; false when somebody else was faster.
     async fn create(
         &self,
-        mut job: Job,
+        job: &Job,
+        Room { mut kept, .. }: Room,
         notification: &Notification,
         uses: Option<&Uses>,
     ) -> Result<bool, MailboxError> {
-        let account = self.holdings.account(&job.recipient).await?;
-        let mut kept = self.holdings.usage(&job.recipient).await?;
-        job.claimed = self.claim(notification).await?;
-        kept.usage.check(&account, job.claimed)?;
-        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER {
-            return Err(MailboxError::Crowded);
-        }
         kept.usage.claimed += job.claimed;
         kept.usage.jobs += 1;
         let mut when = vec![Cond::Absent(jobs::key(&job.id)), kept.unchanged()];
@@ -157,7 +176,7 @@ impl Mailbox {
             when.push(cond);
             then.push(op);
         }
-        then.extend(jobs::create(&job));
+        then.extend(jobs::create(job));
         let event = Event {
             act: Act::Notified,
             parties: vec![
@@ -168,7 +187,7 @@ impl Mailbox {
             ],
             message_id: job.message_id.clone(),
             resources: roots(&notification.resources),
-            evidence: job.notify,
+            evidence: job.notify.clone(),
         };
         match self.needs.ledger.commit(when, then, vec![event]).await {
             Ok(_) => Ok(true),
@@ -202,7 +221,10 @@ impl Mailbox {
         peer: Option<&PeerCertificate>,
         id: &str,
     ) -> Result<JobState, MailboxError> {
-        let peer = peer.ok_or(MailboxError::NoToken)?;
+        self.told_to(peer.ok_or(MailboxError::NoToken)?, id).await
+    }
+
+    async fn told_to(&self, peer: &PeerCertificate, id: &str) -> Result<JobState, MailboxError> {
         let key = KeyHash::from_bytes(peer.spki_sha256);
         let found = self.jobs.find(id).await?;
         let job = found
@@ -210,6 +232,45 @@ impl Mailbox {
             .filter(|job| KeyHash::parse(&job.key) == Some(key) && job.broker.to_string() == peer.cn);
         Ok(self.jobs.state(&job.ok_or(MailboxError::Missing)?))
     }
+}
+
+#[async_trait]
+impl Agent for Mailbox {
+    fn locator(&self) -> &Locator {
+        &self.options.locator
+    }
+
+    async fn notify(
+        &self,
+        broker: &PeerCertificate,
+        token: &str,
+        notification: Bytes,
+    ) -> Result<Taken, Fault> {
+        let taken = Box::pin(self.believe(broker, token, notification)).await;
+        taken.map_err(|error| not_taken(Some(broker), &error))
+    }
+
+    async fn progress(&self, broker: &PeerCertificate, job: &str) -> Result<JobState, Fault> {
+        self.told_to(broker, job).await.map_err(|error| not_told(&error))
+    }
+}
+
+/// What a broker learns of why its notification is not taken. The named error goes to the log.
+pub(super) fn not_taken(broker: Option<&PeerCertificate>, error: &MailboxError) -> Fault {
+    let from = broker.map(|broker| broker.cn.as_str());
+    let fault = error.fault();
+    if fault.is_temporary() {
+        tracing::warn!(from, %error, step = "notify", "a notification was put off");
+    } else {
+        tracing::info!(from, %error, step = "notify", "a notification was refused");
+    }
+    fault
+}
+
+/// What a broker learns of why it is not told of a job.
+pub(super) fn not_told(error: &MailboxError) -> Fault {
+    tracing::debug!(%error, step = "notify", "a question about a job was refused");
+    error.fault()
 }
 
 /// The one token of a request.

@@ -10,14 +10,13 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::limits;
 use cargomail_protocol::notification;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use super::delete::Shares;
-use super::notified::{body_of, check_media_type};
+use super::notified::{body_of, check_media_type, not_taken, not_told};
 use super::{Mailbox, MailboxError};
 use crate::accounts::Caller;
 use crate::api::NewShare;
@@ -58,16 +57,7 @@ async fn notify(State(mailbox): Place, peer: Peer, headers: HeaderMap, body: Bod
     let peer = peer.as_ref().map(|Extension(peer)| peer);
     match mailbox.notified(peer, &headers, body).await {
         Ok(taken) => (StatusCode::ACCEPTED, Json(taken)).into_response(),
-        Err(error) => {
-            let from = peer.map(|peer| peer.cn.as_str());
-            let fault = error.fault();
-            if fault.is_temporary() {
-                tracing::warn!(from, %error, step = "notify", "a notification was put off");
-            } else {
-                tracing::info!(from, %error, step = "notify", "a notification was refused");
-            }
-            refusal(fault)
-        }
+        Err(error) => refusal(not_taken(peer, &error)),
     }
 }
 
@@ -79,10 +69,7 @@ async fn progress(State(mailbox): Place, peer: Peer, Path(job): Path<String>) ->
             state.to_bytes(),
         )
             .into_response(),
-        Err(error) => {
-            tracing::debug!(%error, step = "notify", "a question about a job was refused");
-            refusal(error.fault())
-        }
+        Err(error) => refusal(not_told(&error)),
     }
 }
 

@@ -22,6 +22,17 @@ enum Item {
     Reached(Reached),
 }
 
+impl Item {
+    /// Octets that it takes here, as [`weight`] counts them.
+    fn weight(&self) -> usize {
+        match self {
+            Item::Record(key, _) => WEIGHT + 2 * key.len(),
+            Item::Block(..) | Item::Mark(..) => WEIGHT,
+            Item::Reached(_) => 0,
+        }
+    }
+}
+
 /// The table of them.
 pub(super) struct Fresh {
     /// With the number of the item, as records.
@@ -39,6 +50,8 @@ pub(super) struct Fresh {
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) changes: Changes,
+    /// Octets of everything that it stands for, also of what came again since and is left out.
+    pub(super) weight: usize,
     /// How far packs and journal are covered with it.
     pub(super) reached: Vec<Reached>,
     /// The number of its last item.
@@ -98,14 +111,18 @@ impl Fresh {
         self.queue.is_empty()
     }
 
-    /// The oldest items, at most so many, for the index; they are seen here until [`Fresh::forget`].
+    /// The oldest items, at most so many, for the index; they are seen here until [`Fresh::forget`]. A record that came again
+    /// since is left out: the index is told of it with what came last, and whoever opens the store before that finds it in
+    /// the journal behind what the index covers.
     pub(super) fn take(&mut self, limit: usize) -> Batch {
         let mut batch = Batch::default();
         while batch.changes.len() < limit
             && let Some((number, item)) = self.queue.pop_front()
         {
             batch.upto = number;
+            batch.weight += item.weight();
             match item {
+                Item::Record(key, _) if self.records.get(&key).is_some_and(|(last, _)| *last != number) => {}
                 Item::Block(digest, place) => batch.changes.blocks.push((digest, place)),
                 Item::Record(key, entry) => batch.changes.records.push((key, entry)),
                 Item::Mark(version, at) => batch.changes.marks.push((version, at)),
@@ -142,12 +159,12 @@ impl Fresh {
 
     /// Forgets everything: the index has it, up to this commit. Tells the weight of what was not taken yet.
     pub(super) fn clear(&mut self, version: Version) -> usize {
-        let waiting = self.take(usize::MAX);
+        let waiting = self.queue.iter().map(|(_, item)| item.weight()).sum();
         *self = Self {
             last: self.last,
             ..Self::new(version)
         };
-        weight(&waiting.changes)
+        waiting
     }
 
     /// What is known here of a block: its place, or that it is gone.

@@ -20,6 +20,8 @@ use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError,
 /// Octets of the journal between commits whose place is remembered, for [`RecordStore::changes`].
 pub(super) const MARK: u64 = 64 * 1024;
 
+/// Records, and octets of one, that are read without a thread of its own when they are in memory.
+const AT_ONCE: (usize, u32) = (32, 64 * 1024);
 /// How often a record is looked up again whose file was removed meanwhile.
 const LOOKUPS: usize = 8;
 
@@ -103,15 +105,28 @@ impl Reader {
         self.record(key, entry).map(Some)
     }
 
+    /// A few small records that are in memory; nothing when that takes waiting, or another look.
+    fn read_at_once(&self, keys: &[Key]) -> Option<Vec<Option<Record>>> {
+        let (records, octets) = AT_ONCE;
+        if keys.len() > records {
+            return None;
+        }
+        let entries = self.home.read_at_once(|view| {
+            let entries = keys.iter().map(|key| view.record(key));
+            entries.collect::<Result<Vec<_>, _>>()
+        })?;
+        let read = |(key, entry): (&Key, Option<Entry>)| match entry {
+            Some(entry) if entry.place.length > octets => None,
+            Some(entry) => taken_out(key, entry, self.home.journal.read_at_once(entry.place)?).map(Some),
+            None => Some(None),
+        };
+        keys.iter().zip(entries).map(read).collect()
+    }
+
     fn record(&self, key: Key, entry: Entry) -> Result<Record, StoreError> {
-        let octets = Bytes::from(self.home.journal.read(entry.place)?);
-        match commit::decode(&octets) {
-            Some(Op::Put(found, value)) if found == key => Ok(Record {
-                key,
-                version: entry.version,
-                value,
-            }),
-            _ => {
+        match taken_out(&key, entry, self.home.journal.read(entry.place)?) {
+            Some(record) => Ok(record),
+            None => {
                 let error = self
                     .home
                     .journal
@@ -183,6 +198,18 @@ impl Reader {
     }
 }
 
+/// The record that these octets hold, when they check.
+fn taken_out(key: &Key, entry: Entry, octets: Vec<u8>) -> Option<Record> {
+    match commit::decode(&Bytes::from(octets)) {
+        Some(Op::Put(found, value)) if found == *key => Some(Record {
+            key: found,
+            version: entry.version,
+            value,
+        }),
+        _ => None,
+    }
+}
+
 fn change(version: Version, op: Op) -> Change {
     let (key, value) = match op {
         Op::Put(key, value) => (key, Some(value)),
@@ -194,6 +221,9 @@ fn change(version: Version, op: Op) -> Change {
 #[async_trait]
 impl RecordStore for Journal {
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        if let Some(found) = self.reader.read_at_once(keys) {
+            return Ok(found);
+        }
         let keys = keys.to_vec();
         self.on_thread(move |reader| {
             let entries = reader.home.read(|view, _| {

@@ -53,6 +53,8 @@ struct Flow {
     weight: usize,
     /// Everything that came was taken.
     idle: bool,
+    /// When the first of what was not taken came.
+    begun: Instant,
     /// The number of the last item that the index has.
     applied: u64,
     covered: Covered,
@@ -64,6 +66,19 @@ struct Flow {
     /// The index failed and could not be made anew.
     is_broken: bool,
     end: End,
+}
+
+impl Flow {
+    /// How long it is still waited for more; not at all when enough came, without end when nothing did.
+    fn gathering(&self) -> Duration {
+        if self.idle {
+            Duration::MAX
+        } else if self.weight >= limits::STORE_INDEX_GATHERED {
+            Duration::ZERO
+        } else {
+            limits::STORE_INDEX_GATHER.saturating_sub(self.begun.elapsed())
+        }
+    }
 }
 
 /// The index and what belongs to it.
@@ -116,6 +131,7 @@ impl Kept {
             flow: Mutex::new(Flow {
                 weight: 0,
                 idle: true,
+                begun: Instant::now(),
                 applied: 0,
                 covered: checkpoint.covered(),
                 unsettled: 0,
@@ -190,8 +206,13 @@ impl Kept {
             .inspect_err(|_| self.torn.store(true, Ordering::SeqCst))?;
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         fresh.add(changes, reached);
-        self.flow().idle = false;
-        self.work.notify_one();
+        let mut flow = self.flow();
+        if std::mem::replace(&mut flow.idle, false) {
+            flow.begun = Instant::now();
+            self.work.notify_one();
+        } else if flow.weight >= limits::STORE_INDEX_GATHERED {
+            self.work.notify_one();
+        }
         Ok(())
     }
 
@@ -248,12 +269,18 @@ impl Kept {
             match flow.end {
                 End::Now => return false,
                 End::Done if flow.idle || flow.is_broken => return false,
-                _ if !flow.idle || is_due => return true,
-                _ => {}
+                End::Done => return true,
+                End::NotYet if is_due => return true,
+                End::NotYet => {}
             }
-            let patience = flow.since.map_or(Duration::MAX, |since| {
+            let gathering = flow.gathering();
+            if gathering.is_zero() {
+                return true;
+            }
+            let settling = flow.since.map_or(Duration::MAX, |since| {
                 limits::STORE_SETTLE.saturating_sub(since.elapsed())
             });
+            let patience = gathering.min(settling);
             flow = if patience == Duration::MAX {
                 self.work.wait(flow).unwrap_or_else(PoisonError::into_inner)
             } else {
@@ -312,7 +339,7 @@ impl Kept {
                 .forget(batch);
         }
         let mut flow = self.flow();
-        flow.weight = flow.weight.saturating_sub(weight(&batch.changes));
+        flow.weight = flow.weight.saturating_sub(batch.weight);
         flow.applied = batch.upto;
         if applied.is_ok() {
             for reached in &batch.reached {

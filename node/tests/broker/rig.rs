@@ -26,8 +26,9 @@ use cargomail_node::network::{AddressPolicy, Network, Tcp};
 use cargomail_node::smtp;
 use cargomail_node::store::{Embedded, EmbeddedOptions};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
+use cargomail_protocol::fault::Fault;
 use cargomail_protocol::grip::{self as rules, Digest, Expectation, KeyHash, Proved, Stamp};
-use cargomail_protocol::notification::{JobState, Notification, PATH};
+use cargomail_protocol::notification::{JobState, Notification, PATH, Taken};
 use cargomail_protocol::placeholder::{Category, Description, Draft, Mailbox, Origin, Part, ResourceRef};
 use cargomail_protocol::routing::Preferences;
 use cargomail_protocol::timestamp::Timestamp;
@@ -181,6 +182,8 @@ pub(crate) struct Setting {
     pub(crate) smtp_port: u16,
     /// Whether its domain has a web channel.
     pub(crate) web: bool,
+    /// The agent in its own process.
+    pub(crate) agent: Option<Arc<dyn cargomail_node::agent::Agent>>,
 }
 
 impl Default for Setting {
@@ -191,6 +194,7 @@ impl Default for Setting {
             trusted: Vec::new(),
             smtp_port: 9,
             web: true,
+            agent: None,
         }
     }
 }
@@ -262,6 +266,7 @@ impl Node {
             smtp: smtp::Client::new(Arc::new(Tcp), world.dns.clone(), client),
             dkim: smtp::Dkim::new(&key, name.clone(), "cargomail"),
             authenticator: smtp::Authenticator::new(world.dns.clone(), format!("mx.{name}")),
+            agent: setting.agent.clone(),
         };
         let options = Options {
             domain: name.clone(),
@@ -524,6 +529,80 @@ pub(crate) struct Agent {
     serving: Serving,
     shutdown: CancellationToken,
     _disk: TempDir,
+}
+
+/// The agent in a broker's own process: no DNS record says where it is.
+pub(crate) struct Own {
+    locator: Locator,
+    verifier: Verifier,
+    says: Mutex<Result<JobState, Fault>>,
+    told: Mutex<Vec<Bytes>>,
+    asked: Mutex<usize>,
+    _disk: TempDir,
+}
+
+impl Own {
+    pub(crate) async fn new(world: &World, locator: &str, says: Result<JobState, Fault>) -> Arc<Self> {
+        let disk = tempfile::tempdir().unwrap();
+        let store = Embedded::open(disk.path(), EmbeddedOptions::default())
+            .await
+            .unwrap();
+        Arc::new(Self {
+            locator: Locator::parse(locator).unwrap(),
+            verifier: Verifier::new(world.dns.clone(), store.records(), world.clock()),
+            says: Mutex::new(says),
+            told: Mutex::default(),
+            asked: Mutex::default(),
+            _disk: disk,
+        })
+    }
+
+    pub(crate) fn says(&self, says: Result<JobState, Fault>) {
+        *self.says.lock().unwrap() = says;
+    }
+
+    /// The octets of the notifications that it was told of.
+    pub(crate) fn told(&self) -> Vec<Bytes> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// How often it was asked for a job.
+    pub(crate) fn asked(&self) -> usize {
+        *self.asked.lock().unwrap()
+    }
+}
+
+#[async_trait::async_trait]
+impl cargomail_node::agent::Agent for Own {
+    fn locator(&self) -> &Locator {
+        &self.locator
+    }
+
+    async fn notify(
+        &self,
+        broker: &PeerCertificate,
+        token: &str,
+        notification: Bytes,
+    ) -> Result<Taken, Fault> {
+        let proved = Proved::Certificate {
+            key: KeyHash::of_spki(&broker.spki),
+            name: broker.cn.clone(),
+        };
+        let audience = vec![self.locator.domain().clone()];
+        let expectation = Expectation::notify(audience, proved, Digest::of(&notification));
+        self.verifier.verify(expectation, token).await.unwrap();
+        self.told.lock().unwrap().push(notification);
+        let says = *self.says.lock().unwrap();
+        says.map(|_| Taken {
+            job: "job-1".to_owned(),
+        })
+    }
+
+    async fn progress(&self, broker: &PeerCertificate, job: &str) -> Result<JobState, Fault> {
+        assert_eq!((broker.cn.as_str(), job), ("_cb.bar.test", "job-1"));
+        *self.asked.lock().unwrap() += 1;
+        *self.says.lock().unwrap()
+    }
 }
 
 struct Behaviour {

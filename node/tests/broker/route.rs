@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cargomail_node::api::{Channel, Delivery};
+use cargomail_protocol::fault::Fault;
 use cargomail_protocol::notification::{JobState, Reason};
 use cargomail_protocol::routing::Decision;
 
-use crate::rig::{Agent, Letter, Node, Says, Setting, World, until};
+use crate::rig::{Agent, Letter, Node, Own, Says, Setting, World, until};
 
 const BOTH: &str = r#"{"rules":[{"category":"healthcare","locator":"mailbox.insurance.test"}],
     "default":["mailbox.bar.test"]}"#;
@@ -107,6 +108,114 @@ async fn the_next_choice_is_asked_when_one_refuses() {
     }
     assert_eq!(own.told().len(), 6);
     assert!(alice.list("inbox").await.is_empty(), "nothing to report");
+}
+
+/// foo.test, and bar.test with the agent of mailbox.insurance.test in its own process.
+async fn with_own(world: &World, own: &std::sync::Arc<Own>) -> (Node, Node) {
+    let web = |agent| Setting {
+        channel: Channel::Web,
+        agent,
+        ..Setting::default()
+    };
+    let sending = Node::start(world, "foo.test", web(None)).await;
+    (
+        sending,
+        Node::start(world, "bar.test", web(Some(own.clone()))).await,
+    )
+}
+
+#[tokio::test]
+async fn a_resource_mailbox_in_the_same_process_is_told_and_asked_without_a_network() {
+    let world = World::new().await;
+    let retrieving = JobState::Retrieving { bytes: 1, of: 2 };
+    let own = Own::new(&world, "mailbox.insurance.test", Ok(retrieving)).await;
+    let (foo, bar) = with_own(&world, &own).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    bob.wishes(BOTH).await;
+    alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;
+    let inbox = bob.holds("inbox", 1).await;
+    let said = inbox[0].placeholder.clone().unwrap();
+    assert_eq!(said.destination.unwrap().as_str(), "mailbox.insurance.test");
+    until("it is asked how far it is", async || {
+        (own.asked() > 0).then_some(())
+    })
+    .await;
+    // It has lost its job, or changes its mind: as of any other destination.
+    own.says(Err(Fault::NotFound));
+    until("it is told again", async || (own.told().len() > 1).then_some(())).await;
+    assert_eq!(own.told()[0], own.told()[1]);
+    let other = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    own.says(Ok(JobState::Refused {
+        reason: Reason::OverQuota,
+    }));
+    until("the header names the next choice", async || {
+        let message = bob.list("inbox").await.into_iter().next()?;
+        let destination = message.placeholder?.destination?;
+        (destination.as_str() == "mailbox.bar.test").then_some(())
+    })
+    .await;
+    assert_eq!(other.told().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_resource_mailbox_in_the_same_process_refuses_has_the_outcome_that_it_has_by_https() {
+    let world = World::new().await;
+    let own = Own::new(&world, "mailbox.insurance.test", Err(Fault::Refused)).await;
+    let (foo, bar) = with_own(&world, &own).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let other = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
+    bob.wishes(BOTH).await;
+    let for_good = [
+        Fault::Unauthenticated,
+        Fault::Refused,
+        Fault::NoSuchUser,
+        Fault::NotFound,
+        Fault::TooLarge,
+        Fault::Malformed,
+        Fault::OverQuota,
+    ];
+    for (number, fault) in for_good.into_iter().enumerate() {
+        own.says(Err(fault));
+        let letter = Letter::new(&number.to_string());
+        alice.send(&letter.bytes(), &[&["bob@bar.test"]]).await;
+        let inbox = bob.holds("inbox", number + 1).await;
+        let said = inbox[0].placeholder.clone().unwrap();
+        assert_eq!(
+            said.destination.unwrap().as_str(),
+            "mailbox.bar.test",
+            "{fault:?}"
+        );
+        assert_eq!(own.told().len(), number + 1, "asked once, not again");
+    }
+    assert_eq!(other.told().len(), for_good.len());
+
+    // What cannot be done now is done later.
+    let wait = Duration::from_secs(1);
+    own.says(Err(Fault::TryLater(wait)));
+    alice
+        .send(&Letter::new("later").bytes(), &[&["bob@bar.test"]])
+        .await;
+    let before = for_good.len();
+    until("it is told", async || (own.told().len() > before).then_some(())).await;
+    own.says(Ok(JobState::Stored));
+    let inbox = bob.holds("inbox", before + 1).await;
+    let said = inbox[0].placeholder.clone().unwrap();
+    assert_eq!(said.destination.unwrap().as_str(), "mailbox.insurance.test");
+    let octets = own.told().split_off(before);
+    assert!(octets.len() > 1 && octets.iter().all(|other| *other == octets[0]));
+
+    // Nobody is left: the sender is told why.
+    own.says(Err(Fault::OverQuota));
+    bob.wishes(r#"{"default":["mailbox.insurance.test"]}"#).await;
+    alice
+        .send(&Letter::new("none").bytes(), &[&["bob@bar.test"]])
+        .await;
+    let inbox = alice.holds("inbox", 1).await;
+    let report = alice.raw(&inbox[0].id).await;
+    assert!(
+        report.contains("Final-Recipient: rfc822; bob@bar.test\r\nAction: failed\r\nStatus: 5.2.2"),
+        "{report}"
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
+use cargomail_node::agent::Agent;
 use cargomail_node::https::PeerCertificate;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::grip::{self, Digest, NodeKey};
@@ -351,4 +352,61 @@ async fn h05_a_broker_learns_nothing_of_the_jobs_of_others() {
         .await;
     assert_eq!(Taken::parse(&octets(response).await).unwrap().job, job);
     assert!(!second.state(&insurance, &job).await.is_final());
+}
+
+#[tokio::test]
+async fn a_broker_in_the_same_process_is_answered_what_it_is_answered_by_https() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    insurance.account(&bob(), Some(1000)).await;
+    let agent: &dyn Agent = &*insurance.mailbox;
+    assert_eq!(*agent.locator(), insurance.locator());
+    let mut ended = of_nowhere(&world, &bob(), 7);
+    ended.expires = Timestamp::from_seconds(world.now().seconds() + 1);
+    let late = broker.token(&world, &insurance.locator(), &ended);
+    world.clock.by(std::time::Duration::from_secs(2));
+    let small = of_nowhere(&world, &bob(), 5);
+    let elsewhere = locator("mailbox.hospital.test");
+    let dave = Address::parse("dave@bar.test").unwrap();
+    let token = |to: &Notification| broker.token(&world, &insurance.locator(), to);
+    let (huge, unknown) = (of_nowhere(&world, &bob(), 1001), of_nowhere(&world, &dave, 5));
+    let refused = [
+        ("over quota", token(&huge), &huge),
+        ("an unknown recipient", token(&unknown), &unknown),
+        ("an expired share", late, &ended),
+        (
+            "another mailbox",
+            broker.token(&world, &elsewhere, &small),
+            &small,
+        ),
+        ("another notification", token(&huge), &small),
+        ("no token", String::new(), &small),
+    ];
+    for (what, token, notification) in &refused {
+        let octets = notification.to_bytes().unwrap();
+        let answer = agent
+            .notify(&broker.certificate(), token, octets.clone().into())
+            .await;
+        let fault = answer.unwrap_err();
+        let by_https = broker.send(&insurance, token, octets).await.status();
+        assert_eq!(fault.http(), by_https.as_u16(), "{what}");
+    }
+    // A key that is not the token's, and a token that was used.
+    let other = world.broker("bar.test", 8);
+    let octets = bytes::Bytes::from(small.to_bytes().unwrap());
+    let good = token(&small);
+    let notify = |certificate, token| {
+        let octets = octets.clone();
+        async move { agent.notify(&certificate, token, octets).await }
+    };
+    assert_eq!(notify(other.certificate(), &good).await.unwrap_err().http(), 401);
+    let taken = notify(broker.certificate(), &good).await.unwrap();
+    assert_eq!(notify(broker.certificate(), &good).await.unwrap_err().http(), 401);
+    assert_eq!(insurance.count(Act::Notified).await, 1);
+    // By whichever way it comes again, it is the same job, and only its broker learns of it.
+    assert_eq!(broker.notify(&world, &insurance, &small).await, taken.job);
+    let state = agent.progress(&broker.certificate(), &taken.job).await;
+    assert_eq!(state.unwrap(), broker.state(&insurance, &taken.job).await);
+    let theirs = agent.progress(&other.certificate(), &taken.job).await;
+    assert_eq!(theirs.unwrap_err().http(), 404);
 }

@@ -130,3 +130,87 @@ fn what_could_not_be_shown_has_the_index_made_anew_before_anybody_is_told_anythi
         assert_eq!(left(&folder).is_some(), mended);
     }
 }
+
+/// The records of one change, with their versions.
+type Told = Vec<(String, Version)>;
+
+/// Notes what it is told of records.
+#[derive(Default)]
+struct Notes(Arc<Mutex<Vec<Told>>>);
+
+impl Index for Notes {
+    fn block(&self, _: &Digest) -> Result<Option<Place>, StoreError> {
+        Ok(None)
+    }
+    fn blocks_after(&self, _: Option<&Digest>, _: usize) -> Result<Vec<(Digest, Place)>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn record(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+    fn records_after(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, Entry)>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn mark(&self, _: Version) -> Result<Option<Position>, StoreError> {
+        Ok(None)
+    }
+    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        let records = changes.records.iter();
+        let told = records.map(|(key, entry)| (key.clone(), entry.map_or(0, |entry| entry.version)));
+        self.0.lock().unwrap().push(told.collect());
+        Ok(())
+    }
+    fn stamps(&self) -> Result<Option<[u64; 2]>, StoreError> {
+        Ok(None)
+    }
+    fn settle(&self, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn put(key: &str, version: Version) -> (Changes, Reached) {
+    let mut changes = Changes::default();
+    let place = Place {
+        file: 1,
+        offset: 0,
+        length: 9,
+    };
+    changes
+        .records
+        .push((key.to_owned(), Some(Entry { version, place })));
+    (changes, Reached::Journal(PACKS, version))
+}
+
+#[test]
+fn the_index_waits_for_more_and_is_told_of_what_came_last_only() {
+    let notes = Notes::default();
+    let told = notes.0.clone();
+    let (_folder, kept) = kept(notes);
+    kept.flow().asked = None;
+    assert_eq!(kept.flow().gathering(), Duration::MAX);
+    for (key, version) in [("head", 1), ("job", 2), ("head", 3)] {
+        let (changes, reached) = put(key, version);
+        kept.add(changes, reached).unwrap();
+        let waits = kept.flow().gathering();
+        assert!(waits <= limits::STORE_INDEX_GATHER, "{waits:?}");
+    }
+    // What it was not told yet is seen all the same.
+    let seen = kept.read(|view, _| view.record("head")).unwrap();
+    assert_eq!(seen.unwrap().version, 3);
+    kept.step().unwrap();
+    assert_eq!(
+        *told.lock().unwrap(),
+        [[("job".to_owned(), 2), ("head".to_owned(), 3)]]
+    );
+    assert_eq!(kept.flow().covered.version, 3);
+    assert_eq!(kept.flow().weight, 0);
+    assert_eq!(kept.flow().gathering(), Duration::MAX);
+    // Enough of it is not kept waiting.
+    kept.flow().weight = limits::STORE_INDEX_GATHERED;
+    let (changes, reached) = put("job", 4);
+    kept.add(changes, reached).unwrap();
+    assert!(kept.flow().gathering().is_zero());
+}
