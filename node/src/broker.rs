@@ -54,13 +54,12 @@ use bytes::Bytes;
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::channel::ChannelError;
 use cargomail_protocol::fault::{Fault, Faulty};
-use cargomail_protocol::grip::{Digest, IssueError};
+use cargomail_protocol::grip::IssueError;
 use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{Broken, HeaderError};
 use cargomail_protocol::routing::RoutingError;
 use cargomail_protocol::timestamp::Timestamp;
 use cid::Cid;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
@@ -75,7 +74,8 @@ use crate::identity::Identity;
 use crate::keeping::Shelters;
 use crate::ledger::Ledger;
 use crate::network::Cidr;
-use crate::store::{BlockStore, CommitError, RecordStore, StoreError, typed};
+use crate::store::typed::Stored;
+use crate::store::{BlockStore, CommitError, RecordStore, StoreError};
 use crate::{https, smtp};
 
 use change::Change;
@@ -252,17 +252,6 @@ impl From<CommitError> for BrokerError {
     }
 }
 
-/// Octets that a record refers to: a message, a notification.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    cid: Cid,
-    size: u64,
-    /// Few octets stand here, many are blocks.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
-    octets: Option<Vec<u8>>,
-}
-
 /// The Cargo Broker of a domain.
 pub struct Broker {
     options: Options,
@@ -328,24 +317,15 @@ impl Broker {
     /// Octets for so many records that this change writes: durable on return and sheltered until it is made, or with the records
     /// themselves.
     async fn store(&self, octets: Bytes, records: usize, change: &mut Change) -> Result<Stored, BrokerError> {
-        if octets.len().saturating_mul(records) <= limits::INLINE {
-            return Ok(Stored {
-                cid: Digest::of(&octets).cid(),
-                size: octets.len() as u64,
-                octets: Some(octets.into()),
-            });
+        if let Some(within) = Stored::within(&octets, records) {
+            return Ok(within);
         }
         let shelter = change.shelter(&self.needs.shelters);
-        let (cid, size) = typed::put_octets(&*self.needs.blocks, shelter, octets).await?;
-        let octets = None;
-        Ok(Stored { cid, size, octets })
+        Ok(Stored::put(&*self.needs.blocks, shelter, octets).await?)
     }
 
     async fn read(&self, stored: &Stored) -> Result<Bytes, BrokerError> {
-        if let Some(octets) = &stored.octets {
-            return Ok(Bytes::copy_from_slice(octets));
-        }
-        let octets = typed::read_octets(&*self.needs.blocks, &stored.cid, stored.size).await?;
+        let octets = stored.read(&*self.needs.blocks).await?;
         octets.ok_or(BrokerError::Missing(stored.cid))
     }
 }

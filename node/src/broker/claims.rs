@@ -3,7 +3,7 @@
 use super::inbound::Inbound;
 use super::inbox::Kept;
 use super::outbound::Outbound;
-use super::{Stored, user};
+use super::user;
 use crate::keeping::references::{Claim, Holder, Root};
 use crate::store::{Record, StoreError, typed};
 
@@ -33,7 +33,7 @@ pub(crate) fn claim(holder: Holder, record: &Record) -> Result<Option<Claim>, St
         whose,
         message_id,
         until: None,
-        roots: stored.iter().filter_map(root).collect(),
+        roots: stored.iter().filter_map(Root::of).collect(),
     }))
 }
 
@@ -42,13 +42,4 @@ fn owner(record: &Record, holder: Holder) -> String {
     let rest = record.key.strip_prefix(holder.prefix());
     let owner = rest.and_then(|rest| rest.rsplit_once('/'));
     owner.map(|(owner, _)| owner.to_owned()).unwrap_or_default()
-}
-
-/// None for octets that lie in the record itself.
-fn root(stored: &Stored) -> Option<Root> {
-    stored.octets.is_none().then_some(Root {
-        cid: stored.cid,
-        size: stored.size,
-        whole: true,
-    })
 }

@@ -17,7 +17,7 @@ use cargomail_protocol::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Stored;
+use crate::store::typed::Stored;
 
 /// Where entries stand: `inbound/<id>` → [`Inbound`].
 pub(super) const INBOUND: &str = "inbound/";

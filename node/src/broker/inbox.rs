@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::change::Change;
 use super::fields::{Fields, Shown};
 use super::inbound::{Folder, Inbound};
-use super::{Broker, BrokerError, Stored, inverted, user};
+use super::{Broker, BrokerError, inverted, user};
 use crate::api::{Message, PlaceholderView};
 use crate::store::typed;
+use crate::store::typed::Stored;
 
 /// Messages on one page of a list at most.
 const PAGE: usize = 500;

@@ -6,8 +6,9 @@ use cargomail_protocol::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Broker, Stored, inverted, user};
+use super::{Broker, inverted, user};
 use crate::api::{Channel, Delivery, Queued};
+use crate::store::typed::Stored;
 use crate::store::{StoreError, typed};
 
 /// Where entries stand: `outbound/<id>` → [`Outbound`].

@@ -10,6 +10,7 @@ use cargomail_protocol::timestamp::Timestamp;
 use cid::Cid;
 
 use super::Standing;
+use crate::store::typed::Stored;
 use crate::store::{BlockStore, Record, RecordStore, StoreError};
 use crate::{broker, mailbox};
 
@@ -122,6 +123,17 @@ pub(crate) struct Root {
     pub(crate) size: u64,
     /// Whether all of it has to be here, or only what has come so far.
     pub(crate) whole: bool,
+}
+
+impl Root {
+    /// None for octets that stand in the record itself.
+    pub(crate) fn of(stored: &Stored) -> Option<Self> {
+        stored.is_resource().then_some(Self {
+            cid: stored.cid,
+            size: stored.size,
+            whole: true,
+        })
+    }
 }
 
 /// What one record refers to.

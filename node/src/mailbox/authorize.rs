@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::exchange::Fetch;
 use cargomail_protocol::grip::{Digest, Expectation, KeyHash, Proved, VerifiedChain};
@@ -19,7 +20,9 @@ use uuid::Uuid;
 
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
-use crate::store::{CommitError, Cond, Op, typed};
+use crate::keeping::Shelter;
+use crate::store::typed::Stored;
+use crate::store::{CommitError, Cond, Op, StoreError, typed};
 
 /// What an agent was allowed to fetch by one notification: what its receipt is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +30,8 @@ use crate::store::{CommitError, Cond, Op, typed};
 pub(super) struct Grant {
     /// For whom.
     pub(super) recipient: Address,
-    /// The notification, stored as a resource.
-    pub(super) notification: Cid,
-    /// Its octets.
-    pub(super) octets: u64,
+    /// The notification's octets.
+    pub(super) notification: Stored,
     /// By which shares.
     pub(super) shares: Vec<Uuid>,
     /// When first.
@@ -77,6 +78,18 @@ impl Mailbox {
         Ok(sizes)
     }
 
+    /// The octets of a notification for the record that will name it.
+    pub(super) async fn keep_notification(
+        &self,
+        shelter: &Shelter,
+        octets: Bytes,
+    ) -> Result<Stored, StoreError> {
+        match Stored::within(&octets, 1) {
+            Some(within) => Ok(within),
+            None => Stored::put(&*self.needs.blocks, shelter, octets).await,
+        }
+    }
+
     /// Writes down what is granted, before it is.
     async fn grant(
         &self,
@@ -85,9 +98,10 @@ impl Mailbox {
         notification: &Notification,
         shares: Vec<Uuid>,
     ) -> Result<(), MailboxError> {
-        let octets = fetch.notification.clone().into();
         let shelter = self.needs.shelters.open();
-        let (stored, length) = typed::put_octets(&*self.needs.blocks, &shelter, octets).await?;
+        let stored = self
+            .keep_notification(&shelter, fetch.notification.clone().into())
+            .await?;
         let key = grant_key(chain);
         for _ in 0..COMMITS {
             let known = typed::read::<Grant>(&*self.needs.records, &key).await?;
@@ -98,8 +112,7 @@ impl Mailbox {
             let mut grant = known.map_or_else(
                 || Grant {
                     recipient: notification.recipient.clone(),
-                    notification: stored,
-                    octets: length,
+                    notification: stored.clone(),
                     shares: Vec::new(),
                     since: self.now(),
                 },

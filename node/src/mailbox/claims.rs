@@ -21,7 +21,7 @@ pub(crate) async fn claim(
         Holder::Grant => {
             let grant: Grant = typed::decode(record)?;
             let mut claim = of(holder, record, who(&grant.recipient));
-            claim.roots.push(whole(grant.notification, grant.octets));
+            claim.roots.extend(Root::of(&grant.notification));
             Ok(Some(claim))
         }
         _ => holding(record, judge),
@@ -80,16 +80,14 @@ fn share(record: &Record, judge: &Judge<'_>) -> Result<Option<Claim>, StoreError
     }))
 }
 
-/// The notification as long as the job is listed, unless it stands in the job; what it names, as far as it has come, until the job has ended.
+/// The notification as long as the job is listed; what it names, as far as it has come, until the job has ended.
 async fn retrieval(record: &Record, judge: &Judge<'_>) -> Result<Claim, StoreError> {
     let job: Job = typed::decode(record)?;
     let mut claim = Claim {
         message_id: job.message_id.clone(),
+        roots: Root::of(&job.notification).into_iter().collect(),
         ..of(Holder::Retrieval, record, who(&job.recipient))
     };
-    if job.inline.is_none() {
-        claim.roots.push(whole(job.notification, job.octets));
-    }
     if !job.state.is_final() {
         let (notification, _) = jobs::notification(judge.blocks, &job).await?;
         claim.until = Some(job.expires);

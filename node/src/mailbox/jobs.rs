@@ -9,17 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use cargomail_protocol::address::{Address, ClientId, Locator};
 use cargomail_protocol::grip::Digest;
-use cargomail_protocol::limits;
 use cargomail_protocol::notification::{JobState, Notification};
 use cargomail_protocol::queue::Tries;
 use cargomail_protocol::timestamp::Timestamp;
-use cid::Cid;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{COMMITS, LISTED, MailboxError, named, newest, who};
-use crate::keeping::Shelter;
+use crate::store::typed::Stored;
 use crate::store::{BlockStore, CommitError, Cond, Op, RecordStore, StoreError, Version, typed};
 
 /// Jobs that something is left to be done for.
@@ -43,13 +41,8 @@ pub(super) struct Job {
     pub(super) notify: String,
     /// Until when it is good.
     pub(super) notify_until: Timestamp,
-    /// The notification's octets, as a resource.
-    pub(super) notification: Cid,
-    /// How many they are.
-    pub(super) octets: u64,
-    /// Themselves, when they are few; else the resource is stored.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
-    pub(super) inline: Option<Vec<u8>>,
+    /// The notification's octets.
+    pub(super) notification: Stored,
     /// From where.
     pub(super) origin: Locator,
     /// From whom.
@@ -72,30 +65,6 @@ pub(super) struct Job {
     pub(super) receipt: Option<String>,
     /// When the notification came.
     pub(super) since: Timestamp,
-}
-
-/// The octets of a notification, where a job finds them.
-pub(super) struct Stored {
-    pub(super) root: Cid,
-    pub(super) inline: Option<Vec<u8>>,
-}
-
-impl Stored {
-    /// Few octets become durable with the job that names them; many are on return, and are sheltered until it is made.
-    pub(super) async fn put(
-        blocks: &dyn BlockStore,
-        shelter: &Shelter,
-        octets: Bytes,
-    ) -> Result<Self, StoreError> {
-        if octets.len() <= limits::INLINE {
-            return Ok(Self {
-                root: Digest::of(&octets).cid(),
-                inline: Some(octets.into()),
-            });
-        }
-        let (root, _) = typed::put_octets(blocks, shelter, octets).await?;
-        Ok(Self { root, inline: None })
-    }
 }
 
 /// The name of the job for a notification by a broker.
@@ -300,10 +269,7 @@ pub(super) async fn notification(
         what: format!("the notification of job {}", job.id),
         why,
     };
-    let octets = match &job.inline {
-        Some(octets) => Some(Bytes::copy_from_slice(octets)),
-        None => typed::read_octets(blocks, &job.notification, job.octets).await?,
-    };
+    let octets = job.notification.read(blocks).await?;
     let octets = octets.ok_or_else(|| lost("a block is not here".to_owned()))?;
     let notification = Notification::parse(&octets).map_err(|error| lost(error.to_string()))?;
     Ok((notification, octets))

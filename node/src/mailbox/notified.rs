@@ -17,7 +17,7 @@ use cargomail_protocol::queue::Tries;
 use http::{HeaderMap, header};
 
 use super::holdings::Kept;
-use super::jobs::{self, Job, Stored};
+use super::jobs::{self, Job};
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
 use crate::agent::Agent;
@@ -75,7 +75,6 @@ impl Mailbox {
         // The token is used by the commit that makes the job, or before a job that is there already is renewed.
         let mut uses = Some(uses);
         let id = jobs::id(chain.digest(), chain.issuer());
-        let length = octets.len() as u64;
         let shelter = self.needs.shelters.open();
         let mut stored = None;
         for _ in 0..COMMITS {
@@ -94,7 +93,7 @@ impl Mailbox {
             let room = self.admit(notification).await?;
             let stored = match &stored {
                 Some(stored) => stored,
-                None => stored.insert(Stored::put(&*self.needs.blocks, &shelter, octets.clone()).await?),
+                None => stored.insert(self.keep_notification(&shelter, octets.clone()).await?),
             };
             let now = self.now();
             let job = Job {
@@ -103,9 +102,7 @@ impl Mailbox {
                 key: chain.token().key().hash().to_string(),
                 notify: chain.token().text().to_owned(),
                 notify_until: chain.token().claims().expires().unwrap_or(now),
-                notification: stored.root,
-                octets: length,
-                inline: stored.inline.clone(),
+                notification: stored.clone(),
                 origin: notification.origin.clone(),
                 sender: notification.sender.clone(),
                 recipient: notification.recipient.clone(),

@@ -74,9 +74,9 @@ impl Mailbox {
     }
 
     async fn granted_notification(&self, grant: &Grant) -> Result<Notification, MailboxError> {
-        let octets = typed::read_octets(&*self.needs.blocks, &grant.notification, grant.octets).await?;
+        let octets = grant.notification.read(&*self.needs.blocks).await?;
         let lost = |why: String| StoreError::Damaged {
-            what: format!("notification {}", grant.notification),
+            what: format!("notification {}", grant.notification.cid),
             why,
         };
         let octets = octets.ok_or_else(|| lost("a block is not here".to_owned()))?;

@@ -2,9 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use cargomail_protocol::dag::{Importer, Step, Walk};
+use cargomail_protocol::grip::Digest;
+use cargomail_protocol::limits;
 use cid::Cid;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::keeping::Shelter;
 
@@ -43,6 +45,57 @@ pub async fn read<T: DeserializeOwned>(
     match records.get(&[key.to_owned()]).await?.pop().flatten() {
         Some(record) => Ok(Some((record.version, decode(&record)?))),
         None => Ok(None),
+    }
+}
+
+/// Octets that a record refers to: a message, a notification. Few stand in the record, and are durable with it; many are a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// Their name as a resource, also where they are none.
+    pub cid: Cid,
+    /// How many they are.
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    octets: Option<Vec<u8>>,
+}
+
+impl Stored {
+    /// Octets that stand in so many records; none when they are too many for that.
+    #[must_use]
+    pub fn within(octets: &Bytes, records: usize) -> Option<Self> {
+        (octets.len().saturating_mul(records) <= limits::INLINE).then(|| Self {
+            cid: Digest::of(octets).cid(),
+            size: octets.len() as u64,
+            octets: Some(octets.to_vec()),
+        })
+    }
+
+    /// Octets as a resource, durable on return. The shelter is dropped once the record is committed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put(blocks: &dyn BlockStore, shelter: &Shelter, octets: Bytes) -> Result<Self, StoreError> {
+        let (cid, size) = put_octets(blocks, shelter, octets).await?;
+        let octets = None;
+        Ok(Self { cid, size, octets })
+    }
+
+    /// Whether they are a resource.
+    #[must_use]
+    pub fn is_resource(&self) -> bool {
+        self.octets.is_none()
+    }
+
+    /// The octets; none when a block is not here.
+    ///
+    /// # Errors
+    /// As [`read_octets`].
+    pub async fn read(&self, blocks: &dyn BlockStore) -> Result<Option<Bytes>, StoreError> {
+        match &self.octets {
+            Some(octets) => Ok(Some(Bytes::copy_from_slice(octets))),
+            None => read_octets(blocks, &self.cid, self.size).await,
+        }
     }
 }
 

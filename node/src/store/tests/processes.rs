@@ -191,14 +191,15 @@ fn start_at(folder: &Path, task: &str, words: &[String], begin: usize) -> Child 
         .unwrap()
 }
 
-/// Lines that the process said, until it ends or `enough` says so.
+/// Lines that the process said, until it ends or `enough` says so, and those that it said before it was dead.
 fn listen(child: &mut Child, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
     let mut said = Vec::new();
+    let mut killed = false;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         said.push(line.unwrap());
-        if enough(&said) {
+        if !killed && enough(&said) {
             child.kill().unwrap();
-            break;
+            killed = true;
         }
     }
     child.wait().unwrap();
