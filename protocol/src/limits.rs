@@ -145,7 +145,7 @@ pub const STORE_FRESH: usize = 16 * 1024 * 1024;
 pub const STORE_INDEX_BATCH: usize = 1000;
 /// What is newer than the index waits so long for more, or until it is so many octets: what changes often is told to the index
 /// once, and readers seldom meet it changing.
-pub const STORE_INDEX_GATHER: Duration = Duration::from_millis(200);
+pub const STORE_INDEX_GATHER: Duration = Duration::from_millis(50);
 /// See [`STORE_INDEX_GATHER`].
 pub const STORE_INDEX_GATHERED: usize = 1024 * 1024;
 /// The index is made durable after so many blocks and records: so many are read again after a stop that was not in order.

@@ -11,9 +11,9 @@
 //! The salt is drawn once for a store (FORMAT). Payloads are written by strangers, and a reader that looks for the next
 //! record behind a damaged one must not take a record that somebody composed inside a block for one of the store's.
 //!
-//! Records that were synced together are a group, and only its first one says so. So a bad record with the beginning
-//! of another group behind it was synced and has been damaged since, while one without is the torn end of a write that
-//! nobody was told of.
+//! A record before which everything was synced when it was written says so, and begins a group; what is written while a sync is under
+//! way goes on with the group. So a bad record with the beginning of another group behind it was synced and has been damaged
+//! since, while one without is taken for the torn end of a write that nobody was told of.
 
 use sha2::{Digest as _, Sha256};
 
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 pub(super) enum Rank {
     /// Everything before it is durable.
     First,
-    /// It is synced together with the one before.
+    /// Something before it may not be.
     Later,
 }
 
