@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blockstore::{Blockstore, Error, Result};
 use cid::{Cid, CidGeneric};
@@ -24,12 +25,22 @@ struct Piece {
 pub(crate) struct Folder {
     path: PathBuf,
     pieces: HashMap<Vec<u8>, Piece>,
+    written: AtomicUsize,
 }
 
 impl Folder {
     pub(crate) fn empty(path: PathBuf) -> Self {
-        let pieces = HashMap::new();
-        Self { path, pieces }
+        let (pieces, written) = (HashMap::new(), AtomicUsize::new(0));
+        Self {
+            path,
+            pieces,
+            written,
+        }
+    }
+
+    /// How many blocks have been written.
+    pub(crate) fn written(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// The blocks of a folder's files, and the list of them.
@@ -46,9 +57,14 @@ impl Folder {
                 let mut octets = vec![0; size];
                 read.read_exact_at(&mut octets, offset)?;
                 let cid = Cid::new_v1(RAW, Code::Sha2_256.digest(&octets));
-                writeln!(list, "{cid} {size}")?;
                 let file = file.clone();
-                folder.pieces.insert(cid.to_bytes(), Piece { file, offset, size });
+                if folder
+                    .pieces
+                    .insert(cid.to_bytes(), Piece { file, offset, size })
+                    .is_none()
+                {
+                    writeln!(list, "{cid} {size}")?;
+                }
                 offset += size as u64;
             }
         }
@@ -76,7 +92,9 @@ impl Blockstore for Folder {
     }
 
     async fn put_keyed<const S: usize>(&self, cid: &CidGeneric<S>, data: &[u8]) -> Result<()> {
-        std::fs::write(self.path.join(cid.to_string()), data).map_err(failed)
+        std::fs::write(self.path.join(cid.to_string()), data).map_err(failed)?;
+        self.written.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn remove<const S: usize>(&self, cid: &CidGeneric<S>) -> Result<()> {

@@ -12,18 +12,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use cid::Cid;
 use clap::Parser;
 use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, identity, tcp, tls, yamux};
+use tokio::task::JoinSet;
 
 use folder::Folder;
 
-/// Octets that are asked for ahead, and blocks.
-const AHEAD: (u64, usize) = (64 * 1024 * 1024, 2048);
+/// Receivers that share the list, each with an identity and a connection of its own, so that one hashes and writes what came while
+/// the other's next blocks come: beetswap answers every list of wants with one message.
+const SESSIONS: usize = 2;
+/// Octets that each of them asks for ahead.
+const AHEAD: u64 = 2 * 1024 * 1024;
+/// Blocks that are asked for over one connection. The server of beetswap keeps on its list of a peer's wants what it has sent, and
+/// drops without a word what would be more than this; only a full list replaces its own, and the client sends one at the beginning of
+/// a connection and every 30 seconds.
+const PER_CONNECTION: usize = 1024;
 
 #[derive(Parser)]
 #[command(about = "Copies a folder by bitswap, durable at the receiver")]
@@ -41,14 +50,14 @@ enum Arguments {
         address: Multiaddr,
         /// What `serve` wrote
         list: PathBuf,
-        /// The folder, which must be there
+        /// The folder, which must be there and empty
         folder: PathBuf,
     },
 }
 
 type Behaviour = beetswap::Behaviour<64, Folder>;
 
-fn swarm(blocks: Folder) -> anyhow::Result<Swarm<Behaviour>> {
+fn swarm(blocks: Arc<Folder>) -> anyhow::Result<Swarm<Behaviour>> {
     Ok(
         SwarmBuilder::with_existing_identity(identity::Keypair::generate_ed25519())
             .with_tokio()
@@ -57,7 +66,7 @@ fn swarm(blocks: Folder) -> anyhow::Result<Swarm<Behaviour>> {
                 tls::Config::new,
                 yamux::Config::default,
             )?
-            .with_behaviour(|_| Behaviour::new(Arc::new(blocks)))?
+            .with_behaviour(|_| Behaviour::new(blocks))?
             .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(60)))
             .build(),
     )
@@ -80,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(blocks: Folder) -> anyhow::Result<()> {
-    let mut swarm = swarm(blocks)?;
+    let mut swarm = swarm(Arc::new(blocks))?;
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
     let peer = *swarm.local_peer_id();
     loop {
@@ -97,40 +106,64 @@ async fn fetch(address: Multiaddr, list: &str, folder: PathBuf) -> anyhow::Resul
         wanted.push((cid.parse::<Cid>()?, size.parse::<u64>()?));
     }
     let octets: u64 = wanted.iter().map(|(_, size)| size).sum();
-    let mut swarm = swarm(Folder::empty(folder.clone()))?;
+    let blocks = Arc::new(Folder::empty(folder.clone()));
     let begin = Instant::now();
-    swarm.dial(address)?;
-    let mut wanted = wanted.into_iter().peekable();
-    let mut asked = HashMap::new();
-    let mut ahead = 0;
-    let mut connected = false;
-    loop {
-        while connected
-            && let Some((cid, size)) =
-                wanted.next_if(|(_, size)| asked.len() < AHEAD.1 && ahead + size <= AHEAD.0)
-        {
-            asked.insert(swarm.behaviour_mut().get(&cid), size);
-            ahead += size;
-        }
-        if connected && asked.is_empty() {
-            break;
-        }
-        match swarm.select_next_some().await {
-            SwarmEvent::ConnectionEstablished { .. } => connected = true,
-            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
-            SwarmEvent::Behaviour(beetswap::Event::GetQueryResponse { query_id, .. }) => {
-                ahead -= asked.remove(&query_id).unwrap_or_default();
-            }
-            SwarmEvent::Behaviour(beetswap::Event::GetQueryError { error, .. }) => bail!("{error}"),
-            _ => {}
-        }
+    let mut sessions = JoinSet::new();
+    for number in 0..SESSIONS {
+        let share = wanted.iter().copied().skip(number).step_by(SESSIONS).collect();
+        sessions.spawn(session(address.clone(), share, blocks.clone()));
     }
+    while let Some(session) = sessions.join_next().await {
+        session??;
+    }
+    // What a blockstore fails to write, the library does not tell.
+    ensure!(
+        blocks.written() == wanted.len(),
+        "not every block could be written"
+    );
     rustix::fs::syncfs(File::open(folder)?)?;
     let seconds = begin.elapsed().as_secs_f64();
     println!(
         "{}",
         serde_json::json!({ "seconds": seconds, "octets": octets, "receiver_kib": peak_kib()? })
     );
+    Ok(())
+}
+
+/// Takes blocks, over one connection after another. Those of a connection are written once it is closed: the swarm, which puts
+/// them into the folder only after it has told of them, is polled until then.
+async fn session(address: Multiaddr, wanted: Vec<(Cid, u64)>, blocks: Arc<Folder>) -> anyhow::Result<()> {
+    let mut swarm = swarm(blocks)?;
+    let mut wanted = wanted.into_iter().peekable();
+    while wanted.peek().is_some() {
+        let dial = DialOpts::from(address.clone());
+        let connection = dial.connection_id();
+        swarm.dial(dial)?;
+        let mut asked = HashMap::new();
+        let (mut ahead, mut room) = (0, PER_CONNECTION);
+        loop {
+            while room > 0
+                && let Some((cid, size)) = wanted.next_if(|(_, size)| ahead == 0 || ahead + size <= AHEAD)
+            {
+                asked.insert(swarm.behaviour_mut().get(&cid), size);
+                ahead += size;
+                room -= 1;
+            }
+            if asked.is_empty() {
+                swarm.close_connection(connection);
+            }
+            match swarm.select_next_some().await {
+                SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
+                SwarmEvent::Behaviour(beetswap::Event::GetQueryResponse { query_id, .. }) => {
+                    ahead -= asked.remove(&query_id).unwrap_or_default();
+                }
+                SwarmEvent::Behaviour(beetswap::Event::GetQueryError { error, .. }) => bail!("{error}"),
+                SwarmEvent::ConnectionClosed { .. } if asked.is_empty() => break,
+                SwarmEvent::ConnectionClosed { cause, .. } => bail!("closed too early: {cause:?}"),
+                _ => {}
+            }
+        }
+    }
     Ok(())
 }
 
