@@ -4,6 +4,7 @@
 //! may reach. What always holds: a wrong password and an unknown address cost the same time and look the same (row
 //! H07); checks of passwords run a few at a time, so that guessing cannot take the machine's memory.
 
+mod checkers;
 pub mod door;
 
 use std::collections::HashMap;
@@ -19,10 +20,11 @@ use cargomail_protocol::timestamp::Timestamp;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Randomness};
 use crate::store::{CommitError, Op, RecordStore, StoreError, typed};
+
+use checkers::Checkers;
 
 /// `account/<address>` → [`Account`].
 const ACCOUNTS: &str = "account/";
@@ -30,8 +32,6 @@ const ACCOUNTS: &str = "account/";
 const SESSIONS: &str = "session/";
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Passwords that are checked at once; each takes 19 MiB.
-const CHECKS: usize = 2;
 /// How long it is believed that an account is there.
 const MOMENT: Duration = Duration::from_secs(5);
 /// Accounts of which that is remembered.
@@ -99,7 +99,7 @@ pub struct Accounts {
     records: Arc<dyn RecordStore>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
-    checks: Arc<Semaphore>,
+    checkers: Arc<Checkers>,
     /// Accounts that were there a moment ago, and until when that is believed.
     known: Arc<Mutex<HashMap<String, Timestamp>>>,
 }
@@ -116,7 +116,7 @@ impl Accounts {
             records,
             clock,
             randomness,
-            checks: Arc::new(Semaphore::new(CHECKS)),
+            checkers: Arc::default(),
             known: Arc::default(),
         }
     }
@@ -141,7 +141,7 @@ impl Accounts {
         let mut salt = [0_u8; 16];
         self.randomness.fill(&mut salt);
         let text = password.to_owned();
-        let password = self.work(move || hash(&text, &salt)).await??;
+        let password = self.checkers.work(move || hash(&text, &salt)).await??;
         let account = Account {
             address: address.clone(),
             created,
@@ -218,7 +218,7 @@ impl Accounts {
         }
         let kept = self.find(address).await?.map(|account| account.password);
         let text = password.to_owned();
-        let fits = self.work(move || match kept {
+        let fits = self.checkers.work(move || match kept {
             Some(kept) => PasswordHash::new(&kept)
                 .is_ok_and(|kept| Argon2::default().verify_password(text.as_bytes(), &kept).is_ok()),
             // Nobody: the same work, and never right.
@@ -251,17 +251,6 @@ impl Accounts {
             Some((_, session)) if self.clock.now() < session.expires => Ok(session.address),
             _ => Err(AccountError::Unauthenticated),
         }
-    }
-
-    /// Work for a thread of its own, a few at a time.
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, AccountError> {
-        let _permit = self.checks.acquire().await;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| AccountError::Hash(error.to_string()))
     }
 }
 

@@ -527,10 +527,9 @@ impl Written for Journaled {
     }
 
     fn show(self) -> Result<(), StoreError> {
-        let keys: Vec<Key> = self.changes.records.iter().map(|(key, _)| key.clone()).collect();
         let reached = Reached::Journal(self.appended.end, self.version);
         let shown = self.reader.home.apply(self.changes, reached);
-        self.unshown.shown(self.group, keys.iter());
+        self.unshown.shown(self.group);
         shown
     }
 }

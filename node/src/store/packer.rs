@@ -246,13 +246,12 @@ impl Written for Packed {
             .reader
             .tally
             .change(&changed, || self.reader.home.apply(changes, reached));
-        let digests = changed.iter().map(|(digest, _)| digest);
-        self.unshown.shown(self.group, digests.clone());
+        self.unshown.shown(self.group);
         shown?;
         let mut damaged = self.reader.damaged();
-        digests.for_each(|digest| {
+        for (digest, _) in &changed {
             damaged.remove(digest);
-        });
+        }
         Ok(())
     }
 }

@@ -40,17 +40,9 @@ impl<K: Eq + Hash, V: Clone> Unshown<K, V> {
         self.state().last.get(key).map(|(_, value)| value.clone())
     }
 
-    /// Forgets what a group has written, which is shown now; what a later one has written since stays.
-    pub(super) fn shown<'a>(&self, group: u64, keys: impl Iterator<Item = &'a K>)
-    where
-        K: 'a,
-    {
-        let mut state = self.state();
-        for key in keys {
-            if state.last.get(key).is_some_and(|(last, _)| *last == group) {
-                state.last.remove(key);
-            }
-        }
+    /// Forgets what the groups up to this one have written, which is shown now.
+    pub(super) fn shown(&self, group: u64) {
+        self.state().last.retain(|_, (written, _)| *written > group);
     }
 
     fn state(&self) -> MutexGuard<'_, State<K, V>> {
@@ -67,9 +59,9 @@ mod tests {
         let unshown = Unshown::default();
         let first = unshown.add([("a", 1), ("b", 1)].into_iter());
         let second = unshown.add([("a", 2)].into_iter());
-        unshown.shown(first, ["a", "b"].iter());
+        unshown.shown(first);
         assert_eq!((unshown.find(&"a"), unshown.find(&"b")), (Some(2), None));
-        unshown.shown(second, ["a"].iter());
+        unshown.shown(second);
         assert_eq!(unshown.find(&"a"), None);
     }
 }
