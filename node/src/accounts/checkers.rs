@@ -1,5 +1,6 @@
 //! The threads that check passwords. They are few and always the same: what one check took of memory, the next one takes again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +27,7 @@ impl Checkers {
             // Who has gone meanwhile is not told.
             let _ = done.send(work());
         });
-        let gone = || AccountError::Hash("the thread that checks passwords is gone".to_owned());
+        let gone = || AccountError::Hash("the check of a password did not end".to_owned());
         self.queue()?.send(work).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())
     }
@@ -55,9 +56,10 @@ fn run(works: &Mutex<mpsc::Receiver<Work>>) {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .blocking_recv();
-        match next {
-            Some(work) => work(),
-            None => return,
+        let Some(work) = next else { return };
+        // Who asked is told by its silence; the thread is there for the others.
+        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            tracing::error!("a check of a password ended in a panic");
         }
     }
 }

@@ -4,6 +4,8 @@
 //! What always holds: a place is noted only behind blocks that this job brought and that were verified. It may be noted
 //! before they are durable: whoever goes on from it asks the store.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 
@@ -19,6 +21,8 @@ pub(super) struct Noting<'a> {
     jobs: &'a Jobs,
     id: &'a str,
     came: Came,
+    /// The same for the commits: one that is tried again, because there was no room, tells what is newest then.
+    newest: Arc<Mutex<Came>>,
     /// What the last commit tells, also one that is under way.
     noted: Came,
     commits: FuturesOrdered<BoxFuture<'a, Result<(), MailboxError>>>,
@@ -31,6 +35,7 @@ impl<'a> Noting<'a> {
             jobs,
             id,
             came,
+            newest: Arc::new(Mutex::new(came)),
             noted: came,
             commits: FuturesOrdered::new(),
         }
@@ -52,9 +57,12 @@ impl<'a> Noting<'a> {
     fn begin(&mut self, most: usize) {
         if self.commits.len() < most && self.noted != self.came {
             self.noted = self.came;
-            let (jobs, id, came) = (self.jobs, self.id, self.came);
-            self.commits
-                .push_back(Box::pin(while_full(move || jobs.note(id, came))));
+            *lock(&self.newest) = self.came;
+            let (jobs, id, newest) = (self.jobs, self.id, self.newest.clone());
+            self.commits.push_back(Box::pin(while_full(move || {
+                let came = *lock(&newest);
+                jobs.note(id, came)
+            })));
         }
     }
 
@@ -79,4 +87,8 @@ impl<'a> Noting<'a> {
         }
         Ok(())
     }
+}
+
+fn lock(newest: &Mutex<Came>) -> MutexGuard<'_, Came> {
+    newest.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -148,35 +148,51 @@ impl Mailbox {
         now: Timestamp,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
         let (sender, recipient) = (&notification.sender, &notification.recipient);
+        let prefix = between(sender, recipient);
         let mut missing = notification.resources.clone();
         let mut used = Vec::new();
-        let lists = [
-            (of_message(sender, &notification.message_id), PAGE),
-            (between(sender, recipient), Self::CONSIDERED),
-        ];
-        for (prefix, most) in lists {
-            let mut after: Option<String> = None;
-            for _ in 0..most / PAGE {
-                let page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
-                for (_, share) in self.listed_shares(&page).await? {
-                    let shared: HashSet<&SharedResource> = share.parts().resources.iter().collect();
-                    let (covered, rest): (Vec<_>, Vec<_>) =
-                        missing.iter().partition(|resource| shared.contains(resource));
-                    if share.may_fetch(&roots(&covered), sender, recipient, now) {
-                        used.push(share.id());
-                        missing = rest;
-                    }
-                    if missing.is_empty() {
-                        return Ok(Some(used));
-                    }
+        let mut after: Option<String> = None;
+        let mut page = self.of_message(notification, &prefix).await?;
+        for number in 0..=Self::CONSIDERED / PAGE {
+            if number > 0 {
+                page = self.needs.records.list(&prefix, after.as_deref(), PAGE).await?;
+                after = page.last().map(|last| last.key.clone());
+            }
+            for (_, share) in self.listed_shares(&page).await? {
+                let shared: HashSet<&SharedResource> = share.parts().resources.iter().collect();
+                let (covered, rest): (Vec<_>, Vec<_>) =
+                    missing.iter().partition(|resource| shared.contains(resource));
+                if share.may_fetch(&roots(&covered), sender, recipient, now) {
+                    used.push(share.id());
+                    missing = rest;
                 }
-                match page.last() {
-                    Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-                    _ => break,
+                if missing.is_empty() {
+                    return Ok(Some(used));
                 }
+            }
+            if number > 0 && page.len() < PAGE {
+                break;
             }
         }
         Ok(None)
+    }
+
+    /// The entries of the shares of a notification's message to its recipient, the newest of them; `prefix` is that of all to them.
+    async fn of_message(&self, notification: &Notification, prefix: &str) -> Result<Vec<Record>, StoreError> {
+        let of_message = of_message(&notification.sender, &notification.message_id);
+        let entries = self.needs.records.list(&of_message, None, PAGE).await?;
+        let names = entries
+            .iter()
+            .filter_map(|entry| entry.key.strip_prefix(&of_message));
+        let keys: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
+        Ok(self
+            .needs
+            .records
+            .get(&keys)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Shares from one person to another that are considered for one fetch: older ones have long expired.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::StoreError;
 
 /// The layout that this program reads and writes: the first line of FORMAT.
-const LAYOUT: &str = "cargomail-store 1 sha2-256";
+const LAYOUT: &str = "cargomail-store 2 sha2-256";
 /// How long the lock is waited for: a process that is ending, or an earlier opening in this one.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -105,7 +105,8 @@ impl Reader {
         self.record(key, entry).map(Some)
     }
 
-    /// A few small records that are in memory; nothing when that takes waiting, or another look.
+    /// A few small records that are in memory; nothing when that takes waiting for whoever writes, or another look. What the index
+    /// does not hold in its cache it reads from the disk, as it does on any thread.
     fn read_at_once(&self, keys: &[Key]) -> Option<Vec<Option<Record>>> {
         let (records, octets) = AT_ONCE;
         if keys.len() > records {
@@ -524,6 +525,10 @@ struct Journaled {
 impl Written for Journaled {
     fn sync(&self) -> Result<(), StoreError> {
         self.appended.sync()
+    }
+
+    fn cut_off(&self) -> Result<(), StoreError> {
+        self.appended.cut_off()
     }
 
     fn show(self) -> Result<(), StoreError> {

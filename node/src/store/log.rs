@@ -276,6 +276,13 @@ impl Appended {
         self.durable.store(self.end.offset, Ordering::Release);
         Ok(())
     }
+
+    /// Cuts off what is not durable.
+    pub(super) fn cut_off(&self) -> Result<(), StoreError> {
+        self.file
+            .set_len(self.durable.load(Ordering::Acquire))
+            .map_err(io_error(&self.log.path(self.end.file)))
+    }
 }
 
 impl Appender {

@@ -155,7 +155,8 @@ impl Packer {
 
     /// Whether it was not found damaged, or came again since.
     fn is_sound(&self, digest: &Digest, change: Change) -> bool {
-        change.now != change.before || !self.reader.damaged().contains(digest)
+        let came_again = change.now != change.before || self.unshown.find(digest).is_some();
+        came_again || !self.reader.damaged().contains(digest)
     }
 
     /// Whether the block was here and has gone.
@@ -230,6 +231,10 @@ pub(super) struct Packed {
 impl Written for Packed {
     fn sync(&self) -> Result<(), StoreError> {
         self.appended.sync()
+    }
+
+    fn cut_off(&self) -> Result<(), StoreError> {
+        self.appended.cut_off()
     }
 
     fn show(self) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What was written and is not shown in the view yet: the thread that writes looks there first.
 //!
-//! What always holds: what is not here any more is in the view.
+//! What always holds: what is not here any more is in the view, or will be once the view is made anew.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,8 +1,8 @@
 //! Group commit: one thread writes for everybody, and a second one syncs what it wrote and gives the answers. So what comes during a
 //! sync is in the file already when the process is killed, and rides the next sync.
 //!
-//! What always holds: an answer is given after the sync of what it tells of, and in the order of the requests; after a failed write or
-//! sync nothing more is acknowledged; the queue is bounded, and so is what is written and not synced.
+//! What always holds: who is told that something was done is told so after the sync of it, and of everything before; what a failed sync
+//! left behind is cut off, and nothing more is written; the queue is bounded, and so is what is written and not synced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +18,8 @@ use super::log::Failure;
 const QUEUE: usize = 256;
 /// Octets of one group.
 const GROUP: u64 = 8 * 1024 * 1024;
-/// Groups that are written and not synced.
-const UNSYNCED: usize = 4;
+/// Groups that are written and not synced; of a group only what describes it is in memory.
+const UNSYNCED: usize = QUEUE;
 
 /// What a thread does with requests.
 pub(super) trait Write: Sized + Send + 'static {
@@ -51,6 +51,9 @@ pub(super) type Done<W> = (Vec<<W as Write>::Answer>, Option<<W as Write>::Writt
 pub(super) trait Written: Send + 'static {
     /// Makes it durable, and everything before it in the same file.
     fn sync(&self) -> Result<(), StoreError>;
+
+    /// Cuts off what is not durable, after a sync that failed: nobody may take it for durable because it can be read.
+    fn cut_off(&self) -> Result<(), StoreError>;
 
     /// Shows it to everybody, once it is durable.
     fn show(self) -> Result<(), StoreError>;
@@ -86,6 +89,7 @@ impl<W: Write> Writer<W> {
         let (settling, groups) = sync_channel(UNSYNCED);
         let under_way = Arc::new(AtomicUsize::new(0));
         let settler = Settler {
+            home: home.clone(),
             settling,
             under_way: under_way.clone(),
         };
@@ -162,7 +166,9 @@ fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>,
         }
         if let Some(stopped) = stop {
             settler.rest();
-            work.stop();
+            if home.failure().is_none() {
+                work.stop();
+            }
             drop(jobs);
             let _ = stopped.send(());
             return;
@@ -224,6 +230,7 @@ fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Resu
 
 /// The way to the thread that syncs.
 struct Settler<W: Write> {
+    home: Arc<Home>,
     settling: SyncSender<Settling<W>>,
     /// Groups that were handed over and are not answered.
     under_way: Arc<AtomicUsize>,
@@ -243,18 +250,24 @@ impl<W: Write> Settler<W> {
             return;
         }
         self.under_way.fetch_add(1, Ordering::AcqRel);
-        // The other thread ends after this one, unless it panicked: then nobody is answered, which says the same.
-        let _ = self.settling.send(Settling::Group(group));
+        if self.settling.send(Settling::Group(group)).is_err() {
+            self.is_gone();
+        }
     }
 
     /// Waits until everything before is answered.
     fn rest(&self) {
         if self.under_way.load(Ordering::Acquire) > 0 {
             let (rested, when) = sync_channel(1);
-            if self.settling.send(Settling::Rest(rested)).is_ok() {
-                let _ = when.recv();
+            if self.settling.send(Settling::Rest(rested)).is_err() || when.recv().is_err() {
+                self.is_gone();
             }
         }
+    }
+
+    /// The other thread ends after this one, unless it panicked.
+    fn is_gone(&self) {
+        self.home.fail(&StoreError::Closed);
     }
 }
 
@@ -284,6 +297,9 @@ fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &A
         }
         for group in groups {
             if is_broken {
+                if let Some(Err(error)) = group.written.as_ref().map(Written::cut_off) {
+                    tracing::error!(%error, "what was not synced is not cut off; restart the machine before the node");
+                }
                 let why = home.failure().unwrap_or_default();
                 let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
                 refuse(answers, || StoreError::ReadOnly(why.clone()));

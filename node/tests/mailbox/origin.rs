@@ -299,6 +299,40 @@ async fn a_dns_that_does_not_answer_is_no_reason_to_give_up() {
 }
 
 #[tokio::test]
+async fn a_fetch_is_granted_by_the_share_of_its_own_message_and_otherwise_by_any_that_names_what_it_wants() {
+    let scene = Scene::new().await;
+    let posted = std::slice::from_ref(&scene.posted);
+    let mut new = new_share(&scene.world, &[bob()], posted);
+    for message_id in ["<2@foo.test>", "<3@foo.test>"] {
+        new.message_id = message_id.to_owned();
+        // Of the third message, Bob has no share: Carol has.
+        new.recipients = if message_id == "<3@foo.test>" {
+            vec![carol()]
+        } else {
+            vec![bob()]
+        };
+        scene.hospital.share(&alice(), &new).await;
+    }
+    let received = async |message_id: &str| {
+        let shares = scene.hospital.shares(&alice()).await;
+        let share = shares.into_iter().find(|share| share.message_id == message_id);
+        share.unwrap().received_by
+    };
+    let mut fetched = scene.notification();
+    for message_id in ["<1@foo.test>", "<3@foo.test>"] {
+        fetched.message_id = message_id.to_owned();
+        assert!(scene.is_granted(scene.own(&fetched)).await, "{message_id}");
+        let receipt = scene.receipt(&scene.agent.key(), "insurance.test", &fetched);
+        let noted = scene.agent.say(&scene.hospital, receipt, Expect::Noted).await;
+        assert_eq!(noted, Some(Frame::Noted), "{message_id}");
+        assert_eq!(received("<1@foo.test>").await, [bob()]);
+        assert!(received("<3@foo.test>").await.is_empty());
+        let by_the_newest = message_id == "<3@foo.test>";
+        assert_eq!(received("<2@foo.test>").await.is_empty(), !by_the_newest);
+    }
+}
+
+#[tokio::test]
 async fn a_receipt_is_taken_once_and_only_from_the_agent_that_was_granted() {
     let scene = Scene::new().await;
     let good = scene.notification();

@@ -387,6 +387,15 @@ async fn q06_after_a_failed_sync_nothing_is_acknowledged_and_nothing_acknowledge
         "acknowledged after the failure"
     );
     assert!(check(folder.path(), &said).await >= 19);
+    // What was refused is not there either: that it can be read from memory does not make it durable.
+    let store = open(folder.path()).await;
+    let blocks = store.blocks().list(None, 10_000).await.unwrap();
+    let told = said.iter().filter(|line| line.starts_with("block")).count();
+    assert_eq!(blocks.len(), 2 * told);
+    let records = store.records().list("mail/", None, 10_000).await.unwrap();
+    let told = said.iter().filter(|line| line.starts_with("record")).count();
+    assert_eq!(records.len(), told);
+    store.close().await.unwrap();
 }
 
 #[tokio::test]
