@@ -73,6 +73,8 @@ impl Mailbox {
             recipient = %notification.recipient,
             resources = notification.resources.len(),
             wanted = sizes.len(),
+            // Of the first that is wanted: leaves that the destination has.
+            skipped = fetch.wants.first().map(|want| want.skip),
             "a fetch is granted"
         );
         Ok(sizes)

@@ -274,6 +274,7 @@ impl Mailbox {
                     if matches!(expect, Expect::End | Expect::Nothing) {
                         intake.send_off();
                     }
+                    let has_room = intake.has_room() && !noting.waits_for_room();
                     tokio::select! {
                         Some(settled) = intake.next() => match settled? {
                             Settled::Durable(place) => noting.durable(place),
@@ -291,7 +292,7 @@ impl Mailbox {
                         },
                         noted = noting.next(), if noting.is_busy() => noted?,
                         () = &mut too_long, if expect != Expect::Nothing => destination.handle(Heard::Ended),
-                        heard = line.hear(expect), if intake.has_room() && expect != Expect::Nothing => {
+                        heard = line.hear(expect), if has_room && expect != Expect::Nothing => {
                             destination.handle(heard);
                         }
                     }

@@ -22,7 +22,7 @@ const ROOM: usize = 6 * 1024 * 1024;
 /// How long a disk may be full: less than an origin waits for a reader.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it is still.
-const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(50);
 /// Octets that go on their way together: one leaf, or many small blocks.
 const GROUP: usize = 1024 * 1024;
 /// Blocks that go on their way together, however small they are.

@@ -4,8 +4,10 @@
 //! What always holds: a place is noted only behind blocks that this job brought and that were verified. It may be noted
 //! before they are durable: whoever goes on from it asks the store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cargomail_protocol::fault::{Fault, Faulty};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 
@@ -23,6 +25,8 @@ pub(super) struct Noting<'a> {
     came: Came,
     /// The same for the commits: one that is tried again, because there was no room, tells what is newest then.
     newest: Arc<Mutex<Came>>,
+    /// There was no room for the last commit that ended.
+    full: Arc<AtomicBool>,
     /// What the last commit tells, also one that is under way.
     noted: Came,
     commits: FuturesOrdered<BoxFuture<'a, Result<(), MailboxError>>>,
@@ -36,6 +40,7 @@ impl<'a> Noting<'a> {
             id,
             came,
             newest: Arc::new(Mutex::new(came)),
+            full: Arc::default(),
             noted: came,
             commits: FuturesOrdered::new(),
         }
@@ -58,12 +63,23 @@ impl<'a> Noting<'a> {
         if self.commits.len() < most && self.noted != self.came {
             self.noted = self.came;
             *lock(&self.newest) = self.came;
-            let (jobs, id, newest) = (self.jobs, self.id, self.newest.clone());
+            let (jobs, id) = (self.jobs, self.id);
+            let (newest, full) = (self.newest.clone(), self.full.clone());
             self.commits.push_back(Box::pin(while_full(move || {
-                let came = *lock(&newest);
-                jobs.note(id, came)
+                let (came, full) = (*lock(&newest), full.clone());
+                async move {
+                    let made = jobs.note(id, came).await;
+                    let is_full = made.as_ref().is_err_and(|error| error.fault() == Fault::Full);
+                    full.store(is_full, Ordering::Relaxed);
+                    made
+                }
             })));
         }
+    }
+
+    /// Whether nothing more can be noted for the moment: what came meanwhile would come twice if the node died.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Whether a commit is under way.

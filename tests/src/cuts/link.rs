@@ -4,11 +4,12 @@
 //! is not; a cut ends every connection, and the next one is taken at once.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,7 +28,17 @@ pub(super) struct Link {
     address: SocketAddr,
     counted: Arc<Counted>,
     cuts: watch::Sender<u64>,
+    connections: Arc<Mutex<Vec<Connected>>>,
     task: JoinHandle<()>,
+}
+
+/// A connection that was made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connected {
+    /// When.
+    pub(super) at: OffsetDateTime,
+    /// Octets that had come from the origin until then.
+    pub(super) counted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +55,14 @@ impl Link {
         let counted = Arc::new(Counted::default());
         let (cuts, cut) = watch::channel(0);
         let counting = counted.clone();
+        let connections = Arc::<Mutex<Vec<Connected>>>::default();
+        let connected = connections.clone();
         let task = tokio::spawn(async move {
             while let Ok((destination, _)) = listener.accept().await {
+                lock(&connected).push(Connected {
+                    at: OffsetDateTime::now_utc(),
+                    counted: counting.octets.load(Ordering::Relaxed),
+                });
                 let (counted, mut cut) = (counting.clone(), cut.clone());
                 cut.mark_unchanged();
                 tokio::spawn(async move {
@@ -60,6 +77,7 @@ impl Link {
             address,
             counted,
             cuts,
+            connections,
             task,
         })
     }
@@ -78,6 +96,11 @@ impl Link {
         self.counted.octets.load(Ordering::Relaxed)
     }
 
+    /// The connections that were made so far.
+    pub(super) fn connections(&self) -> Vec<Connected> {
+        lock(&self.connections).clone()
+    }
+
     /// Returns once so many octets have come.
     pub(super) async fn reaches(&self, octets: u64, patience: Duration) -> anyhow::Result<()> {
         let waiting = async {
@@ -93,6 +116,10 @@ impl Link {
             .await
             .with_context(|| format!("{} octets came, and no more", self.counted()))
     }
+}
+
+fn lock(connections: &Mutex<Vec<Connected>>) -> MutexGuard<'_, Vec<Connected>> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Link {
