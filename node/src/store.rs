@@ -27,6 +27,7 @@ mod packs;
 mod recover;
 mod reserve;
 mod scan;
+mod scribe;
 mod scrub;
 mod seal;
 mod statistics;

@@ -1,7 +1,5 @@
 //! The record port over the journal: a journal record is one commit, and a value is read from where its commit wrote it.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,16 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::commit::{Carried, Subject};
-use super::frame::{HEAD, Kind, sha256};
-use super::home::{Home, Reached};
-use super::index::{Changes, Entry};
-use super::log::{Appended, Appender, Failure, Place, Position, is_gone};
-use super::unshown::Unshown;
-use super::writer::{Done, Write, Writer, Written};
+use super::home::Home;
+use super::index::Entry;
+use super::log::{Appender, Place, Position, is_gone};
+use super::scribe::{Request, Scribe};
+use super::writer::Writer;
 use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
-
-/// Octets of the journal between commits whose place is remembered, for [`RecordStore::changes`].
-pub(super) const MARK: u64 = 64 * 1024;
 
 /// Records, and octets of one, that are read without a thread of its own when they are in memory.
 const AT_ONCE: (usize, u32) = (32, 64 * 1024);
@@ -32,10 +26,10 @@ pub(super) struct Journal {
 }
 
 /// What a thread needs to look up and read.
-struct Reader {
-    home: Arc<Home>,
+pub(super) struct Reader {
+    pub(super) home: Arc<Home>,
     /// Files with a smaller number do not grow any more.
-    active: AtomicU32,
+    pub(super) active: AtomicU32,
 }
 
 impl Journal {
@@ -44,13 +38,7 @@ impl Journal {
             home: home.clone(),
             active: AtomicU32::new(appender.position().file),
         });
-        let scribe = Scribe {
-            reader: reader.clone(),
-            appender,
-            unshown: Arc::default(),
-            version,
-            mark: None,
-        };
+        let scribe = Scribe::new(reader.clone(), appender, version);
         Ok(Self {
             writer: Writer::start("journal", home, scribe)?,
             reader,
@@ -288,253 +276,4 @@ fn check(ops: &[Op]) -> Result<(), StoreError> {
         }
     }
     within("a commit", commit::size(ops), limits::COMMIT)
-}
-
-/// What the writing thread is asked to do.
-enum Request {
-    /// A commit.
-    Commit { when: Vec<Cond>, then: Vec<Op> },
-    /// Repeats records that are still at these places.
-    Carry(Vec<(Carried, Place)>),
-    /// Begins the next file.
-    BeginNext,
-}
-
-/// The writing thread's own.
-struct Scribe {
-    reader: Arc<Reader>,
-    appender: Appender,
-    unshown: Arc<Unshown<Key, Option<Entry>>>,
-    /// Of the last commit that is written.
-    version: Version,
-    /// The last place that is remembered.
-    mark: Option<Position>,
-}
-
-/// Records as they will be when the group is shown.
-type Pending = HashMap<Key, Option<Entry>>;
-
-impl Scribe {
-    /// Where a record is before, and within, the group.
-    fn entry(&self, key: &Key, pending: &Pending) -> Result<Option<Entry>, Failure> {
-        match pending.get(key).copied().or_else(|| self.unshown.find(key)) {
-            Some(entry) => Ok(entry),
-            None => self
-                .reader
-                .home
-                .read(|view, _| view.record(key))
-                .map_err(Failure::Refused),
-        }
-    }
-
-    /// The key whose condition does not hold.
-    fn conflict(&self, when: &[Cond], pending: &Pending) -> Result<Option<Key>, Failure> {
-        for cond in when {
-            let (Cond::Absent(key) | Cond::Is(key, _)) = cond;
-            let entry = self.entry(key, pending)?;
-            let holds = match cond {
-                Cond::Absent(_) => entry.is_none(),
-                Cond::Is(_, version) => entry.is_some_and(|entry| entry.version == *version),
-            };
-            if !holds {
-                return Ok(Some(key.clone()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Writes a commit; where its operations are.
-    fn write_commit(
-        &mut self,
-        version: Version,
-        (payload, ranges): (Vec<u8>, Vec<Range<usize>>),
-        changes: &mut Changes,
-    ) -> Result<Vec<Place>, Failure> {
-        let at = self.appender.append(Kind::Data, sha256(&payload), &payload)?;
-        let begin = Position {
-            file: at.file,
-            offset: at.offset - HEAD as u64,
-        };
-        if is_far(self.mark, begin) {
-            changes.marks.push((version, begin));
-            self.mark = Some(begin);
-        }
-        let place = |range: Range<usize>| Place {
-            file: at.file,
-            offset: at.offset + range.start as u64,
-            length: range.len() as u32,
-        };
-        Ok(ranges.into_iter().map(place).collect())
-    }
-
-    /// Repeats those of the records that are still at their places; whether there was one.
-    fn carry(
-        &mut self,
-        version: Version,
-        records: &[(Carried, Place)],
-        pending: &mut Pending,
-        changes: &mut Changes,
-    ) -> Result<bool, Failure> {
-        let mut still = Vec::new();
-        for (record, place) in records {
-            let entry = self.entry(&record.key, pending)?;
-            if entry.is_some_and(|entry| entry.place == *place) {
-                still.push(record);
-            }
-        }
-        if still.is_empty() {
-            return Ok(false);
-        }
-        let places = self.write_commit(version, commit::encode_carried(version, &still), changes)?;
-        for (record, place) in still.into_iter().zip(places) {
-            let version = record.version;
-            pending.insert(record.key.clone(), Some(Entry { version, place }));
-        }
-        Ok(true)
-    }
-
-    fn append(
-        &mut self,
-        version: Version,
-        ops: &[Op],
-        pending: &mut Pending,
-        changes: &mut Changes,
-    ) -> Result<(), Failure> {
-        let places = self.write_commit(version, commit::encode(version, ops), changes)?;
-        for (op, place) in ops.iter().zip(places) {
-            let (key, entry) = match op {
-                Op::Put(key, _) => (key, Some(Entry { version, place })),
-                Op::Delete(key) => (key, None),
-            };
-            pending.insert(key.clone(), entry);
-        }
-        Ok(())
-    }
-}
-
-/// Whether a commit at `at` is far enough from the last remembered one to be remembered too.
-pub(super) fn is_far(mark: Option<Position>, at: Position) -> bool {
-    mark.is_none_or(|mark| mark.file != at.file || at.offset >= mark.offset + MARK)
-}
-
-impl Write for Scribe {
-    type Request = Request;
-    type Answer = Result<Version, Key>;
-    type Written = Journaled;
-
-    fn weight(request: &Request) -> u64 {
-        match request {
-            Request::Commit { then, .. } => (HEAD + commit::size(then)) as u64,
-            Request::Carry(records) => records.iter().map(|(_, place)| u64::from(place.length)).sum(),
-            Request::BeginNext => 0,
-        }
-    }
-
-    fn needs_rest(&self, group: &[Request]) -> bool {
-        self.begins_next(group) || self.appender.is_stretched()
-    }
-
-    fn write(&mut self, group: &[Request]) -> Result<Done<Self>, Failure> {
-        if self.begins_next(group) {
-            self.appender.begin_next()?;
-            self.note();
-            self.reader.home.ask_to_settle();
-            let active = self.appender.position().file;
-            self.reader.active.store(active, Ordering::Release);
-        }
-        let mut version = self.version;
-        let mut pending = Pending::new();
-        let mut changes = Changes::default();
-        let mut answers = Vec::with_capacity(group.len());
-        for request in group {
-            match request {
-                Request::Commit { when, then } => {
-                    if let Some(key) = self.conflict(when, &pending)? {
-                        answers.push(Err(key));
-                        continue;
-                    }
-                    if !then.is_empty() {
-                        version += 1;
-                        self.append(version, then, &mut pending, &mut changes)?;
-                    }
-                }
-                Request::Carry(records) => {
-                    if self.carry(version + 1, records, &mut pending, &mut changes)? {
-                        version += 1;
-                    }
-                }
-                Request::BeginNext => {}
-            }
-            answers.push(Ok(version));
-        }
-        if version == self.version {
-            return Ok((answers, None));
-        }
-        let appended = self.appender.end_group()?;
-        self.version = version;
-        changes.records = pending.into_iter().collect();
-        let journaled = Journaled {
-            reader: self.reader.clone(),
-            group: self.unshown.add(changes.records.iter().cloned()),
-            unshown: self.unshown.clone(),
-            appended,
-            version,
-            changes,
-        };
-        Ok((answers, Some(journaled)))
-    }
-
-    fn undo(&mut self) -> Result<(), StoreError> {
-        // A remembered place may be one that does not exist: the next commit is remembered.
-        self.mark = None;
-        self.appender.undo()
-    }
-
-    fn stop(self) {
-        self.note();
-    }
-}
-
-impl Scribe {
-    fn begins_next(&self, group: &[Request]) -> bool {
-        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
-        self.appender.is_full() || is_asked && self.appender.position().offset > 0
-    }
-
-    fn note(&self) {
-        let (journal, version) = (self.appender.position(), self.version);
-        self.reader.home.note(|checkpoint| {
-            checkpoint.journal = journal;
-            checkpoint.version = version;
-        });
-    }
-}
-
-/// A group that is in the journal.
-struct Journaled {
-    reader: Arc<Reader>,
-    unshown: Arc<Unshown<Key, Option<Entry>>>,
-    /// Its number there.
-    group: u64,
-    appended: Appended,
-    /// Of its last commit.
-    version: Version,
-    changes: Changes,
-}
-
-impl Written for Journaled {
-    fn sync(&self) -> Result<(), StoreError> {
-        self.appended.sync()
-    }
-
-    fn cut_off(&self) -> Result<(), StoreError> {
-        self.appended.cut_off()
-    }
-
-    fn show(self) -> Result<(), StoreError> {
-        let reached = Reached::Journal(self.appended.end, self.version);
-        let shown = self.reader.home.apply(self.changes, reached);
-        self.unshown.shown(self.group);
-        shown
-    }
 }

@@ -6,13 +6,15 @@
 //!
 //! Locks are taken in this order: `open`, `fresh`, `folder`, `checkpoint`, `flow`.
 
+mod flow;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use cargomail_protocol::limits;
 
-use super::checkpoint::{Checkpoint, Covered, Known, Left};
+use super::checkpoint::{Checkpoint, Known, Left};
 use super::folder::Folder;
 use super::fresh::{Batch, Fresh, weight};
 use super::home::Reached;
@@ -21,6 +23,7 @@ use super::log::Log;
 use super::recover::{self, Extent};
 use super::view::View;
 use super::{StoreError, Version};
+use flow::{End, Flow};
 
 /// How long an index that failed again is left alone: at least this, and so many times as long as making it anew took.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,50 +38,6 @@ struct Open {
     generation: u64,
     /// Before this it is not tried again.
     pause: Option<Instant>,
-}
-
-/// When the thread ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    NotYet,
-    /// When the index has everything.
-    Done,
-    /// At once.
-    Now,
-}
-
-/// What the thread and those who wait for it tell each other.
-struct Flow {
-    /// Octets of what the index is still to be told, and of what is about to come.
-    weight: usize,
-    /// Everything that came was taken.
-    idle: bool,
-    /// When the first of what was not taken came.
-    begun: Instant,
-    /// The number of the last item that the index has.
-    applied: u64,
-    covered: Covered,
-    /// Entries that the index took in since it settled, and since when.
-    unsettled: usize,
-    since: Option<Instant>,
-    /// It is to settle when it has this item.
-    asked: Option<u64>,
-    /// The index failed and could not be made anew.
-    is_broken: bool,
-    end: End,
-}
-
-impl Flow {
-    /// How long it is still waited for more; not at all when enough came, without end when nothing did.
-    fn gathering(&self) -> Duration {
-        if self.idle {
-            Duration::MAX
-        } else if self.weight >= limits::STORE_INDEX_GATHERED {
-            Duration::ZERO
-        } else {
-            limits::STORE_INDEX_GATHER.saturating_sub(self.begun.elapsed())
-        }
-    }
 }
 
 /// The index and what belongs to it.
@@ -120,7 +79,6 @@ impl Kept {
     /// The index holds everything up to the checkpoint's positions.
     pub(super) fn new(opening: Opening) -> Self {
         let checkpoint = opening.checkpoint;
-        let is_settled = checkpoint.index.is_some();
         Self {
             open: RwLock::new(Some(Open {
                 index: Some(opening.index),
@@ -128,18 +86,7 @@ impl Kept {
                 pause: None,
             })),
             fresh: RwLock::new(Fresh::new(checkpoint.version)),
-            flow: Mutex::new(Flow {
-                weight: 0,
-                idle: true,
-                begun: Instant::now(),
-                applied: 0,
-                covered: checkpoint.covered(),
-                unsettled: 0,
-                since: None,
-                asked: (!is_settled).then_some(0),
-                is_broken: false,
-                end: End::NotYet,
-            }),
+            flow: Mutex::new(Flow::new(&checkpoint)),
             work: Condvar::new(),
             done: Condvar::new(),
             packs: opening.packs,

@@ -62,35 +62,6 @@ impl Packer {
         }
     }
 
-    fn begins_next(&self, group: &[Request]) -> bool {
-        let is_asked = group.iter().any(|request| matches!(request, Request::BeginNext));
-        self.appender.is_full() || is_asked && self.appender.position().offset > 0
-    }
-
-    /// Begins the next pack where this one is full, and indexes this one.
-    fn begin_next(&mut self) -> Result<(), Failure> {
-        let full = self.appender.position().file;
-        self.appender.begin_next()?;
-        self.note();
-        // Both are derived: the next opening does without them, only slower.
-        match seal::seal(&self.reader.home.packs, full).map(|(_, damages)| damages) {
-            Ok(damages) => damages.iter().for_each(|damage| {
-                tracing::error!(
-                    file = damage.file,
-                    from = damage.from,
-                    to = damage.to,
-                    "a pack is damaged"
-                );
-            }),
-            Err(error) => tracing::warn!(%error, "a pack's index was not written"),
-        }
-        self.reader.home.ask_to_settle();
-        self.reader
-            .active
-            .store(self.appender.position().file, Ordering::Release);
-        Ok(())
-    }
-
     fn note(&self) {
         let (packs, pack_records) = (self.appender.position(), self.appender.records());
         self.reader.home.note(|checkpoint| {
@@ -283,14 +254,38 @@ impl Write for Packer {
         }
     }
 
-    fn needs_rest(&self, group: &[Request]) -> bool {
-        self.begins_next(group) || self.appender.is_stretched()
+    fn asks_for_next(request: &Request) -> bool {
+        matches!(request, Request::BeginNext)
     }
 
-    fn write(&mut self, group: &[Request]) -> Result<Done<Self>, Failure> {
-        if self.begins_next(group) {
-            self.begin_next()?;
+    fn appender(&self) -> &Appender {
+        &self.appender
+    }
+
+    /// Begins the next pack, and indexes this one.
+    fn begin_next(&mut self) -> Result<(), Failure> {
+        let full = self.appender.position().file;
+        self.appender.begin_next()?;
+        self.note();
+        // Both are derived: the next opening does without them, only slower.
+        match seal::seal(&self.reader.home.packs, full).map(|(_, damages)| damages) {
+            Ok(damages) => damages.iter().for_each(|damage| {
+                tracing::error!(
+                    file = damage.file,
+                    from = damage.from,
+                    to = damage.to,
+                    "a pack is damaged"
+                );
+            }),
+            Err(error) => tracing::warn!(%error, "a pack's index was not written"),
         }
+        self.reader.home.ask_to_settle();
+        self.reader
+            .active
+            .store(self.appender.position().file, Ordering::Release);
+        Ok(())
+    }
+    fn write(&mut self, group: &[Request]) -> Result<Done<Self>, Failure> {
         let begin = self.appender.position();
         self.coming = group.iter().map(Self::weight).sum();
         let mut changed = Changed::new();

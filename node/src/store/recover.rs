@@ -9,10 +9,10 @@ use super::commit::{self, Subject};
 use super::dropped::Dropped;
 use super::frame::{Digest, HEAD, Kind};
 use super::index::{Changes, Entry, Index};
-use super::journal::is_far;
 use super::log::{Log, Place, Position};
 use super::merge::Merge;
 use super::scan::{Damage, Scan, Trust};
+use super::scribe::is_far;
 use super::seal::{self, Last};
 use super::{StoreError, Version};
 

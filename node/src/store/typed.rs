@@ -71,6 +71,17 @@ impl Stored {
         })
     }
 
+    /// Few octets for one record, or many as a resource. The shelter is dropped once the record is committed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn keep(blocks: &dyn BlockStore, shelter: &Shelter, octets: Bytes) -> Result<Self, StoreError> {
+        match Self::within(&octets, 1) {
+            Some(within) => Ok(within),
+            None => Self::put(blocks, shelter, octets).await,
+        }
+    }
+
     /// Octets as a resource, durable on return. The shelter is dropped once the record is committed.
     ///
     /// # Errors

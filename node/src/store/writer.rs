@@ -4,22 +4,21 @@
 //! What always holds: who is told that something was done is told so after the sync of it, and of everything before; what a failed sync
 //! left behind is cut off, and nothing more is written; the queue is bounded, and so is what is written and not synced.
 
+mod settler;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::home::Home;
-use super::log::Failure;
+use super::log::{Appender, Failure};
+use settler::{Group, Settler};
 
 /// Requests that wait; who comes later waits for a place.
 const QUEUE: usize = 256;
 /// Octets of one group.
 const GROUP: u64 = 8 * 1024 * 1024;
-/// Groups that are written and not synced; of a group only what describes it is in memory.
-const UNSYNCED: usize = QUEUE;
 
 /// What a thread does with requests.
 pub(super) trait Write: Sized + Send + 'static {
@@ -30,8 +29,14 @@ pub(super) trait Write: Sized + Send + 'static {
     /// Octets of a request.
     fn weight(request: &Self::Request) -> u64;
 
-    /// Whether everything before is to be durable before this group is written.
-    fn needs_rest(&self, group: &[Self::Request]) -> bool;
+    /// Whether a request asks for the next file.
+    fn asks_for_next(request: &Self::Request) -> bool;
+
+    /// What it appends to.
+    fn appender(&self) -> &Appender;
+
+    /// Begins the next file; everything in this one is durable.
+    fn begin_next(&mut self) -> Result<(), Failure>;
 
     /// Does the requests in their order, or none of them. What that changes is durable once it is settled; nothing when it changes
     /// nothing.
@@ -71,12 +76,6 @@ enum Message<W: Write> {
     Stop(oneshot::Sender<()>),
 }
 
-/// A group that was written, with what is to be answered.
-struct Group<W: Write> {
-    written: Option<W::Written>,
-    answers: Vec<(Answer<W::Answer>, W::Answer)>,
-}
-
 /// The way to the threads.
 pub(super) struct Writer<W: Write> {
     queue: mpsc::Sender<Message<W>>,
@@ -86,17 +85,7 @@ impl<W: Write> Writer<W> {
     /// Starts the threads. They end when this is dropped, or with [`Writer::stop`].
     pub(super) fn start(name: &str, home: Arc<Home>, work: W) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let (settling, groups) = sync_channel(UNSYNCED);
-        let under_way = Arc::new(AtomicUsize::new(0));
-        let settler = Settler {
-            home: home.clone(),
-            settling,
-            under_way: under_way.clone(),
-        };
-        let of_groups = home.clone();
-        spawn(&format!("{name}-sync"), move || {
-            settle(&of_groups, &groups, &under_way)
-        })?;
+        let settler = Settler::start(&format!("{name}-sync"), home.clone())?;
         spawn(name, move || run(&home, work, jobs, &settler))?;
         Ok(Self { queue })
     }
@@ -179,14 +168,23 @@ fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>,
 fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Settler<W>) {
     let (requests, answers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|job| (job.request, job.answer)).unzip();
-    if work.needs_rest(&requests) {
+    let appender = work.appender();
+    let is_asked = requests.iter().any(W::asks_for_next);
+    let begins_next = appender.is_full() || is_asked && appender.position().offset > 0;
+    if begins_next || appender.is_stretched() {
         settler.rest();
     }
     if let Some(why) = home.failure() {
         refuse(answers, || StoreError::ReadOnly(why.clone()));
         return;
     }
-    match attempt(home, work, &requests) {
+    let done = attempt(home, work, |work| {
+        if begins_next {
+            work.begin_next()?;
+        }
+        work.write(&requests)
+    });
+    match done {
         Ok((told, written)) => settler.take(Group {
             written,
             answers: answers.into_iter().zip(told).collect(),
@@ -213,8 +211,12 @@ fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Sett
 }
 
 /// Writes; what failed is taken back, and what cannot be taken back ends all writing.
-fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Result<Done<W>, Failure> {
-    let failure = match work.write(requests) {
+fn attempt<W: Write>(
+    home: &Home,
+    work: &mut W,
+    write: impl FnOnce(&mut W) -> Result<Done<W>, Failure>,
+) -> Result<Done<W>, Failure> {
+    let failure = match write(work) {
         Ok(done) => return Ok(done),
         Err(failure) => failure,
     };
@@ -225,104 +227,6 @@ fn attempt<W: Write>(home: &Home, work: &mut W, requests: &[W::Request]) -> Resu
             home.fail(&error);
             Err(Failure::Broken(error))
         }
-    }
-}
-
-/// The way to the thread that syncs.
-struct Settler<W: Write> {
-    home: Arc<Home>,
-    settling: SyncSender<Settling<W>>,
-    /// Groups that were handed over and are not answered.
-    under_way: Arc<AtomicUsize>,
-}
-
-enum Settling<W: Write> {
-    Group(Group<W>),
-    /// Says when everything before is answered.
-    Rest(SyncSender<()>),
-}
-
-impl<W: Write> Settler<W> {
-    /// Answers a group in its turn.
-    fn take(&self, group: Group<W>) {
-        if group.written.is_none() && self.under_way.load(Ordering::Acquire) == 0 {
-            answer(group.answers);
-            return;
-        }
-        self.under_way.fetch_add(1, Ordering::AcqRel);
-        if self.settling.send(Settling::Group(group)).is_err() {
-            self.is_gone();
-        }
-    }
-
-    /// Waits until everything before is answered.
-    fn rest(&self) {
-        if self.under_way.load(Ordering::Acquire) > 0 {
-            let (rested, when) = sync_channel(1);
-            if self.settling.send(Settling::Rest(rested)).is_err() || when.recv().is_err() {
-                self.is_gone();
-            }
-        }
-    }
-
-    /// The other thread ends after this one, unless it panicked.
-    fn is_gone(&self) {
-        self.home.fail(&StoreError::Closed);
-    }
-}
-
-fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &AtomicUsize) {
-    let mut is_broken = false;
-    while let Ok(first) = settling.recv() {
-        let mut groups = Vec::new();
-        let mut rested = None;
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Settling::Group(group) => groups.push(group),
-                Settling::Rest(rest) => {
-                    rested = Some(rest);
-                    break;
-                }
-            }
-            next = settling.try_recv().ok();
-        }
-        let count = groups.len();
-        if !is_broken
-            && let Some(last) = groups.iter().rev().find_map(|group| group.written.as_ref())
-            && let Err(error) = last.sync()
-        {
-            home.fail(&error);
-            is_broken = true;
-        }
-        for group in groups {
-            if is_broken {
-                if let Some(Err(error)) = group.written.as_ref().map(Written::cut_off) {
-                    tracing::error!(%error, "what was not synced is not cut off; restart the machine before the node");
-                }
-                let why = home.failure().unwrap_or_default();
-                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
-                refuse(answers, || StoreError::ReadOnly(why.clone()));
-            } else if let Some(Err(error)) = group.written.map(Written::show) {
-                // It is durable, and will be seen once the view is made anew.
-                tracing::error!(%error, "a write cannot be shown");
-                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
-                refuse(answers, || error.again());
-            } else {
-                answer(group.answers);
-            }
-        }
-        under_way.fetch_sub(count, Ordering::AcqRel);
-        if let Some(rested) = rested {
-            let _ = rested.send(());
-        }
-    }
-}
-
-fn answer<T>(answers: Vec<(Answer<T>, T)>) {
-    for (answer, told) in answers {
-        // Who does not wait any more has no use for the answer.
-        let _ = answer.send(Ok(told));
     }
 }
 

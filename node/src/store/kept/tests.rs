@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::AtomicUsize;
+
 use tempfile::TempDir;
 
 use super::super::frame::Digest;
@@ -9,11 +11,27 @@ use super::*;
 
 const PACKS: Position = Position { file: 1, offset: 0 };
 
-/// An index that fails the first time it is told something, and would take the next.
-#[derive(Default)]
-struct FailsOnce(AtomicBool);
+/// The records of one change, with their versions.
+type Told = Vec<(String, Version)>;
 
-impl Index for FailsOnce {
+/// An index that holds nothing, fails as often as it is to, and notes what it is told of records then.
+#[derive(Default)]
+struct Double {
+    fails: AtomicUsize,
+    told: Arc<Mutex<Vec<Told>>>,
+}
+
+impl Double {
+    /// One that fails so many times.
+    fn failing(times: usize) -> Self {
+        Self {
+            fails: AtomicUsize::new(times),
+            ..Self::default()
+        }
+    }
+}
+
+impl Index for Double {
     fn block(&self, _: &Digest) -> Result<Option<Place>, StoreError> {
         Ok(None)
     }
@@ -29,12 +47,16 @@ impl Index for FailsOnce {
     fn mark(&self, _: Version) -> Result<Option<Position>, StoreError> {
         Ok(None)
     }
-    fn apply(&self, _: &Changes) -> Result<(), StoreError> {
-        if self.0.swap(true, Ordering::SeqCst) {
-            Ok(())
-        } else {
-            Err(no_view())
+    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        let left = self.fails.load(Ordering::SeqCst);
+        if left > 0 {
+            self.fails.store(left - 1, Ordering::SeqCst);
+            return Err(no_view());
         }
+        let records = changes.records.iter();
+        let told = records.map(|(key, entry)| (key.clone(), entry.map_or(0, |entry| entry.version)));
+        self.told.lock().unwrap().push(told.collect());
+        Ok(())
     }
     fn stamps(&self) -> Result<Option<[u64; 2]>, StoreError> {
         Ok(None)
@@ -93,7 +115,7 @@ fn left(folder: &TempDir) -> Option<Left> {
 
 #[test]
 fn an_index_that_failed_is_never_used_again_not_even_until_it_may_be_made_anew() {
-    let (folder, kept) = kept(FailsOnce::default());
+    let (folder, kept) = kept(Double::failing(1));
     pause(&kept, Instant::now() + Duration::from_secs(3600));
     let (changes, reached) = change();
     kept.add(changes, reached).unwrap();
@@ -114,7 +136,7 @@ fn an_index_that_failed_is_never_used_again_not_even_until_it_may_be_made_anew()
 #[test]
 fn what_could_not_be_shown_has_the_index_made_anew_before_anybody_is_told_anything() {
     for mended in [true, false] {
-        let (folder, kept) = kept(FailsOnce(AtomicBool::new(true)));
+        let (folder, kept) = kept(Double::default());
         kept.flow().end = End::Done;
         kept.flow().weight = limits::STORE_FRESH;
         let (changes, reached) = change();
@@ -128,46 +150,6 @@ fn what_could_not_be_shown_has_the_index_made_anew_before_anybody_is_told_anythi
         }
         kept.close(true).unwrap();
         assert_eq!(left(&folder).is_some(), mended);
-    }
-}
-
-/// The records of one change, with their versions.
-type Told = Vec<(String, Version)>;
-
-/// Notes what it is told of records.
-#[derive(Default)]
-struct Notes(Arc<Mutex<Vec<Told>>>);
-
-impl Index for Notes {
-    fn block(&self, _: &Digest) -> Result<Option<Place>, StoreError> {
-        Ok(None)
-    }
-    fn blocks_after(&self, _: Option<&Digest>, _: usize) -> Result<Vec<(Digest, Place)>, StoreError> {
-        Ok(Vec::new())
-    }
-    fn record(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
-    }
-    fn records_after(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<(String, Entry)>, StoreError> {
-        Ok(Vec::new())
-    }
-    fn mark(&self, _: Version) -> Result<Option<Position>, StoreError> {
-        Ok(None)
-    }
-    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
-        let records = changes.records.iter();
-        let told = records.map(|(key, entry)| (key.clone(), entry.map_or(0, |entry| entry.version)));
-        self.0.lock().unwrap().push(told.collect());
-        Ok(())
-    }
-    fn stamps(&self) -> Result<Option<[u64; 2]>, StoreError> {
-        Ok(None)
-    }
-    fn settle(&self, _: u64) -> Result<(), StoreError> {
-        Ok(())
-    }
-    fn close(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(())
     }
 }
 
@@ -186,9 +168,9 @@ fn put(key: &str, version: Version) -> (Changes, Reached) {
 
 #[test]
 fn the_index_waits_for_more_and_is_told_of_what_came_last_only() {
-    let notes = Notes::default();
-    let told = notes.0.clone();
-    let (_folder, kept) = kept(notes);
+    let index = Double::default();
+    let told = index.told.clone();
+    let (_folder, kept) = kept(index);
     kept.flow().asked = None;
     assert_eq!(kept.flow().gathering(), Duration::MAX);
     for (key, version) in [("head", 1), ("job", 2), ("head", 3)] {

@@ -577,13 +577,16 @@ async fn q13_another_layout_is_refused() {
     open(folder.path()).await.close().await.unwrap();
     let format = folder.path().join("FORMAT");
     let options = || crate::store::EmbeddedOptions::default();
-    fs::write(&format, "cargomail-store 2 blake3\nsalt 00000000\n").unwrap();
-    let refused = Embedded::open(folder.path(), options()).await.err().unwrap();
-    assert!(matches!(refused, StoreError::Layout { .. }));
-    assert!(
-        refused.to_string().contains("cargomail-store 2 blake3"),
-        "{refused}"
-    );
+    for other in [
+        "cargomail-store 1 sha2-256",
+        "cargomail-store 2 blake3",
+        "cargomail-store 3 sha2-256",
+    ] {
+        fs::write(&format, format!("{other}\nsalt 00000000\n")).unwrap();
+        let refused = Embedded::open(folder.path(), options()).await.err().unwrap();
+        assert!(matches!(refused, StoreError::Layout { .. }));
+        assert!(refused.to_string().contains(other), "{refused}");
+    }
     fs::remove_file(&format).unwrap();
     let refused = Embedded::open(folder.path(), options()).await.err().unwrap();
     assert!(matches!(refused, StoreError::Layout { .. }));
