@@ -147,9 +147,7 @@ impl Mailbox {
     pub async fn open(options: Options, needs: Needs) -> Result<Arc<Self>, MailboxError> {
         let jobs = Jobs::new(needs.records.clone());
         let agenda = Agenda::new(options.concurrent);
-        for job in jobs.open().await? {
-            agenda.put(&job, job.tries.due);
-        }
+        jobs.each_open(|job| agenda.put(&job, job.tries.due)).await?;
         let fetches = NonZeroU32::new(limits::FETCHES_PER_MINUTE).expect("the bound is not zero");
         Ok(Arc::new(Self {
             holdings: Holdings::new(needs.records.clone(), needs.accounts.clone()),

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::exchange::Fetch;
 use cargomail_protocol::grip::{Digest, Expectation, KeyHash, Proved, VerifiedChain};
@@ -20,9 +19,8 @@ use uuid::Uuid;
 
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
-use crate::keeping::Shelter;
 use crate::store::typed::Stored;
-use crate::store::{CommitError, Cond, Op, StoreError, typed};
+use crate::store::{CommitError, Cond, Op, typed};
 
 /// What an agent was allowed to fetch by one notification: what its receipt is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,18 +78,6 @@ impl Mailbox {
         Ok(sizes)
     }
 
-    /// The octets of a notification for the record that will name it.
-    pub(super) async fn keep_notification(
-        &self,
-        shelter: &Shelter,
-        octets: Bytes,
-    ) -> Result<Stored, StoreError> {
-        match Stored::within(&octets, 1) {
-            Some(within) => Ok(within),
-            None => Stored::put(&*self.needs.blocks, shelter, octets).await,
-        }
-    }
-
     /// Writes down what is granted, before it is.
     async fn grant(
         &self,
@@ -101,9 +87,8 @@ impl Mailbox {
         shares: Vec<Uuid>,
     ) -> Result<(), MailboxError> {
         let shelter = self.needs.shelters.open();
-        let stored = self
-            .keep_notification(&shelter, fetch.notification.clone().into())
-            .await?;
+        let octets = fetch.notification.clone().into();
+        let stored = Stored::keep(&*self.needs.blocks, &shelter, octets).await?;
         let key = grant_key(chain);
         for _ in 0..COMMITS {
             let known = typed::read::<Grant>(&*self.needs.records, &key).await?;

@@ -5,6 +5,7 @@
 //! says no.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cargomail_protocol::dag::{BlockError, ClaimedBlock, VerifiedBlock};
@@ -20,9 +21,9 @@ use crate::store::{BlockStore, StoreError};
 /// streams.
 const ROOM: usize = 6 * 1024 * 1024;
 /// How long a disk may be full: less than an origin waits for a reader.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it is still.
-const AGAIN: Duration = Duration::from_millis(50);
+pub(super) const AGAIN: Duration = Duration::from_millis(50);
 /// Octets that go on their way together: one leaf, or many small blocks.
 const GROUP: usize = 1024 * 1024;
 /// Blocks that go on their way together, however small they are.
@@ -43,6 +44,8 @@ pub(super) struct Intake {
     filling: Group<ClaimedBlock>,
     hashing: UnderWay<Hashed>,
     storing: UnderWay<(usize, Option<Place>)>,
+    /// The last try to store some found no room.
+    full: Arc<AtomicBool>,
 }
 
 struct Group<B> {
@@ -80,12 +83,14 @@ impl Intake {
             filling: Group::new(),
             hashing: FuturesOrdered::new(),
             storing: FuturesOrdered::new(),
+            full: Arc::default(),
         }
     }
 
-    /// Whether another block may be taken.
+    /// Whether another block may be taken. On a full disk none is: what waits in memory is lost with the node.
     pub(super) fn has_room(&self) -> bool {
-        self.octets < ROOM && self.filling.blocks.len() < BLOCKS
+        let is_full = self.full.load(Ordering::Relaxed);
+        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full
     }
 
     /// Takes a block, and up to where the job will have come by it. A large one goes on its way at once, small ones gather
@@ -146,9 +151,15 @@ impl Intake {
             octets,
             place,
         } = verified;
-        let (store, batch) = (self.store.clone(), blocks.clone());
+        let (store, batch, full) = (self.store.clone(), blocks.clone(), self.full.clone());
         let storing = async move {
-            while_full(|| store.put(batch.clone())).await?;
+            while_full(async || {
+                let stored = store.put(batch.clone()).await;
+                let is_full = stored.as_ref().is_err_and(|error| error.fault() == Fault::Full);
+                full.store(is_full, Ordering::Relaxed);
+                stored
+            })
+            .await?;
             Ok((octets, place))
         };
         self.storing.push_back(Box::pin(storing));
@@ -171,7 +182,7 @@ impl<B> Group<B> {
 }
 
 /// Does something again while the disk is full, for a moment: then what is on its way need not come twice.
-pub(super) async fn while_full<T, E: Faulty, F: Future<Output = Result<T, E>>>(
+async fn while_full<T, E: Faulty, F: Future<Output = Result<T, E>>>(
     mut work: impl FnMut() -> F,
 ) -> Result<T, E> {
     let until = Instant::now() + PATIENCE;

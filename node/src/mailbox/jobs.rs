@@ -144,9 +144,8 @@ impl Jobs {
         typed::read(&*self.records, &key(id)).await
     }
 
-    /// Jobs that something is left to be done for.
-    pub(super) async fn open(&self) -> Result<Vec<Job>, StoreError> {
-        let mut open = Vec::new();
+    /// Shows every job that something is left to be done for. They are read some at a time: each may bring its notification.
+    pub(super) async fn each_open(&self, mut show: impl FnMut(Job)) -> Result<(), StoreError> {
         let mut after: Option<String> = None;
         loop {
             let page = self.records.list(OPEN, after.as_deref(), PAGE).await?;
@@ -156,11 +155,11 @@ impl Jobs {
                 .map(key)
                 .collect();
             for record in self.records.get(&keys).await?.iter().flatten() {
-                open.push(typed::decode(record)?);
+                show(typed::decode(record)?);
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-                _ => return Ok(open),
+                _ => return Ok(()),
             }
         }
     }

@@ -23,6 +23,7 @@ use super::{COMMITS, Mailbox, MailboxError};
 use crate::agent::Agent;
 use crate::grip::Uses;
 use crate::https::{self, HttpsError, PeerCertificate};
+use crate::store::typed::Stored;
 use crate::store::{CommitError, Cond};
 
 /// What of somebody's quota was used when it was read, and what is kept free of the rest for a job.
@@ -93,7 +94,7 @@ impl Mailbox {
             let room = self.admit(notification).await?;
             let stored = match &stored {
                 Some(stored) => stored,
-                None => stored.insert(self.keep_notification(&shelter, octets.clone()).await?),
+                None => stored.insert(Stored::keep(&*self.needs.blocks, &shelter, octets.clone()).await?),
             };
             let now = self.now();
             let job = Job {

@@ -4,15 +4,13 @@
 //! What always holds: a place is noted only behind blocks that this job brought and that were verified. It may be noted
 //! before they are durable: whoever goes on from it asks the store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use cargomail_protocol::fault::{Fault, Faulty};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
+use tokio::time::Instant;
 
 use super::MailboxError;
-use super::intake::while_full;
+use super::intake::{AGAIN, PATIENCE};
 use super::jobs::{Came, Jobs, Place};
 
 /// Commits of one job that are under way.
@@ -23,13 +21,19 @@ pub(super) struct Noting<'a> {
     jobs: &'a Jobs,
     id: &'a str,
     came: Came,
-    /// The same for the commits: one that is tried again, because there was no room, tells what is newest then.
-    newest: Arc<Mutex<Came>>,
-    /// There was no room for the last commit that ended.
-    full: Arc<AtomicBool>,
-    /// What the last commit tells, also one that is under way.
-    noted: Came,
+    /// What the last commit tells, also one that is under way; none when there was no room for it.
+    noted: Option<Came>,
     commits: FuturesOrdered<BoxFuture<'a, Result<(), MailboxError>>>,
+    full: Option<Full>,
+}
+
+/// The disk has no room for a commit.
+#[derive(Clone, Copy)]
+struct Full {
+    /// It is not waited for longer.
+    until: Instant,
+    /// When it is tried again.
+    again: Instant,
 }
 
 impl<'a> Noting<'a> {
@@ -39,10 +43,9 @@ impl<'a> Noting<'a> {
             jobs,
             id,
             came,
-            newest: Arc::new(Mutex::new(came)),
-            full: Arc::default(),
-            noted: came,
+            noted: Some(came),
             commits: FuturesOrdered::new(),
+            full: None,
         }
     }
 
@@ -58,41 +61,55 @@ impl<'a> Noting<'a> {
         self.begin(1);
     }
 
-    /// Begins a commit if there is something to note, unless so many are under way.
+    /// Begins a commit if there is something to note, unless so many are under way or the disk is full.
     fn begin(&mut self, most: usize) {
-        if self.commits.len() < most && self.noted != self.came {
-            self.noted = self.came;
-            *lock(&self.newest) = self.came;
-            let (jobs, id) = (self.jobs, self.id);
-            let (newest, full) = (self.newest.clone(), self.full.clone());
-            self.commits.push_back(Box::pin(while_full(move || {
-                let (came, full) = (*lock(&newest), full.clone());
-                async move {
-                    let made = jobs.note(id, came).await;
-                    let is_full = made.as_ref().is_err_and(|error| error.fault() == Fault::Full);
-                    full.store(is_full, Ordering::Relaxed);
-                    made
-                }
-            })));
+        if self.full.is_none() && self.commits.len() < most && self.noted != Some(self.came) {
+            self.noted = Some(self.came);
+            self.commits
+                .push_back(Box::pin(self.jobs.note(self.id, self.came)));
         }
     }
 
     /// Whether nothing more can be noted for the moment: what came meanwhile would come twice if the node died.
     pub(super) fn waits_for_room(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.full.is_some()
     }
 
-    /// Whether a commit is under way.
+    /// Whether a commit is under way, or waits for room.
     pub(super) fn is_busy(&self) -> bool {
-        !self.commits.is_empty()
+        !self.commits.is_empty() || self.full.is_some()
     }
 
-    /// Waits until the first commit under way is made, and begins the next one if there is more to note.
+    /// Waits until the first commit under way is made, and begins the next one if there is more to note. One that there was no room
+    /// for is not repeated as it was: the next one tells of everything.
     pub(super) async fn next(&mut self) -> Result<(), MailboxError> {
-        if let Some(made) = self.commits.next().await {
-            made?;
+        match self.commits.next().await {
+            Some(Err(error)) if error.fault() == Fault::Full => {
+                let now = Instant::now();
+                let until = self.full.map_or(now + PATIENCE, |full| full.until);
+                if now >= until {
+                    return Err(error);
+                }
+                let again = now + AGAIN;
+                self.noted = None;
+                self.full = Some(Full { until, again });
+            }
+            Some(made) => {
+                made?;
+                if self.commits.is_empty() {
+                    self.full = None;
+                }
+                self.begin(1);
+            }
+            None => {
+                if let Some(full) = self.full {
+                    tokio::time::sleep_until(full.again).await;
+                    let commit = self.jobs.note(self.id, self.came);
+                    self.noted = Some(self.came);
+                    self.commits.push_back(Box::pin(commit));
+                }
+            }
         }
-        self.begin(1);
         Ok(())
     }
 
@@ -103,8 +120,4 @@ impl<'a> Noting<'a> {
         }
         Ok(())
     }
-}
-
-fn lock(newest: &Mutex<Came>) -> MutexGuard<'_, Came> {
-    newest.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use cargomail_node::api::{HeldView, Why};
 use cargomail_node::keeping::{Collected, HoldError, Mode, Subject};
 use cargomail_protocol::ledger::Act;
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::JobState;
 use cargomail_protocol::share::parse_root;
 use http::{Request, StatusCode};
@@ -338,4 +339,32 @@ async fn c10_collecting_races_posting_deleting_and_reading_the_same_octets() {
     }
     hospital.collect().await;
     assert_eq!(blocks(&hospital).await, 0);
+}
+
+#[tokio::test]
+async fn the_collector_leaves_a_notification_that_is_too_long_for_a_record() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    let mut posted = Vec::new();
+    for number in 0..400 {
+        posted.push(hospital.post(&alice(), format!("{number}").into_bytes()).await);
+    }
+    let share = hospital
+        .share(&alice(), &new_share(&world, &[bob()], &posted))
+        .await;
+    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    assert!(notification.to_bytes().unwrap().len() > limits::INLINE);
+    let resources = blocks(&hospital).await;
+    let job = broker.notify(&world, &insurance, &notification).await;
+    assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
+    until("the receipt", async || {
+        (!hospital.shares(&alice()).await[0].received_by.is_empty()).then_some(())
+    })
+    .await;
+    // At the origin the grant refers to it, at the destination the job does.
+    for node in [&hospital, &insurance] {
+        assert!(blocks(node).await > resources);
+        assert_eq!(node.collect().await.freed_blocks, 0);
+    }
 }
