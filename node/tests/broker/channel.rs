@@ -15,7 +15,8 @@ use data_encoding::BASE64URL_NOPAD;
 use http::{Method, Request, StatusCode, header};
 use serde_json::Value;
 
-use crate::rig::{Agent, Letter, Node, Says, Setting, World, address, clock, domain, note, stamp};
+use crate::agents::{Agent, Says};
+use crate::rig::{Letter, Node, Setting, World, address, clock, domain, note, stamp};
 
 /// foo.test as a stranger sees it: a key, a name in the DNS, and a client.
 struct Foo {

@@ -7,7 +7,8 @@ use cargomail_protocol::notification::JobState;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::rig::{ANYWHERE, Agent, Letter, Node, Says, Setting, World, note, until};
+use crate::agents::{Agent, Says};
+use crate::rig::{ANYWHERE, Letter, Node, Setting, World, note, until};
 
 /// A mail store that may be busy, and that refuses what asks for it.
 #[derive(Clone, Default)]

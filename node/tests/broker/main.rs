@@ -1,6 +1,7 @@
 //! The Cargo Broker on real parts: DNS, mutual TLS, SMTP and disk on loopback; alice at foo.test, bob and carol at bar.test.
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod channel;
 mod lmtp;
 mod queue;

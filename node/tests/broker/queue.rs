@@ -8,7 +8,8 @@ use cargomail_protocol::limits;
 use cargomail_protocol::notification::JobState;
 use cid::Cid;
 
-use crate::rig::{Agent, Letter, Node, Says, Setting, World, note, until};
+use crate::agents::{Agent, Says};
+use crate::rig::{Letter, Node, Setting, World, note, until};
 
 fn web() -> Setting {
     Setting {

@@ -5,7 +5,8 @@ use cargomail_node::api::Channel;
 use cargomail_protocol::notification::JobState;
 use http::Method;
 
-use crate::rig::{Agent, Letter, Node, Says, Setting, World, note, until};
+use crate::agents::{Agent, Says};
+use crate::rig::{Letter, Node, Setting, World, note, until};
 
 fn web() -> Setting {
     Setting {

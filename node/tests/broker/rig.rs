@@ -1,16 +1,13 @@
-//! Nodes that are brokers, an agent that says what a test wants it to say, and the people.
+//! Nodes that are brokers, and the people.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Router};
 use bytes::Bytes;
 use cargomail_node::accounts::{Accounts, Caller};
 use cargomail_node::api;
@@ -18,7 +15,7 @@ use cargomail_node::broker::{Broker, Deliver, Needs, Options};
 use cargomail_node::clock::{Clock, Randomness, SystemClock, SystemRandomness};
 use cargomail_node::dns::{Dns, Dnssec, Mx, Record, Resolver, ResolverOptions, Srv, Zone};
 use cargomail_node::grip::{Signer, Verifier};
-use cargomail_node::https::{self, PeerCertificate, Server, Serving, ServingLimits};
+use cargomail_node::https::{self, Server, Serving, ServingLimits};
 use cargomail_node::identity::Identity;
 use cargomail_node::keeping::Shelters;
 use cargomail_node::ledger::Ledger;
@@ -26,9 +23,7 @@ use cargomail_node::network::{AddressPolicy, Network, Tcp};
 use cargomail_node::smtp;
 use cargomail_node::store::{Embedded, EmbeddedOptions};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
-use cargomail_protocol::fault::Fault;
-use cargomail_protocol::grip::{self as rules, Digest, Expectation, KeyHash, Proved, Stamp};
-use cargomail_protocol::notification::{JobState, Notification, PATH, Taken};
+use cargomail_protocol::grip::{self as rules, Digest, KeyHash, Stamp};
 use cargomail_protocol::placeholder::{Category, Description, Draft, Mailbox, Origin, Part, ResourceRef};
 use cargomail_protocol::routing::Preferences;
 use cargomail_protocol::timestamp::Timestamp;
@@ -510,207 +505,4 @@ pub(crate) fn note(from: &str, to: &str, id: &str) -> Vec<u8> {
         from.split('@').nth(1).unwrap()
     )
     .into_bytes()
-}
-
-/// What the agent of a Resource Mailbox says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Says {
-    /// 202, and afterwards this of the job.
-    Takes(JobState),
-    /// This status, for good.
-    Status(u16),
-    /// This status, and to come again in a second.
-    Later(u16),
-}
-
-/// The agent of a Resource Mailbox, which verifies its token 1 for real and then says what it was told to say.
-pub(crate) struct Agent {
-    state: Arc<Behaviour>,
-    serving: Serving,
-    shutdown: CancellationToken,
-    _disk: TempDir,
-}
-
-/// The agent in a broker's own process: no DNS record says where it is.
-pub(crate) struct Own {
-    locator: Locator,
-    verifier: Verifier,
-    says: Mutex<Result<JobState, Fault>>,
-    told: Mutex<Vec<Bytes>>,
-    asked: Mutex<usize>,
-    _disk: TempDir,
-}
-
-impl Own {
-    pub(crate) async fn new(world: &World, locator: &str, says: Result<JobState, Fault>) -> Arc<Self> {
-        let disk = tempfile::tempdir().unwrap();
-        let store = Embedded::open(disk.path(), EmbeddedOptions::default())
-            .await
-            .unwrap();
-        Arc::new(Self {
-            locator: Locator::parse(locator).unwrap(),
-            verifier: Verifier::new(world.dns.clone(), store.records(), world.clock()),
-            says: Mutex::new(says),
-            told: Mutex::default(),
-            asked: Mutex::default(),
-            _disk: disk,
-        })
-    }
-
-    pub(crate) fn says(&self, says: Result<JobState, Fault>) {
-        *self.says.lock().unwrap() = says;
-    }
-
-    /// The octets of the notifications that it was told of.
-    pub(crate) fn told(&self) -> Vec<Bytes> {
-        self.told.lock().unwrap().clone()
-    }
-
-    /// How often it was asked for a job.
-    pub(crate) fn asked(&self) -> usize {
-        *self.asked.lock().unwrap()
-    }
-}
-
-#[async_trait::async_trait]
-impl cargomail_node::agent::Agent for Own {
-    fn locator(&self) -> &Locator {
-        &self.locator
-    }
-
-    async fn notify(
-        &self,
-        broker: &PeerCertificate,
-        token: &str,
-        notification: Bytes,
-    ) -> Result<Taken, Fault> {
-        let proved = Proved::Certificate {
-            key: KeyHash::of_spki(&broker.spki),
-            name: broker.cn.clone(),
-        };
-        let audience = vec![self.locator.domain().clone()];
-        let expectation = Expectation::notify(audience, proved, Digest::of(&notification));
-        self.verifier.verify(expectation, token).await.unwrap();
-        self.told.lock().unwrap().push(notification);
-        let says = *self.says.lock().unwrap();
-        says.map(|_| Taken {
-            job: "job-1".to_owned(),
-        })
-    }
-
-    async fn progress(&self, broker: &PeerCertificate, job: &str) -> Result<JobState, Fault> {
-        assert_eq!((broker.cn.as_str(), job), ("_cb.bar.test", "job-1"));
-        *self.asked.lock().unwrap() += 1;
-        *self.says.lock().unwrap()
-    }
-}
-
-struct Behaviour {
-    locator: Locator,
-    verifier: Verifier,
-    says: Mutex<Says>,
-    told: Mutex<Vec<(Notification, Bytes)>>,
-    asked: Mutex<usize>,
-}
-
-impl Agent {
-    pub(crate) async fn start(world: &World, locator: &str, says: Says) -> Self {
-        let key = Identity::from_seed(Digest::of(locator.as_bytes()).sha256());
-        let disk = tempfile::tempdir().unwrap();
-        let store = Embedded::open(disk.path(), EmbeddedOptions::default())
-            .await
-            .unwrap();
-        let state = Arc::new(Behaviour {
-            locator: Locator::parse(locator).unwrap(),
-            verifier: Verifier::new(world.dns.clone(), store.records(), world.clock()),
-            says: Mutex::new(says),
-            told: Mutex::default(),
-            asked: Mutex::default(),
-        });
-        let router = Router::new()
-            .route(PATH, post(notified))
-            .route(&format!("{PATH}/{{job}}"), get(progress))
-            .with_state(state.clone());
-        let certificate = key.server_certificate(locator, SystemClock.now()).unwrap();
-        let tls = https::grip_server(&certificate, world.clock()).unwrap();
-        let listener = Tcp.listen(ANYWHERE).await.unwrap();
-        let shutdown = CancellationToken::new();
-        let limits = ServingLimits::default();
-        let serving = https::serve(listener, tls, router, limits, shutdown.clone()).unwrap();
-        world.bind(&format!("_grip.{locator}"), &key);
-        world.serve(locator, serving.local_addr().port());
-        Self {
-            state,
-            serving,
-            shutdown,
-            _disk: disk,
-        }
-    }
-
-    pub(crate) fn says(&self, says: Says) {
-        *self.state.says.lock().unwrap() = says;
-    }
-
-    /// The notifications that it took.
-    pub(crate) fn told(&self) -> Vec<Notification> {
-        let told = self.state.told.lock().unwrap();
-        told.iter()
-            .map(|(notification, _)| notification.clone())
-            .collect()
-    }
-
-    /// Their octets.
-    pub(crate) fn octets(&self) -> Vec<Bytes> {
-        let told = self.state.told.lock().unwrap();
-        told.iter().map(|(_, octets)| octets.clone()).collect()
-    }
-
-    /// How often it was asked for a job.
-    pub(crate) fn asked(&self) -> usize {
-        *self.state.asked.lock().unwrap()
-    }
-
-    pub(crate) async fn stop(self) {
-        self.shutdown.cancel();
-        self.serving.stopped().await;
-    }
-}
-
-async fn notified(
-    State(agent): State<Arc<Behaviour>>,
-    Extension(peer): Extension<PeerCertificate>,
-    headers: http::HeaderMap,
-    body: Bytes,
-) -> Response {
-    let value = headers.get(http::header::AUTHORIZATION).unwrap();
-    let token = rules::token_in(value.to_str().unwrap()).unwrap();
-    let proved = Proved::Certificate {
-        key: KeyHash::of_spki(&peer.spki),
-        name: peer.cn.clone(),
-    };
-    let audience = vec![agent.locator.domain().clone()];
-    let expectation = Expectation::notify(audience, proved, Digest::of(&body));
-    let chain = agent.verifier.verify(expectation, token).await.unwrap();
-    let notification = Notification::parse(&body).unwrap();
-    notification.check_recipient(chain.subject()).unwrap();
-    agent.told.lock().unwrap().push((notification, body));
-    let says = *agent.says.lock().unwrap();
-    match says {
-        Says::Takes(_) => (StatusCode::ACCEPTED, "{\"job\":\"job-1\"}").into_response(),
-        Says::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
-        Says::Later(status) => {
-            let retry = [(http::header::RETRY_AFTER, "1")];
-            (StatusCode::from_u16(status).unwrap(), retry).into_response()
-        }
-    }
-}
-
-async fn progress(State(agent): State<Arc<Behaviour>>, Path(job): Path<String>) -> Response {
-    assert_eq!(job, "job-1");
-    *agent.asked.lock().unwrap() += 1;
-    let says = *agent.says.lock().unwrap();
-    match says {
-        Says::Takes(state) => state.to_bytes().into_response(),
-        Says::Status(status) | Says::Later(status) => StatusCode::from_u16(status).unwrap().into_response(),
-    }
 }

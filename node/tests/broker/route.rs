@@ -7,7 +7,8 @@ use cargomail_protocol::fault::Fault;
 use cargomail_protocol::notification::{JobState, Reason};
 use cargomail_protocol::routing::Decision;
 
-use crate::rig::{Agent, Letter, Node, Own, Says, Setting, World, until};
+use crate::agents::{Agent, Own, Says};
+use crate::rig::{Letter, Node, Setting, World, until};
 
 const BOTH: &str = r#"{"rules":[{"category":"healthcare","locator":"mailbox.insurance.test"}],
     "default":["mailbox.bar.test"]}"#;

@@ -10,7 +10,8 @@ use cargomail_protocol::address::Address;
 use cargomail_protocol::fault::Fault;
 use cargomail_protocol::notification::JobState;
 
-use crate::rig::{Agent, Letter, Node, Says, Setting, World, address, domain, note};
+use crate::agents::{Agent, Says};
+use crate::rig::{Letter, Node, Setting, World, address, domain, note};
 
 fn client(world: &World) -> Client {
     let options = ClientOptions {
