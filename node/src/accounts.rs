@@ -6,14 +6,12 @@
 
 mod checkers;
 pub mod door;
+mod password;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use cargomail_protocol::address::Address;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::timestamp::Timestamp;
@@ -141,7 +139,7 @@ impl Accounts {
         let mut salt = [0_u8; 16];
         self.randomness.fill(&mut salt);
         let text = password.to_owned();
-        let password = self.checkers.work(move || hash(&text, &salt)).await??;
+        let password = self.checkers.work(move || password::hash(&text, &salt)).await??;
         let account = Account {
             address: address.clone(),
             created,
@@ -219,10 +217,9 @@ impl Accounts {
         let kept = self.find(address).await?.map(|account| account.password);
         let text = password.to_owned();
         let fits = self.checkers.work(move || match kept {
-            Some(kept) => PasswordHash::new(&kept)
-                .is_ok_and(|kept| Argon2::default().verify_password(text.as_bytes(), &kept).is_ok()),
+            Some(kept) => password::fits(&text, &kept),
             // Nobody: the same work, and never right.
-            None => hash(&text, &[0; 16]).is_err(),
+            None => password::hash(&text, &[0; 16]).is_err(),
         });
         if !fits.await? {
             return Err(AccountError::Unauthenticated);
@@ -252,14 +249,6 @@ impl Accounts {
             _ => Err(AccountError::Unauthenticated),
         }
     }
-}
-
-/// argon2id with the parameters that its library recommends, in PHC form.
-fn hash(password: &str, salt: &[u8]) -> Result<String, AccountError> {
-    let hashed: PasswordHash = Argon2::default()
-        .hash_password_with_salt(password.as_bytes(), salt)
-        .map_err(|error| AccountError::Hash(error.to_string()))?;
-    Ok(hashed.to_string())
 }
 
 fn key(address: &Address) -> String {

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sled::{Batch, Db, Tree};
+use sled::{Db, Tree};
 
 use super::{
     Changes, Entry, Index, Stamps, foreign, guarded, read_entry, read_place, read_stamps, write_entry,
@@ -191,20 +191,21 @@ pub(super) fn is_free(path: &Path) -> bool {
     }
 }
 
+/// One change after the other, neighbours together. sled's batches would keep all readers waiting, and nobody needs to see all of
+/// one at a time: what is not forgotten yet is read elsewhere, and what a crash tears is taken in anew.
 fn apply<T>(
     tree: &Tree,
     changes: &[T],
     entry: impl Fn(&T) -> (Vec<u8>, Option<Vec<u8>>),
 ) -> sled::Result<()> {
-    if changes.is_empty() {
-        return Ok(());
+    let mut entries: Vec<(Vec<u8>, Option<Vec<u8>>)> = changes.iter().map(entry).collect();
+    // Stable: of one key, what came last is last.
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (key, value) in entries {
+        match value {
+            Some(value) => tree.insert(key, value)?,
+            None => tree.remove(key)?,
+        };
     }
-    let mut batch = Batch::default();
-    for change in changes {
-        match entry(change) {
-            (key, Some(value)) => batch.insert(key, value),
-            (key, None) => batch.remove(key),
-        }
-    }
-    tree.apply_batch(batch)
+    Ok(())
 }
