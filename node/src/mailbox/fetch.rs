@@ -24,7 +24,7 @@ use cargomail_protocol::share::SharedResource;
 use cid::Cid;
 
 use super::holdings::Resource;
-use super::intake::{Intake, Settled};
+use super::intake::{AGAIN, Intake, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
 use super::noting::Noting;
@@ -291,6 +291,7 @@ impl Mailbox {
                             }
                         },
                         noted = noting.next(), if noting.is_busy() => noted?,
+                        () = tokio::time::sleep(AGAIN), if !has_room => {}
                         () = &mut too_long, if expect != Expect::Nothing => destination.handle(Heard::Ended),
                         heard = line.hear(expect), if has_room && expect != Expect::Nothing => {
                             destination.handle(heard);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cargomail_protocol::dag::{BlockError, ClaimedBlock, VerifiedBlock};
 use cargomail_protocol::fault::{Fault, Faulty};
+use cargomail_protocol::limits;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::time::Instant;
@@ -90,7 +91,11 @@ impl Intake {
     /// Whether another block may be taken. On a full disk none is: what waits in memory is lost with the node.
     pub(super) fn has_room(&self) -> bool {
         let is_full = self.full.load(Ordering::Relaxed);
-        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full
+        let coming = self.octets + limits::BLOCK;
+        self.octets < ROOM
+            && self.filling.blocks.len() < BLOCKS
+            && !is_full
+            && self.store.has_room(coming as u64)
     }
 
     /// Takes a block, and up to where the job will have come by it. A large one goes on its way at once, small ones gather

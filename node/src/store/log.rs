@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::StoreError;
 use super::folder::{io_error, sync_folder};
 use super::frame::{Digest, HEAD, Header, Kind, Rank};
@@ -254,6 +257,8 @@ pub(super) struct Appender {
     buffer: Vec<u8>,
     /// Records of the file, as far as they are known.
     records: u64,
+    /// Up to where the file has its room on the disk.
+    aside: u64,
 }
 
 /// A file of a log up to a record, which is not synced yet.
@@ -304,8 +309,9 @@ impl Appender {
         if length > end.offset {
             let octets = length - end.offset;
             tracing::warn!(path = %path.display(), from = end.offset, octets, "the end of a write that was not finished is cut off");
-            file.set_len(end.offset).map_err(io_error(&path))?;
         }
+        // Also what was set aside behind the end.
+        file.set_len(end.offset).map_err(io_error(&path))?;
         file.sync_all().map_err(io_error(&path))?;
         sync_folder(&log.folder)?;
         Ok(Self::at(log, segment, file, end.file, end.offset, records))
@@ -323,6 +329,36 @@ impl Appender {
             first: length,
             buffer: Vec::new(),
             records,
+            aside: length,
+        }
+    }
+
+    /// Has the disk keep room for so many octets behind the end, which the next ones may use whatever becomes of the rest of the disk; whether
+    /// it does. Room for twice as much is asked for at a time.
+    pub(super) fn set_aside(&mut self, octets: u64) -> bool {
+        if self.has_aside(octets) {
+            return true;
+        }
+        // Behind what was set aside before: some file systems take that back when they have no more.
+        let (from, to) = (self.aside.max(self.written), self.written + 2 * octets);
+        match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, from, to - from) {
+            Ok(()) => self.aside = to,
+            // A file system without such a call does without.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return true,
+            Err(_) => {}
+        }
+        self.has_aside(octets)
+    }
+
+    /// Whether room for so many octets was set aside.
+    pub(super) fn has_aside(&self, octets: u64) -> bool {
+        self.aside.saturating_sub(self.position().offset) >= octets
+    }
+
+    /// Gives back what was set aside. That it cannot is no matter: the next opening does.
+    pub(super) fn release(&self) {
+        if self.aside > self.written {
+            let _ = self.file.set_len(self.written);
         }
     }
 
@@ -364,10 +400,11 @@ impl Appender {
                 })
             })?;
         sync_folder(&self.log.folder)?;
+        self.release();
         self.file = Arc::new(file);
         self.number += 1;
         self.durable = Arc::default();
-        (self.written, self.group, self.first, self.records) = (0, 0, 0, 0);
+        (self.written, self.group, self.first, self.records, self.aside) = (0, 0, 0, 0, 0);
         Ok(())
     }
 
@@ -418,7 +455,7 @@ impl Appender {
             self.file
                 .set_len(self.group)
                 .map_err(io_error(&self.log.path(self.number)))?;
-            self.written = self.group;
+            (self.written, self.aside) = (self.group, self.group);
         }
         self.first = self.first.min(self.group);
         Ok(())

@@ -19,6 +19,9 @@ use super::unshown::Unshown;
 use super::writer::{Done, Write, Written};
 use super::{StoreError, seal};
 
+/// Octets of blocks that may be on their way when the disk turns out to be full: those of one stream.
+const ASIDE: u64 = 8 * 1024 * 1024;
+
 /// What the writing thread is asked to do.
 pub(super) enum Request {
     /// Stores blocks.
@@ -93,7 +96,7 @@ impl Packer {
             return Ok(());
         }
         let coming = std::mem::take(&mut self.coming);
-        if coming > 0 {
+        if coming > 0 && !self.appender.has_aside(coming) {
             let room = self.reader.home.reserve().check(coming);
             room.map_err(Failure::Refused)?;
         }
@@ -141,6 +144,14 @@ impl Packer {
             changed.insert(digest, Change { now: None, ..change });
         }
         Ok(change.now.is_some())
+    }
+
+    /// Has the disk keep room for what is on its way: it can be written then, and need not come again, also when others fill the disk.
+    fn set_aside(&mut self) {
+        let reserve = self.reader.home.reserve();
+        let is_set = self.appender.has_aside(ASIDE)
+            || reserve.check(2 * ASIDE).is_ok() && self.appender.set_aside(ASIDE);
+        reserve.note_tight(!is_set);
     }
 
     fn write_one(&mut self, request: &Request, changed: &mut Changed) -> Result<Vec<bool>, Failure> {
@@ -297,6 +308,7 @@ impl Write for Packer {
             return Ok((answers, None));
         }
         let appended = self.appender.end_group()?;
+        self.set_aside();
         let places = changed.iter().map(|(digest, change)| (*digest, change.now));
         let packed = Packed {
             reader: self.reader.clone(),
@@ -313,6 +325,7 @@ impl Write for Packer {
     }
 
     fn stop(self) {
+        self.appender.release();
         self.note();
     }
 }

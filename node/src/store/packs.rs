@@ -214,6 +214,10 @@ impl BlockStore for Packs {
         self.writer.ask(Request::Put(blocks)).await.map(drop)
     }
 
+    fn has_room(&self, octets: u64) -> bool {
+        self.reader.home.reserve().has_room(octets)
+    }
+
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         match digest(cid) {
             Ok(digest) => match self.reader.read_at_once(&digest) {

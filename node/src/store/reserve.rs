@@ -2,6 +2,7 @@
 //! still works. It is looked at before a block is written, not after.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub(super) struct Reserve {
     folder: PathBuf,
     octets: u64,
     told: Mutex<Option<Instant>>,
+    /// There is no room on the disk to set aside for blocks that are on their way.
+    tight: AtomicBool,
 }
 
 impl Reserve {
@@ -25,6 +28,7 @@ impl Reserve {
             folder,
             octets,
             told: Mutex::default(),
+            tight: AtomicBool::default(),
         }
     }
 
@@ -63,6 +67,16 @@ impl Reserve {
             path: self.folder.display().to_string(),
             why: format!("{free} octets are free, {needed} are needed, and {reserve} are kept in reserve"),
         })
+    }
+
+    /// Notes whether room could be set aside for blocks that are on their way.
+    pub(super) fn note_tight(&self, tight: bool) {
+        self.tight.store(tight, Ordering::Relaxed);
+    }
+
+    /// Whether so many octets of blocks may come. Room is set aside for those that did; where it could not be, there must be some.
+    pub(super) fn has_room(&self, octets: u64) -> bool {
+        !self.tight.load(Ordering::Relaxed) || self.leaves(octets, self.octets).is_ok()
     }
 
     /// Tells the operator that writing is refused for want of room: now and then, not each time.

@@ -21,6 +21,9 @@ use super::{Cond, Key, Op, StoreError, Version};
 /// Octets of the journal between commits whose place is remembered, for [`super::RecordStore::changes`].
 const MARK: u64 = 64 * 1024;
 
+/// Octets of commits that may be made when others have filled the disk: those that tell how far transfers are, and some that free room.
+const ASIDE: u64 = 1024 * 1024;
+
 /// What the writing thread is asked to do.
 pub(super) enum Request {
     /// A commit.
@@ -226,6 +229,8 @@ impl Write for Scribe {
             return Ok((answers, None));
         }
         let appended = self.appender.end_group()?;
+        // Without it commits go on, as long as there is room.
+        let _ = self.appender.set_aside(ASIDE);
         self.version = version;
         changes.records = pending.into_iter().collect();
         let journaled = Journaled {
@@ -246,6 +251,7 @@ impl Write for Scribe {
     }
 
     fn stop(self) {
+        self.appender.release();
         self.note();
     }
 }

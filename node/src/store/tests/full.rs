@@ -14,14 +14,14 @@ const DISK: u64 = 16 * 1024 * 1024;
 const RESERVE: u64 = 4 * 1024 * 1024;
 const BLOCK: usize = 64 * 1024;
 
-/// A disk of [`DISK`] octets.
-struct Disk(TempDir);
+/// A disk of so many octets.
+struct Disk(TempDir, u64);
 
 impl Disk {
-    fn new() -> Self {
+    fn new(octets: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={octets}"), "tmpfs"])
             .arg(folder.path())
             .output()
             .unwrap();
@@ -30,7 +30,7 @@ impl Disk {
             mounted.status.success(),
             "a disk of its own needs the right to mount: {why}"
         );
-        Self(folder)
+        Self(folder, octets)
     }
 
     fn path(&self) -> &Path {
@@ -40,7 +40,7 @@ impl Disk {
     /// Takes all the room that is left.
     fn fill(&self) {
         let path = self.path().join("others");
-        let _ = fs::write(path, vec![1; DISK as usize]);
+        let _ = fs::write(path, vec![1; self.1 as usize]);
     }
 
     fn give_back(&self) {
@@ -80,7 +80,7 @@ async fn fill(store: &Embedded, from: usize) -> (usize, StoreError) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q06_blocks_leave_a_reserve_in_which_deleting_goes_on_and_frees_room() {
-    let disk = Disk::new();
+    let disk = Disk::new(DISK);
     let store = open(&disk, RESERVE).await;
     let (first, error) = fill(&store, 0).await;
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
@@ -116,7 +116,7 @@ async fn q06_blocks_leave_a_reserve_in_which_deleting_goes_on_and_frees_room() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q06_a_disk_that_others_filled_refuses_clearly_and_writing_goes_on_when_there_is_room() {
-    let disk = Disk::new();
+    let disk = Disk::new(DISK);
     let store = open(&disk, 0).await;
     store.blocks().put(vec![photo(0)]).await.unwrap();
     store.records().commit(vec![], vec![put("a", "1")]).await.unwrap();
@@ -124,8 +124,8 @@ async fn q06_a_disk_that_others_filled_refuses_clearly_and_writing_goes_on_when_
     for round in 1..=3 {
         disk.fill();
         let mut refused = (None, None);
-        for n in 0..64 {
-            refused.0 = store.blocks().put(vec![photo(100 * round + n)]).await.err();
+        for n in 0..256 {
+            refused.0 = store.blocks().put(vec![photo(300 * round + n)]).await.err();
             refused.1 = match store.records().commit(vec![], vec![put("b", &value)]).await {
                 Err(CommitError::Store(error)) => Some(error),
                 _ => None,
@@ -156,5 +156,77 @@ async fn q06_a_disk_that_others_filled_refuses_clearly_and_writing_goes_on_when_
     }
     let found = store.records().get(&["a".to_owned()]).await.unwrap();
     assert_eq!(found[0].as_ref().unwrap().value, "3");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q06_what_is_on_its_way_when_others_fill_the_disk_has_its_place_and_nothing_more_is_asked_for() {
+    let disk = Disk::new(64 * 1024 * 1024);
+    let options = EmbeddedOptions {
+        segment: 256 * 1024 * 1024,
+        reserve: 0,
+        ..small(KIND)
+    };
+    let store = Embedded::open(&disk.path().join("store"), options).await.unwrap();
+    let (blocks, records) = (store.blocks(), store.records());
+    let large = |n: usize| block(vec![n as u8; 1024 * 1024]);
+    assert!(blocks.has_room(8 * 1024 * 1024));
+    blocks.put(vec![large(0)]).await.unwrap();
+    records.commit(vec![], vec![put("place", "0")]).await.unwrap();
+    disk.fill();
+    let mut came = 1;
+    while blocks.has_room(1024 * 1024) {
+        blocks.put(vec![large(came)]).await.unwrap();
+        came += 1;
+    }
+    // The room that is set aside was asked for once more, in vain; everything that may be on its way still fits.
+    for n in came..came + 7 {
+        blocks.put(vec![large(n)]).await.unwrap();
+        let note = put("place", &n.to_string());
+        records.commit(vec![], vec![note]).await.unwrap();
+    }
+    let (first, error) = loop {
+        match blocks.put(vec![large(came)]).await {
+            Ok(()) if came < 64 => came += 1,
+            done => break (came, done.unwrap_err()),
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(!blocks.has_room(1024 * 1024));
+    disk.give_back();
+    assert!(blocks.has_room(1024 * 1024));
+    blocks.put(vec![large(first)]).await.unwrap();
+    assert!(blocks.has_room(8 * 1024 * 1024));
+    for n in 0..=first {
+        assert_eq!(blocks.get(large(n).cid()).await.unwrap().unwrap(), *large(n).bytes());
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_set_aside_is_given_back_when_the_store_is_closed_and_when_it_was_not() {
+    use std::os::unix::fs::MetadataExt;
+    let taken = |folder: &Path| -> u64 {
+        let files = ["packs", "journal"].map(|name| fs::read_dir(folder.join(name)).unwrap());
+        let files = files.into_iter().flatten();
+        files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum()
+    };
+    let disk = Disk::new(64 * 1024 * 1024);
+    let folder = disk.path().join("store");
+    let options = EmbeddedOptions {
+        reserve: 0,
+        ..small(KIND)
+    };
+    let store = Embedded::open(&folder, options.clone()).await.unwrap();
+    store.blocks().put(vec![photo(0)]).await.unwrap();
+    assert!(taken(&folder) >= 16 * 1024 * 1024);
+    store.close().await.unwrap();
+    assert!(taken(&folder) < 1024 * 1024);
+    let store = Embedded::open(&folder, options.clone()).await.unwrap();
+    store.blocks().put(vec![photo(1)]).await.unwrap();
+    assert!(taken(&folder) >= 16 * 1024 * 1024);
+    drop(store);
+    let store = Embedded::open(&folder, options).await.unwrap();
+    assert!(taken(&folder) < 1024 * 1024);
     store.close().await.unwrap();
 }
