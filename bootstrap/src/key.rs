@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use data_encoding::BASE64;
 use libp2p::identity::Keypair;
 
@@ -26,6 +26,24 @@ pub(crate) fn open_or_create(path: &Path) -> anyhow::Result<Keypair> {
         create(path)
     }
     .with_context(|| path.display().to_string())
+}
+
+/// Whether there is a key in the file, or a folder for it.
+pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
+    if path.try_exists()? {
+        open(path).map(drop)
+    } else if folder(path).is_dir() {
+        Ok(())
+    } else {
+        Err(anyhow!("the folder for it is not there"))
+    }
+    .with_context(|| format!("key: {}", path.display()))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| *folder != Path::new(""))
+        .unwrap_or(Path::new("."))
 }
 
 fn open(path: &Path) -> anyhow::Result<Keypair> {
@@ -67,10 +85,6 @@ fn create(path: &Path) -> anyhow::Result<Keypair> {
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     linked?;
-    let folder = path
-        .parent()
-        .filter(|folder| *folder != Path::new(""))
-        .unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
+    File::open(folder(path))?.sync_all()?;
     Ok(keys)
 }
