@@ -143,9 +143,11 @@ impl Door {
             return Err(Why::Pending);
         }
         let now = Instant::now();
-        let [address] = addresses else {
-            let paced = addresses.is_empty() && self.table_dials.take((), now);
-            return if paced { Ok(()) } else { Err(Why::Pace) };
+        let address = match addresses {
+            [] if self.table_dials.take((), now) => return Ok(()),
+            [] => return Err(Why::Pace),
+            [address] => address,
+            _ => return Err(Why::Address),
         };
         let network = Network::of(address).ok_or(Why::Address)?;
         let from = peer.and_then(|peer| self.peers.get(&peer));

@@ -4,6 +4,7 @@
 mod config;
 mod door;
 mod files;
+mod introducer;
 mod key;
 mod metrics;
 mod network;

@@ -8,10 +8,12 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{DialError, Stream, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify};
+use libp2p_kad as kad;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::hop::{Hop, Hopped, STANDS, read, write};
-use crate::peer::{Behaviour, BehaviourEvent, Kind, dial, listen, live, peer, soon, swarm, until};
+use crate::peer::{Behaviour, BehaviourEvent, Kind, dial, knock, listen, live, peer, soon, swarm, until};
+use crate::started::Introducer;
 
 /// What went through the relay, in both directions.
 type Seen = Arc<Mutex<Vec<u8>>>;
@@ -122,11 +124,41 @@ async fn l04_a_relay_that_connects_another_peer_under_carols_name_is_refused() {
 }
 
 #[tokio::test]
-async fn l04_an_address_of_another_peer_under_carols_name_is_refused() {
-    let (_, carol_is) = carol().await;
+async fn l04_a_table_that_a_liar_filled_leads_to_nobody_under_a_false_name() {
+    let introducer = Introducer::start("allow-private = true\n");
     let (bob_at, bob_is) = carol().await;
-    match met(&mut peer(Kind::default()), bob_at, carol_is).await {
-        Err(DialError::WrongPeerId { obtained, .. }) => assert_eq!(obtained, bob_is),
-        other => panic!("{other:?}"),
+    // Mallory says that she listens where Bob does.
+    let mut mallory = peer(Kind {
+        mode: kad::Mode::Server,
+        ..Kind::default()
+    });
+    let mallory_is = *mallory.local_peer_id();
+    mallory.add_external_address(bob_at);
+    knock(&mut mallory, introducer.tcp(), introducer.name())
+        .await
+        .unwrap();
+    live(mallory);
+    // Alice asks for her, is sent to Bob, and sees that it is he.
+    let mut alice = peer(Kind::default());
+    let kademlia = &mut alice.behaviour_mut().kademlia;
+    kademlia.add_address(&introducer.name(), introducer.tcp().clone());
+    kademlia.get_closest_peers(mallory_is);
+    let mut refused = None;
+    while refused.is_none() {
+        refused = soon(until(&mut alice, |event| match event {
+            SwarmEvent::OutgoingConnectionError {
+                peer_id: Some(name),
+                error: DialError::WrongPeerId { obtained, .. },
+                ..
+            } => Some(Some((name, obtained))),
+            // Her introduction may still be on its way.
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
+                ..
+            })) => Some(None),
+            _ => None,
+        }))
+        .await;
+        alice.behaviour_mut().kademlia.get_closest_peers(mallory_is);
     }
+    assert_eq!(refused, Some((mallory_is, bob_is)));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod allowed;
+mod crowds;
 mod dials;
 mod doors;
 mod hop;
