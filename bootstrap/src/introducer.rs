@@ -17,6 +17,7 @@ use libp2p_metrics::{Metrics, Recorder};
 use libp2p_relay as relay;
 use tokio::net::TcpListener;
 
+use crate::boxed::Boxed;
 use crate::metrics::{Counts, DialBack};
 use crate::serve::News;
 use crate::settings::{External, Settings};
@@ -28,7 +29,7 @@ use crate::watch::{self, Health, Watch};
 /// What is kept beside the swarm.
 pub(crate) struct Introducer<'a> {
     settings: &'a Settings,
-    pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) swarm: Swarm<Boxed<Behaviour>>,
     table: Table,
     slots: Slots,
     counts: Counts,
@@ -108,7 +109,7 @@ impl<'a> Introducer<'a> {
         let now = Instant::now();
         match event {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+                let kademlia = &mut self.swarm.behaviour_mut().0.kademlia;
                 self.table.introduce(kademlia, peer_id, info, now);
             }
             BehaviourEvent::Ping(event) => {
@@ -143,7 +144,7 @@ impl<'a> Introducer<'a> {
                 src_peer_id,
                 dst_peer_id,
             } => {
-                if let Some(network) = self.swarm.behaviour().door.network_of(&src_peer_id) {
+                if let Some(network) = self.swarm.behaviour().0.door.network_of(&src_peer_id) {
                     self.slots.connected(src_peer_id, dst_peer_id, network, now);
                 }
             }
@@ -178,7 +179,7 @@ impl<'a> Introducer<'a> {
     pub(crate) fn look_after(&mut self) {
         let now = Instant::now();
         self.health.beat();
-        let Behaviour { door, kademlia, .. } = self.swarm.behaviour_mut();
+        let Behaviour { door, kademlia, .. } = &mut *self.swarm.behaviour_mut().0;
         let here = |peer: &PeerId| door.network_of(peer).is_some();
         let standing = self.table.sweep(kademlia, here, now);
         let (reservations, circuits) = self.slots.held(now);
@@ -196,7 +197,7 @@ impl<'a> Introducer<'a> {
 
     /// Takes over the list of those who may connect; who no longer stands in it is disconnected and forgotten.
     pub(crate) fn read_allow(&mut self) {
-        let behaviour = self.swarm.behaviour_mut();
+        let behaviour = &mut *self.swarm.behaviour_mut().0;
         let Some(list) = behaviour.allow.as_mut() else {
             tracing::warn!("everybody may connect since the start; a restart makes that otherwise");
             return;
@@ -228,7 +229,7 @@ impl<'a> Introducer<'a> {
     }
 }
 
-fn listen(swarm: &mut Swarm<Behaviour>, settings: &Settings) -> anyhow::Result<HashSet<ListenerId>> {
+fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, settings: &Settings) -> anyhow::Result<HashSet<ListenerId>> {
     let over_quic = settings.quic.iter().map(|at| ("quic", at));
     let over_tcp = settings.tcp.iter().map(|at| ("tcp", at));
     let listen = |(key, at): (&str, &SocketAddr)| {

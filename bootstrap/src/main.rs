@@ -1,6 +1,7 @@
 //! The introducer of a community: the peers of a Cargomail network find and reach each other through it.
 #![doc = include_str!("../README.md")]
 
+mod boxed;
 mod config;
 mod door;
 mod files;

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::mpsc;
 
+use crate::boxed::Boxed;
 use crate::introducer::Introducer;
 use crate::settings::Settings;
 use crate::swarm::Behaviour;
@@ -61,7 +62,7 @@ pub(crate) async fn serve(
 }
 
 /// Says goodbye to every peer, for a second at most.
-async fn close(swarm: &mut Swarm<Behaviour>) {
+async fn close(swarm: &mut Swarm<Boxed<Behaviour>>) {
     let peers: Vec<PeerId> = swarm.connected_peers().copied().collect();
     for peer in peers {
         let _ = swarm.disconnect_peer_id(peer);

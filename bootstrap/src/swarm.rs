@@ -15,6 +15,7 @@ use libp2p_kad as kad;
 use libp2p_kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p_relay as relay;
 
+use crate::boxed::Boxed;
 use crate::door::Door;
 use crate::metrics::Counts;
 use crate::outward::Outward;
@@ -52,7 +53,7 @@ pub(crate) fn swarm(
     keys: Keypair,
     slots: &Slots,
     counts: Counts,
-) -> anyhow::Result<Swarm<Behaviour>> {
+) -> anyhow::Result<Swarm<Boxed<Behaviour>>> {
     let own = keys.public().to_peer_id();
     let behaviour = Behaviour {
         allow: settings.allow.as_ref().map(allow_list).into(),
@@ -82,7 +83,7 @@ pub(crate) fn swarm(
         .with_tokio()
         .with_other_transport(|_| over_tcp)?
         .with_other_transport(|_| over_quic)?
-        .with_behaviour(|_| behaviour)?
+        .with_behaviour(|_| Boxed::new(behaviour))?
         .with_swarm_config(|config| {
             config
                 .with_idle_connection_timeout(idle)

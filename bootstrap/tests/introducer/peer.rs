@@ -114,7 +114,7 @@ pub(crate) fn swarm_with<B: NetworkBehaviour>(
         .unwrap()
         .with_behaviour(|_| behaviour(client))
         .unwrap()
-        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(60)))
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(3600)))
         .build()
 }
 
