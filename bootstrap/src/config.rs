@@ -84,7 +84,7 @@ section! {
         /// In all, those included that are being set up.
         total: usize = 5000,
         /// Of one peer.
-        per_peer: usize = limits::CONNECTIONS_PER_PEER as usize,
+        per_peer: usize = limits::CONNECTIONS_PER_PEER,
         /// Of one network.
         per_network: usize = 250,
         /// Connections that are being set up, in each direction.

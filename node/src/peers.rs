@@ -3,6 +3,7 @@
 //! A peer is a key and nothing else: what the key may do is the GRIP verification's business.
 
 mod admission;
+mod crowd;
 mod dialable;
 mod host;
 mod muxer;

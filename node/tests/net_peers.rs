@@ -99,6 +99,38 @@ async fn l02_64_streams_at_once_to_a_peer_that_was_not_connected_are_all_served(
 }
 
 #[tokio::test]
+async fn a_host_that_listens_everywhere_is_reached_at_addresses_of_both_kinds() {
+    let anywhere = Some("[::]:0".parse().unwrap());
+    let everywhere = HostOptions {
+        quic: anywhere,
+        tcp: anywhere,
+        ..options()
+    };
+    let (alice, bob) = (
+        host(21).await,
+        Host::start(&Identity::from_seed(&[22; 32]), everywhere)
+            .await
+            .unwrap(),
+    );
+    echo(&bob);
+    for loopback in ["/ip4/127.0.0.1/", "/ip6/::1/"] {
+        for transport in ["/quic-v1", "/tcp/"] {
+            let is_here =
+                |address: &PeerAddress| address.0.starts_with(loopback) && address.0.contains(transport);
+            // The addresses of a machine come one after the other.
+            let here = loop {
+                match bob.addresses().into_iter().find(is_here) {
+                    Some(here) => break [here],
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            };
+            let stream = alice.open(&here).await.unwrap();
+            assert_eq!(said(stream, b"hello").await, b"hello");
+        }
+    }
+}
+
+#[tokio::test]
 async fn c06_a_peer_has_so_many_streams_at_once_and_the_next_waits_for_its_turn() {
     let alice = host(5).await;
     let few = HostOptions {

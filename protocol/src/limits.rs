@@ -85,11 +85,11 @@ pub const STREAMS_PER_PEER: usize = 16;
 /// Exchange streams in all.
 pub const STREAMS: usize = 256;
 /// libp2p connections in all: each may fill its flow-control windows.
-pub const PEER_CONNECTIONS: u32 = 256;
+pub const PEER_CONNECTIONS: usize = 256;
 /// libp2p connections of one peer: one is enough, two cross when both dial, the rest are leftovers of a broken network.
-pub const CONNECTIONS_PER_PEER: u32 = 4;
+pub const CONNECTIONS_PER_PEER: usize = 4;
 /// libp2p connections that are being set up, in each direction.
-pub const PEERS_PENDING: u32 = 64;
+pub const PEERS_PENDING: usize = 64;
 /// Octets of blocks that an origin reads for one stream while it writes as many: one of the largest blocks, or two leaves.
 /// Disk and line are busy at the same time, and a slow reader costs no more than twice this.
 pub const READ_AHEAD: usize = BLOCK;

@@ -4,14 +4,13 @@
 //! Not spoken here: relaying, hole punching, discovery, publish-subscribe (row L06). A peer learns from `identify` that
 //! this is Cargomail, and no more.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cargomail_protocol::limits;
 use futures::StreamExt;
-use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
@@ -20,6 +19,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use super::admission::{Admission, connection_number};
+use super::crowd::{Bounds, Crowd};
 use super::dialable::dialable;
 use super::muxer::Yamux;
 use super::streams::{Arrived, PER_CONNECTION, Reply, Streams};
@@ -74,7 +74,7 @@ impl Default for HostOptions {
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
-    limits: connection_limits::Behaviour,
+    crowd: Crowd,
     streams: Streams,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -222,17 +222,17 @@ fn announced(text: &str) -> Result<Multiaddr, PeerError> {
 
 fn swarm(identity: &Identity) -> Result<Swarm<Behaviour>, PeerError> {
     let keys = identity.libp2p();
-    let connections = ConnectionLimits::default()
-        .with_max_pending_incoming(Some(limits::PEERS_PENDING))
-        .with_max_pending_outgoing(Some(limits::PEERS_PENDING))
-        .with_max_established(Some(limits::PEER_CONNECTIONS))
-        .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER));
+    let bounds = Bounds {
+        pending: limits::PEERS_PENDING,
+        established: limits::PEER_CONNECTIONS,
+        per_peer: limits::CONNECTIONS_PER_PEER,
+    };
     let identify = identify::Config::new(IDENTIFY.0.to_owned(), keys.public())
         .with_agent_version(IDENTIFY.1.to_owned())
         .with_hide_listen_addrs(true)
         .with_cache_size(0);
     let behaviour = Behaviour {
-        limits: connection_limits::Behaviour::new(connections),
+        crowd: Crowd::new(bounds),
         streams: Streams::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new()),
@@ -263,18 +263,26 @@ fn swarm(identity: &Identity) -> Result<Swarm<Behaviour>, PeerError> {
 }
 
 fn listen(swarm: &mut Swarm<Behaviour>, options: &HostOptions) -> Result<Vec<ListenerId>, PeerError> {
-    let quic = options.quic.map(|at| {
+    let quic = options.quic.into_iter().flat_map(everywhere).map(|at| {
         Multiaddr::from(at.ip())
             .with(Protocol::Udp(at.port()))
             .with(Protocol::QuicV1)
     });
     let tcp = options
         .tcp
+        .into_iter()
+        .flat_map(everywhere)
         .map(|at| Multiaddr::from(at.ip()).with(Protocol::Tcp(at.port())));
-    quic.into_iter()
-        .chain(tcp)
+    quic.chain(tcp)
         .map(|at| swarm.listen_on(at.clone()).map_err(|why| cannot_listen(&at, why)))
         .collect()
+}
+
+/// `[::]` is every address of the machine, as at the other faces: libp2p itself takes it for those of IPv6 alone.
+fn everywhere(at: SocketAddr) -> impl Iterator<Item = SocketAddr> {
+    let too =
+        (at.ip() == Ipv6Addr::UNSPECIFIED).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, at.port())));
+    std::iter::once(at).chain(too)
 }
 
 type Starting = (Vec<ListenerId>, oneshot::Sender<Result<(), PeerError>>);
