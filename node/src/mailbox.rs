@@ -165,6 +165,7 @@ impl Mailbox {
         let sweeping = async {
             loop {
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => break,
                     () = tokio::time::sleep(SWEEP) => self.issuers.retain_recent(),
                 }

@@ -70,6 +70,7 @@ impl Broker {
                     tasks.spawn(
                         async move {
                             tokio::select! {
+                                biased;
                                 () = shutdown.cancelled() => {}
                                 () = broker.one(way, id, at) => {}
                             }
@@ -82,6 +83,7 @@ impl Broker {
             };
             let wait = until.map_or(LOOK, |until| until.since(self.now()).min(LOOK));
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 () = self.queue(way).changed() => {}
                 () = tokio::time::sleep(wait) => {}
@@ -267,6 +269,7 @@ impl Broker {
     async fn tidy(&self, shutdown: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(TIDY) => {}
             }

@@ -28,24 +28,24 @@ fn tell(everywhere: &Everywhere, node: &Node) -> anyhow::Result<()> {
         .into_iter()
         .map(|PeerAddress(text)| text)
         .collect();
-    let fingerprint = data_encoding::HEXLOWER.encode(&node.user_fingerprint());
+    let fingerprint = data_encoding::HEXLOWER.encode(&node.services().user_fingerprint());
     if everywhere.json {
         println!(
             "{}",
             json!({
-                "event": "running", "grip": node.grip_address(), "user": node.user_address(),
-                "fingerprint": fingerprint, "smtp": node.smtp_address(), "peers": peers,
+                "event": "running", "grip": node.services().grip_address(), "user": node.services().user_address(),
+                "fingerprint": fingerprint, "smtp": node.services().smtp_address(), "peers": peers,
             })
         );
         return Ok(());
     }
     println!("running");
-    println!("  other nodes:       https://{}", node.grip_address());
+    println!("  other nodes:       https://{}", node.services().grip_address());
     println!(
         "  people's programs: https://{}, fingerprint {fingerprint}",
-        node.user_address()
+        node.services().user_address()
     );
-    if let Some(smtp) = node.smtp_address() {
+    if let Some(smtp) = node.services().smtp_address() {
         println!("  mail:              {smtp}");
     }
     for peer in peers {

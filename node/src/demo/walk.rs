@@ -70,7 +70,7 @@ where
     F: Fn(Step) + Send + Sync + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().name() != crate::node::SPAN {
+        if attributes.metadata().name() != crate::services::SPAN {
             return;
         }
         let mut fields = Step::default();

@@ -135,8 +135,9 @@ impl SitePlan {
         self.people.contains(person)
     }
 
-    /// The configuration file.
-    pub(super) fn config(&self, ports: &Ports, dns: SocketAddr) -> String {
+    /// The configuration file, for a site with these ports and this DNS server.
+    #[must_use]
+    pub fn config(&self, ports: &Ports, dns: SocketAddr) -> String {
         let Ports {
             address,
             grip,

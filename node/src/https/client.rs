@@ -227,6 +227,7 @@ impl Client {
             }
         };
         let answered = tokio::select! {
+            biased;
             answered = trying => answered,
             () = late => return Err(Unsent::Yes(HttpsError::Timeout { name: server.name.clone() })),
         };

@@ -167,6 +167,7 @@ impl Client {
 fn drive(driver: impl Future<Output = Result<(), hyper::Error>> + Send + 'static, progress: Progress) {
     tokio::spawn(async move {
         tokio::select! {
+            biased;
             ended = driver => if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             },

@@ -137,6 +137,7 @@ async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
     let tasks = TaskTracker::new();
     loop {
         let (stream, from) = tokio::select! {
+            biased;
             () = face.shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -172,6 +173,7 @@ async fn connection(
     let stream = Watched::new(stream, progress.clone());
     let handshake = tokio::time::timeout(face.limits.handshake, face.acceptor.accept(stream));
     let stream = tokio::select! {
+        biased;
         () = face.shutdown.cancelled() => return,
         done = handshake => match done {
             Ok(Ok(stream)) => stream,
@@ -203,6 +205,7 @@ async fn connection(
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let stalled = progress.stalled(face.limits.stalled);
     tokio::select! {
+        biased;
         ended = serving.as_mut() => {
             if let Err(error) = ended {
                 tracing::debug!(%from, %error, "connection ended");

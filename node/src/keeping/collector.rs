@@ -219,6 +219,7 @@ impl Collector {
                 self.collect(mode).await.map(Some)
             };
             let done = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 done = work => done,
             };
@@ -234,6 +235,7 @@ impl Collector {
                 }
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}

@@ -83,6 +83,7 @@ impl Agenda {
                 Err(due) => due.map_or(NAP, |due| due.since(now).min(NAP)),
             };
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = tokio::time::sleep(pause) => {}
             }

@@ -34,6 +34,7 @@ impl Mailbox {
                 tracing::error!(%error, step = "share", "the ends of shares cannot be written down");
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }

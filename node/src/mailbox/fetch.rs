@@ -276,6 +276,7 @@ impl Mailbox {
                     }
                     let has_room = intake.has_room() && !noting.waits_for_room();
                     tokio::select! {
+                        biased;
                         Some(settled) = intake.next() => match settled? {
                             Settled::Durable(place) => noting.durable(place),
                             Settled::Verified { blocks, failed, place } => {

@@ -21,6 +21,7 @@ use tokio_util::io::ReaderStream;
 
 use super::MailboxError;
 use crate::app::Watch;
+use crate::compute;
 use crate::keeping::Shelter;
 use crate::store::{BlockStore, StoreError};
 
@@ -75,6 +76,7 @@ pub(super) async fn import(
             storing.send_off();
         }
         tokio::select! {
+            biased;
             piece = pieces.try_next(), if !ended && hashing.len() < LEAVES && storing.has_room() => {
                 let mut leaves = Vec::new();
                 if let Some(mut piece) = piece? {
@@ -86,7 +88,7 @@ pub(super) async fn import(
                 }
                 for leaf in leaves {
                     whole.push(leaf.clone()).await;
-                    hashing.push_back(tokio::task::spawn_blocking(move || VerifiedBlock::hash(Codec::Raw, leaf)));
+                    hashing.push_back(compute::spawn(move || VerifiedBlock::hash(Codec::Raw, leaf)));
                 }
             }
             Some(leaf) = hashing.next() => {
@@ -165,7 +167,7 @@ async fn hash_all(first: Bytes, mut leaves: mpsc::Receiver<Bytes>) -> Result<[u8
     let mut hash = Sha256::new();
     let mut next = Some(first);
     while let Some(leaf) = next {
-        hash = done(tokio::task::spawn_blocking(move || hash.chain_update(leaf)).await)?;
+        hash = done(compute::spawn(move || hash.chain_update(leaf)).await)?;
         next = leaves.recv().await;
     }
     Ok(hash.finalize().into())

@@ -16,6 +16,7 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::time::Instant;
 
 use super::jobs::Place;
+use crate::compute;
 use crate::store::{BlockStore, StoreError};
 
 /// Octets of one stream that are not durable yet: enough to keep processor, disk and line busy at once, few enough for many
@@ -205,7 +206,7 @@ async fn hash(group: Group<ClaimedBlock>) -> Result<Hashed, StoreError> {
     if group.octets < FEW {
         return Ok(verify(group));
     }
-    match tokio::task::spawn_blocking(move || verify(group)).await {
+    match compute::spawn(move || verify(group)).await {
         Ok(hashed) => Ok(hashed),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

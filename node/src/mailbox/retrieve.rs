@@ -47,6 +47,7 @@ impl Mailbox {
                 Some((place, self.agenda.next(&*self.needs.clock).await))
             };
             let (place, id) = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 next = next => match next {
                     Some(next) => next,
@@ -57,6 +58,7 @@ impl Mailbox {
             tasks.spawn(
                 async move {
                     tokio::select! {
+                        biased;
                         () = shutdown.cancelled() => {}
                         next = mailbox.attempt(&id) => mailbox.agenda.done(&id, next),
                     }

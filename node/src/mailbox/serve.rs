@@ -37,6 +37,7 @@ impl Mailbox {
                 Some((place, self.needs.peers.accept().await?))
             };
             let (place, stream) = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 next = next => match next {
                     Some(next) => next,
@@ -47,6 +48,7 @@ impl Mailbox {
             tasks.spawn(
                 async move {
                     tokio::select! {
+                        biased;
                         () = shutdown.cancelled() => {}
                         () = mailbox.answer(stream) => {}
                     }

@@ -124,6 +124,7 @@ async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
     let tasks = TaskTracker::new();
     loop {
         let (stream, from) = tokio::select! {
+            biased;
             () = face.shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
