@@ -15,5 +15,6 @@ pub mod report;
 mod run;
 pub mod scenario;
 mod traffic;
+pub mod world;
 
 pub use run::{Options, run};

@@ -1,0 +1,332 @@
+//! The virtual world: the services of nodes, unchanged, among ports that this process makes up. Time leaps from one thing that is waited
+//! for to the next, lines have latency and speed, a machine can stop, crash and be cut off, and its disk loses what was not synced.
+//!
+//! TLS, HTTP and SMTP are spoken as they are, over virtual streams; libp2p is replaced by the peer port's authenticated streams.
+//! A world lives in a runtime of one thread whose clock is paused ([`run`]).
+
+pub mod disk;
+mod line;
+mod names;
+mod network;
+mod time;
+mod trace;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use cargomail_node::accounts::door::AdminToken;
+use cargomail_node::api::NewAccount;
+use cargomail_node::app::administration::Administration;
+use cargomail_node::app::profile::{Fingerprint, Profile};
+use cargomail_node::app::{self, App, Session, Url};
+use cargomail_node::clock::{Clock, Randomness};
+use cargomail_node::config::Settings;
+use cargomail_node::harness::{PASSWORD, Ports, SitePlan};
+use cargomail_node::identity::Identity;
+use cargomail_node::network::Network;
+use cargomail_node::peers::Peers;
+use cargomail_node::publish;
+use cargomail_node::services::{Environment, Services};
+use cargomail_protocol::address::Address;
+use tracing_subscriber::layer::SubscriberExt;
+
+pub use disk::Disk;
+pub use line::Quality;
+use names::{Resolver, Zone};
+use network::{Peer, Visitor, Wires};
+use time::{Seeded, VirtualClock};
+pub use trace::Trace;
+
+/// Sites of one world.
+pub const SITES: usize = 60_000;
+
+/// A site of the world.
+struct Site {
+    plan: SitePlan,
+    settings: Settings,
+    ports: Ports,
+    identity: Identity,
+    disk: Disk,
+    chance: Arc<Seeded>,
+    /// The DNS does not answer it.
+    is_silent: Arc<AtomicBool>,
+    running: Option<Services>,
+}
+
+/// Sites, and everything between them.
+pub struct World {
+    trace: Trace,
+    zone: Zone,
+    wires: Wires,
+    sites: Vec<Site>,
+    chance: Seeded,
+}
+
+/// Runs something in a virtual world of its own: a runtime of one thread whose time stands still while anybody works. What the
+/// nodes log goes into the trace, which is written to `out`, too.
+///
+/// # Errors
+/// When there is no runtime to be had.
+pub fn run<T>(
+    out: Option<Box<dyn std::io::Write + Send>>,
+    work: impl AsyncFnOnce(Trace) -> T,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .context("no runtime can be started")?;
+    Ok(runtime.block_on(async {
+        let trace = Trace::new(out);
+        let subscriber = tracing_subscriber::registry().with(trace::Logged(trace.clone()));
+        let _logged = tracing::subscriber::set_default(subscriber);
+        work(trace).await
+    }))
+}
+
+impl World {
+    /// Lays out the sites as the plans say, and starts none. Keys, certificates and configurations are files below `folder`; what nodes
+    /// store is in memory.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or a plan makes no configuration.
+    pub fn build(
+        folder: &Path,
+        plans: &[SitePlan],
+        seed: u64,
+        quality: Quality,
+        trace: &Trace,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(plans.len() <= SITES, "a world has {SITES} sites at most");
+        let mut world = Self {
+            trace: trace.clone(),
+            zone: Zone::default(),
+            wires: Wires::new(quality, trace.clone()),
+            sites: Vec::new(),
+            chance: Seeded::new(seed),
+        };
+        for (number, plan) in plans.iter().enumerate() {
+            let site = world.lay_out(folder, plan, number)?;
+            world.sites.push(site);
+        }
+        Ok(world)
+    }
+
+    fn lay_out(&self, folder: &Path, plan: &SitePlan, number: usize) -> anyhow::Result<Site> {
+        let folder: PathBuf = folder.join(&plan.name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let [_, _, high, low] = u32::try_from(number)?.to_be_bytes();
+        let ports = Ports {
+            address: IpAddr::V4(Ipv4Addr::new(127, 128 + high / 250, high % 250, low)),
+            grip: 7443,
+            user: 8443,
+            peers: 4001,
+            smtp: 25,
+        };
+        let config = folder.join("cargomail.toml");
+        std::fs::write(&config, plan.config(&ports, ports.at(53)))
+            .with_context(|| format!("{} cannot be written", config.display()))?;
+        let settings = Settings::open(&config)?;
+        std::fs::create_dir_all(&settings.data)
+            .with_context(|| format!("{} cannot be made", settings.data.display()))?;
+        let chance = Arc::new(Seeded::new(self.chance.number()));
+        let identity = Identity::open_or_create(&settings.key, &*chance)?;
+        let peers = publish::planned_peers(&settings, &identity);
+        for published in publish::records(&settings, &identity, &peers) {
+            self.zone.add(&published.name, published.record);
+        }
+        Ok(Site {
+            plan: plan.clone(),
+            settings,
+            ports,
+            identity,
+            disk: Disk::default(),
+            chance,
+            is_silent: Arc::default(),
+            running: None,
+        })
+    }
+
+    fn at(&self, name: &str) -> anyhow::Result<&Site> {
+        let found = self.sites.iter().find(|site| site.plan.name == name);
+        found.with_context(|| format!("there is no site {name}"))
+    }
+
+    fn at_mut(&mut self, name: &str) -> anyhow::Result<&mut Site> {
+        let found = self.sites.iter_mut().find(|site| site.plan.name == name);
+        found.with_context(|| format!("there is no site {name}"))
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(VirtualClock::new(self.trace.began(), 0))
+    }
+
+    /// Starts a site: on the disk as it was left.
+    ///
+    /// # Errors
+    /// Those of [`Services::start`].
+    pub async fn start(&mut self, name: &str) -> anyhow::Result<()> {
+        let site = self.at(name)?;
+        let (clock, address) = (self.clock(), site.ports.address);
+        let peers = site.settings.mailbox.as_ref().map(|_| {
+            let addresses = publish::planned_peers(&site.settings, &site.identity);
+            let peer = Peer::new(self.wires.machine(address), site.identity.public(), addresses);
+            Arc::new(peer) as Arc<dyn Peers>
+        });
+        let resolver = Resolver::new(
+            self.zone.clone(),
+            clock.clone(),
+            self.trace.clone(),
+            name.to_owned(),
+            site.is_silent.clone(),
+        );
+        let mounted = Arc::new(site.disk.mount());
+        let environment = Environment {
+            clock,
+            randomness: site.chance.clone(),
+            network: Arc::new(self.wires.machine(address)),
+            dns: Arc::new(resolver),
+            peers,
+            blocks: mounted.clone(),
+            records: mounted,
+        };
+        let (settings, identity) = (site.settings.clone(), site.identity.clone());
+        let started = Services::start(settings, identity, environment).await;
+        let services = started.with_context(|| format!("{name} does not start"))?;
+        self.trace.line(name, format_args!("has started"));
+        self.at_mut(name)?.running = Some(services);
+        Ok(())
+    }
+
+    /// Stops a site in order.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let site = self.at_mut(name)?;
+        let (services, address) = (site.running.take(), site.ports.address);
+        if let Some(services) = services {
+            services.stop().await;
+        }
+        self.wires.remove(address);
+        self.trace.line(name, format_args!("has stopped"));
+        Ok(())
+    }
+
+    /// A machine loses its power: its streams break, and what its disk had not synced is gone, or is not.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn crash(&mut self, name: &str) -> anyhow::Result<()> {
+        let site = self.at_mut(name)?;
+        // It hears of nothing any more: what it is about to do never comes to an end.
+        let services = site.running.take();
+        site.disk.crash(&site.chance);
+        let address = site.ports.address;
+        self.wires.remove(address);
+        if let Some(services) = services {
+            services.end();
+        }
+        self.trace.line(name, format_args!("has crashed"));
+        Ok(())
+    }
+
+    /// Cuts a site off from all others, or brings it back.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn part(&self, name: &str, is_cut: bool) -> anyhow::Result<()> {
+        let address = self.at(name)?.ports.address;
+        let others: Vec<IpAddr> = self.sites.iter().map(|site| site.ports.address).collect();
+        self.wires.part(address, &others, is_cut);
+        let how = if is_cut { "is cut off" } else { "is back" };
+        self.trace.line(name, format_args!("{how}"));
+        Ok(())
+    }
+
+    /// Has the DNS not answer a site, or answer it again.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn silence(&self, name: &str, is_silent: bool) -> anyhow::Result<()> {
+        self.at(name)?.is_silent.store(is_silent, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The disk of a site.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn disk(&self, name: &str) -> anyhow::Result<&Disk> {
+        Ok(&self.at(name)?.disk)
+    }
+
+    /// What a person's programs see of the world. They sit beside each node that they ask.
+    fn world_of(&self, who: &str) -> app::World {
+        let clock = self.clock();
+        let dns = Resolver::new(
+            self.zone.clone(),
+            clock.clone(),
+            self.trace.clone(),
+            who.to_owned(),
+            Arc::default(),
+        );
+        app::World {
+            network: Arc::new(Visitor(self.wires.clone())) as Arc<dyn Network>,
+            dns: Arc::new(dns),
+            clock,
+            randomness: Arc::new(Seeded::new(self.chance.number())) as Arc<dyn Randomness>,
+        }
+    }
+
+    /// The administrator of a site that has run.
+    ///
+    /// # Errors
+    /// When there is no such site, or it has not run.
+    pub fn administration(&self, name: &str) -> anyhow::Result<Administration> {
+        let site = self.at(name)?;
+        let admin = AdminToken::open(&site.settings.data)?;
+        let listen: SocketAddr = site.ports.at(site.ports.user);
+        let client = self.world_of("an administrator").client();
+        let fingerprint = self.fingerprint(site)?;
+        Ok(Administration::at(&client, listen, fingerprint, admin.text()))
+    }
+
+    fn fingerprint(&self, site: &Site) -> anyhow::Result<[u8; 32]> {
+        let certificate = site.settings.user_certificate(self.clock().now())?;
+        Ok(certificate.spki_sha256())
+    }
+
+    /// Gives a person an account at every site that names them, and logs them in there. The sites must run.
+    ///
+    /// # Errors
+    /// When a site does not answer.
+    pub async fn person(&self, address: &Address) -> anyhow::Result<App> {
+        let world = self.world_of(&address.to_string());
+        let client = world.client();
+        let mut profile = Profile::new(address.clone());
+        for site in self.sites.iter().filter(|site| site.plan.has(address)) {
+            let account = NewAccount {
+                address: address.clone(),
+                password: PASSWORD.to_owned(),
+                quota: None,
+            };
+            self.administration(&site.plan.name)?
+                .set_account(&account)
+                .await?;
+            let url = Url::new(site.ports.address.to_string(), site.ports.user);
+            let fingerprint = Some(Fingerprint(self.fingerprint(site)?));
+            let access = Session::log_in(&client, &url, fingerprint, address, PASSWORD).await?;
+            if let Some(locator) = &site.plan.mailbox {
+                profile.set_mailbox(locator.clone(), access.clone());
+            }
+            if site.plan.broker.as_ref() == Some(address.domain()) {
+                profile.broker = Some(access);
+            }
+        }
+        Ok(App::new(profile, world))
+    }
+}

@@ -1,0 +1,390 @@
+//! A virtual machine's disk: blocks and records that become durable a moment after they were written, several at once, as a sync of
+//! a real disk makes them.
+//!
+//! What always holds: what was acknowledged is there after any crash. What was written and not acknowledged may be: of records a
+//! beginning, in their order; of blocks any of them. Whoever holds the disk of a machine that has crashed waits for ever.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::cid::Cid;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cargomail_node::store::{
+    BlockStore, Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version,
+};
+use cargomail_protocol::dag::{VerifiedBlock, cid};
+use cargomail_protocol::limits;
+use tokio::time::{Instant, sleep_until};
+
+use super::time::Seeded;
+
+/// What one sync takes.
+const SYNC: Duration = Duration::from_millis(2);
+
+type Digest = [u8; 32];
+
+/// What is on a disk. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// How often the machine has crashed.
+    crashes: u64,
+    blocks: BTreeMap<Digest, Bytes>,
+    condemned: BTreeSet<Digest>,
+    records: BTreeMap<Key, (Version, Bytes)>,
+    changes: Vec<Change>,
+    /// The last commit that was taken, durable or not.
+    version: Version,
+    /// The versions that records will have, or none for those that will be gone, while that is not durable.
+    ahead: BTreeMap<Key, Option<Version>>,
+    /// What is not durable yet.
+    written: VecDeque<(Instant, Written)>,
+    /// When the last sync that was asked for ends.
+    synced: Option<Instant>,
+}
+
+enum Written {
+    Blocks(Vec<(Digest, Bytes)>),
+    Commit(Version, Vec<Op>),
+}
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settle(Instant::now());
+        state
+    }
+
+    /// The disk as the machine sees it until it crashes.
+    #[must_use]
+    pub fn mount(&self) -> Mounted {
+        let crashes = self.state().crashes;
+        Mounted {
+            disk: self.clone(),
+            crashes,
+        }
+    }
+
+    /// The machine loses its power: what was not durable is gone, or is not, as chance will have it.
+    pub(super) fn crash(&self, chance: &Seeded) {
+        let mut state = self.state();
+        state.crashes += 1;
+        let written = std::mem::take(&mut state.written);
+        let mut is_torn = false;
+        for (_, written) in written {
+            match written {
+                Written::Blocks(blocks) => {
+                    let some = blocks.into_iter().filter(|_| chance.number() % 2 == 0);
+                    state.blocks.extend(some);
+                }
+                Written::Commit(version, ops) => {
+                    is_torn = is_torn || chance.number() % 2 == 0;
+                    if !is_torn {
+                        state.apply(version, ops);
+                    }
+                }
+            }
+        }
+        state.ahead.clear();
+        state.version = state.changes.last().map_or(0, |change| change.version);
+        (state.synced, state.condemned) = (None, BTreeSet::new());
+    }
+
+    /// In which of its blocks and records these octets stand.
+    #[must_use]
+    pub fn search(&self, needles: &[Vec<u8>]) -> (u64, Vec<String>) {
+        let state = self.state();
+        let blocks = state
+            .blocks
+            .iter()
+            .map(|(digest, octets)| (data_encoding::HEXLOWER.encode(digest), octets));
+        let records = state.records.iter().map(|(key, (_, value))| (key.clone(), value));
+        let (mut octets, mut found) = (0, Vec::new());
+        for (name, value) in blocks.chain(records) {
+            octets += value.len() as u64;
+            let stands = |needle: &Vec<u8>| value.windows(needle.len().max(1)).any(|at| at == needle);
+            if needles.iter().any(stands) {
+                found.push(name);
+            }
+        }
+        (octets, found)
+    }
+}
+
+impl State {
+    /// Makes durable what is due.
+    fn settle(&mut self, now: Instant) {
+        while let Some((due, _)) = self.written.front()
+            && *due <= now
+            && let Some((_, written)) = self.written.pop_front()
+        {
+            match written {
+                Written::Blocks(blocks) => self.blocks.extend(blocks),
+                Written::Commit(version, ops) => self.apply(version, ops),
+            }
+        }
+    }
+
+    fn apply(&mut self, version: Version, ops: Vec<Op>) {
+        for op in ops {
+            let (key, value) = match op {
+                Op::Put(key, value) => {
+                    self.records.insert(key.clone(), (version, value.clone()));
+                    (key, Some(value))
+                }
+                Op::Delete(key) => {
+                    self.records.remove(&key);
+                    (key, None)
+                }
+            };
+            if self.written.iter().all(|(_, written)| !written.changes(&key)) {
+                self.ahead.remove(&key);
+            }
+            self.changes.push(Change { version, key, value });
+        }
+    }
+
+    /// When what is written now is durable: with the sync that begins when the running one ends.
+    fn write(&mut self, written: Written) -> Instant {
+        let now = Instant::now();
+        let due = match self.synced {
+            Some(ends) if ends > now + SYNC => ends,
+            Some(ends) if ends > now => ends + SYNC,
+            _ => now + SYNC,
+        };
+        self.synced = Some(due);
+        self.written.push_back((due, written));
+        due
+    }
+
+    /// The version that a record has, or is about to have.
+    fn latest(&self, key: &str) -> Option<Version> {
+        match self.ahead.get(key) {
+            Some(version) => *version,
+            None => self.records.get(key).map(|(version, _)| *version),
+        }
+    }
+
+    fn take(&mut self, when: Vec<Cond>, then: Vec<Op>) -> Result<(Version, Option<Instant>), CommitError> {
+        for cond in when {
+            match cond {
+                Cond::Absent(key) if self.latest(&key).is_some() => return Err(CommitError::Conflict(key)),
+                Cond::Is(key, version) if self.latest(&key) != Some(version) => {
+                    return Err(CommitError::Conflict(key));
+                }
+                _ => {}
+            }
+        }
+        if then.is_empty() {
+            return Ok((self.version, None));
+        }
+        self.version += 1;
+        let version = self.version;
+        for op in &then {
+            match op {
+                Op::Put(key, _) => self.ahead.insert(key.clone(), Some(version)),
+                Op::Delete(key) => self.ahead.insert(key.clone(), None),
+            };
+        }
+        Ok((version, Some(self.write(Written::Commit(version, then)))))
+    }
+}
+
+impl Written {
+    fn changes(&self, key: &str) -> bool {
+        match self {
+            Written::Blocks(_) => false,
+            Written::Commit(_, ops) => ops.iter().any(|op| match op {
+                Op::Put(changed, _) | Op::Delete(changed) => changed == key,
+            }),
+        }
+    }
+}
+
+/// A disk, until its machine crashes.
+#[derive(Clone)]
+pub struct Mounted {
+    disk: Disk,
+    crashes: u64,
+}
+
+impl Mounted {
+    /// The disk, while the machine lives; for ever nothing afterwards.
+    async fn alive(&self) -> MutexGuard<'_, State> {
+        if self.disk.state().crashes != self.crashes {
+            std::future::pending::<()>().await;
+        }
+        self.disk.state()
+    }
+
+    async fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut *self.alive().await)
+    }
+
+    async fn until(&self, due: Option<Instant>) {
+        if let Some(due) = due {
+            sleep_until(due).await;
+        }
+        // Nobody who has crashed is told of anything.
+        self.with(|_| ()).await;
+    }
+}
+
+fn digest(cid: &Cid) -> Option<Digest> {
+    cid::digest(cid).ok()
+}
+
+#[async_trait]
+impl BlockStore for Mounted {
+    async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError> {
+        let due = self
+            .with(|state| {
+                let mut blocks = Vec::new();
+                for block in &batch {
+                    let Some(digest) = digest(block.cid()) else {
+                        continue;
+                    };
+                    state.condemned.remove(&digest);
+                    if !state.blocks.contains_key(&digest) {
+                        blocks.push((digest, block.bytes().clone()));
+                    }
+                }
+                (!blocks.is_empty()).then(|| state.write(Written::Blocks(blocks)))
+            })
+            .await;
+        self.until(due).await;
+        Ok(())
+    }
+
+    async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let found = |state: &mut State| digest(cid).and_then(|digest| state.blocks.get(&digest).cloned());
+        Ok(self.with(found).await)
+    }
+
+    async fn has(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
+        let here = |state: &mut State| {
+            let one = |cid| digest(cid).is_some_and(|digest| state.blocks.contains_key(&digest));
+            cids.iter().map(one).collect()
+        };
+        Ok(self.with(here).await)
+    }
+
+    async fn keep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
+        let kept = |state: &mut State| {
+            let mut keep = |cid| {
+                let Some(digest) = digest(cid) else { return false };
+                state.condemned.remove(&digest);
+                state.blocks.contains_key(&digest)
+            };
+            cids.iter().map(&mut keep).collect()
+        };
+        Ok(self.with(kept).await)
+    }
+
+    async fn condemn(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        self.with(|state| state.condemned = cids.iter().filter_map(digest).collect())
+            .await;
+        Ok(())
+    }
+
+    async fn sweep(&self, cids: &[Cid]) -> Result<Vec<bool>, StoreError> {
+        let swept = |state: &mut State| {
+            let mut sweep = |cid| {
+                let condemned = digest(cid).filter(|digest| state.condemned.remove(digest));
+                condemned.is_some_and(|digest| state.blocks.remove(&digest).is_some())
+            };
+            cids.iter().map(&mut sweep).collect()
+        };
+        Ok(self.with(swept).await)
+    }
+
+    async fn list(&self, after: Option<Digest>, limit: usize) -> Result<Vec<(Digest, u32)>, StoreError> {
+        let listed = |state: &mut State| {
+            let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+            let blocks = state.blocks.range((from, std::ops::Bound::Unbounded)).take(limit);
+            blocks
+                .map(|(digest, octets)| (*digest, u32::try_from(octets.len()).unwrap_or(u32::MAX)))
+                .collect()
+        };
+        Ok(self.with(listed).await)
+    }
+}
+
+#[async_trait]
+impl RecordStore for Mounted {
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let found = |state: &mut State| {
+            let one = |key: &Key| {
+                let (version, value) = state.records.get(key)?;
+                Some(Record {
+                    key: key.clone(),
+                    version: *version,
+                    value: value.clone(),
+                })
+            };
+            keys.iter().map(one).collect()
+        };
+        Ok(self.with(found).await)
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let from = match after {
+            Some(after) if after >= prefix => Excluded(after),
+            _ => Included(prefix),
+        };
+        let listed = |state: &mut State| {
+            let records = state.records.range::<str, _>((from, Unbounded));
+            records
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .take(limit)
+                .map(|(key, (version, value))| Record {
+                    key: key.clone(),
+                    version: *version,
+                    value: value.clone(),
+                })
+                .collect()
+        };
+        Ok(self.with(listed).await)
+    }
+
+    async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
+        check(&then)?;
+        let (version, due) = self.with(|state| state.take(when, then)).await?;
+        self.until(due).await;
+        Ok(version)
+    }
+
+    async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let told = |state: &mut State| {
+            let from = state.changes.partition_point(|change| change.version <= after);
+            let rest = state.changes.get(from..).unwrap_or_default();
+            let last = rest.get(limit.saturating_sub(1)).map(|change| change.version);
+            let within = |change: &&Change| last.is_none_or(|last| change.version <= last);
+            rest.iter().take_while(within).cloned().collect()
+        };
+        Ok(self.with(told).await)
+    }
+}
+
+fn check(ops: &[Op]) -> Result<(), StoreError> {
+    let within = |what, size: usize, limit: usize| match size <= limit {
+        true => Ok(()),
+        false => Err(StoreError::TooLarge { what, limit }),
+    };
+    let mut all = 0;
+    for op in ops {
+        let (key, value) = match op {
+            Op::Put(key, value) => (key, value.len()),
+            Op::Delete(key) => (key, 0),
+        };
+        within("a key", key.len(), limits::RECORD_KEY)?;
+        within("a record", value, limits::RECORD)?;
+        all += key.len() + value;
+    }
+    within("a commit", all, limits::COMMIT)
+}

@@ -1,0 +1,290 @@
+//! Lines between machines, and streams over them: octets arrive in order, after the line's latency, at its speed, and stand still
+//! while it is cut.
+//!
+//! What always holds: a stream holds at most [`WINDOW`] octets on their way; what was written before a machine's end may arrive
+//! after it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Octets of one stream that are on their way, or wait to be read: what an operating system holds.
+const WINDOW: usize = 1024 * 1024;
+
+/// What a line is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quality {
+    /// From one end to the other.
+    pub latency: Duration,
+    /// Octets a second, of all streams together; none is as many as there are.
+    pub speed: Option<u64>,
+}
+
+impl Quality {
+    /// A machine's own: nothing is waited for.
+    pub const LOCAL: Self = Self {
+        latency: Duration::ZERO,
+        speed: None,
+    };
+    /// Two machines in one data centre.
+    pub const DATA_CENTRE: Self = Self {
+        latency: Duration::from_micros(500),
+        speed: Some(1_250_000_000),
+    };
+    /// Two machines in one region, at good lines.
+    pub const FIBRE: Self = Self {
+        latency: Duration::from_millis(8),
+        speed: Some(62_500_000),
+    };
+}
+
+/// One direction between two machines.
+pub(super) struct Line(Mutex<State>);
+
+struct State {
+    quality: Quality,
+    /// When the last octet that was given to it has left.
+    free: Instant,
+    is_cut: bool,
+    /// Who waits for the line to be mended.
+    waiting: Vec<Waker>,
+}
+
+impl Line {
+    pub(super) fn new(quality: Quality) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            quality,
+            free: Instant::now(),
+            is_cut: false,
+            waiting: Vec::new(),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When so many octets arrive that are given to it now.
+    fn carry(&self, octets: usize) -> Instant {
+        let mut state = self.state();
+        let now = Instant::now();
+        if let Some(speed) = state.quality.speed {
+            let takes = Duration::from_nanos(octets as u64 * 1_000_000_000 / speed.max(1));
+            state.free = state.free.max(now) + takes;
+        } else {
+            state.free = now;
+        }
+        state.free + state.quality.latency
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        self.state().quality.latency
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.state().is_cut
+    }
+
+    pub(super) fn cut(&self) {
+        self.state().is_cut = true;
+    }
+
+    pub(super) fn mend(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.is_cut = false;
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether octets come out of it; if not, who asks is woken when they do again.
+    fn flows(&self, context: &Context<'_>) -> bool {
+        let mut state = self.state();
+        if state.is_cut {
+            state.waiting.push(context.waker().clone());
+        }
+        !state.is_cut
+    }
+}
+
+/// One direction of a stream.
+#[derive(Default)]
+struct Pipe {
+    /// What is on its way, and when it arrives.
+    coming: VecDeque<(Instant, Bytes)>,
+    octets: usize,
+    /// The writer has said everything.
+    is_ended: bool,
+    /// One of the two is gone.
+    is_broken: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Pipe {
+    fn wake(&mut self) {
+        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Pipe>>;
+
+fn lock(pipe: &Shared) -> MutexGuard<'_, Pipe> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One end of a stream.
+pub(super) struct Stream {
+    incoming: Shared,
+    outgoing: Shared,
+    /// Over which the incoming octets come, and the outgoing ones go.
+    lines: (Arc<Line>, Arc<Line>),
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Breaks a stream.
+#[derive(Clone)]
+pub(super) struct Breaker([std::sync::Weak<Mutex<Pipe>>; 2]);
+
+impl Breaker {
+    /// Both ends are told that the other is gone; whether there was anything to break.
+    pub(super) fn break_off(&self) -> bool {
+        let pipes = self.0.iter().filter_map(std::sync::Weak::upgrade);
+        pipes
+            .map(|pipe| {
+                let mut pipe = lock(&pipe);
+                pipe.is_broken = true;
+                pipe.wake();
+            })
+            .count()
+            > 0
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.iter().all(|pipe| pipe.strong_count() == 0)
+    }
+}
+
+/// Both ends of a stream over these two lines, one for each direction.
+pub(super) fn stream(there: &Arc<Line>, back: &Arc<Line>) -> (Stream, Stream, Breaker) {
+    let (one, other) = (Shared::default(), Shared::default());
+    let breaker = Breaker([Arc::downgrade(&one), Arc::downgrade(&other)]);
+    let end = |incoming: &Shared, outgoing: &Shared, lines: (&Arc<Line>, &Arc<Line>)| Stream {
+        incoming: incoming.clone(),
+        outgoing: outgoing.clone(),
+        lines: (lines.0.clone(), lines.1.clone()),
+        timer: Box::pin(sleep_until(Instant::now())),
+    };
+    (
+        end(&other, &one, (back, there)),
+        end(&one, &other, (there, back)),
+        breaker,
+    )
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.lines.0.flows(context) {
+            return Poll::Pending;
+        }
+        let mut pipe = lock(&this.incoming);
+        pipe.reader = Some(context.waker().clone());
+        let Some((arrives, octets)) = pipe.coming.front_mut() else {
+            return match (pipe.is_broken, pipe.is_ended) {
+                (true, _) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                (false, true) => Poll::Ready(Ok(())),
+                (false, false) => Poll::Pending,
+            };
+        };
+        if *arrives > Instant::now() {
+            let arrives = *arrives;
+            drop(pipe);
+            this.timer.as_mut().reset(arrives);
+            return match this.timer.as_mut().poll(context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            };
+        }
+        let length = octets.len().min(buffer.remaining());
+        buffer.put_slice(octets.get(..length).unwrap_or_default());
+        octets.advance(length);
+        if octets.is_empty() {
+            pipe.coming.pop_front();
+        }
+        pipe.octets -= length;
+        if let Some(writer) = pipe.writer.take() {
+            writer.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = lock(&self.outgoing);
+        if pipe.is_broken || pipe.is_ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let length = octets.len().min(WINDOW - pipe.octets);
+        if length == 0 && !octets.is_empty() {
+            pipe.writer = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let arrives = self.lines.1.carry(length);
+        let octets = Bytes::copy_from_slice(octets.get(..length).unwrap_or_default());
+        pipe.octets += length;
+        pipe.coming.push_back((arrives, octets));
+        if let Some(reader) = pipe.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = lock(&self.outgoing);
+        pipe.is_ended = true;
+        pipe.wake();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        {
+            let mut pipe = lock(&self.outgoing);
+            pipe.is_ended = true;
+            pipe.wake();
+        }
+        let mut pipe = lock(&self.incoming);
+        // Whoever still writes learns that nobody reads.
+        pipe.is_broken = true;
+        pipe.coming.clear();
+        pipe.octets = 0;
+        pipe.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The DNS of the virtual world: one zone for everybody, and a resolver at each machine that keeps what it has heard by the node's
+//! own rules (`spec/grip.md`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cargomail_node::clock::Clock;
+use cargomail_node::dns::{Answer, Dns, DnsError, Mx, Record, Srv};
+use cargomail_protocol::limits;
+use cargomail_protocol::timestamp::Timestamp;
+use tokio::time::sleep;
+
+use super::trace::Trace;
+
+/// What a question takes.
+const QUESTION: Duration = Duration::from_millis(12);
+/// What a question takes that nobody answers (`cargomail_node::dns::Resolver` gives up then).
+const SILENCE: Duration = Duration::from_secs(5);
+/// Aliases that are followed for one question.
+const ALIASES: usize = 8;
+
+type Records = BTreeMap<String, Vec<Record>>;
+
+/// What stands in the DNS.
+#[derive(Clone, Default)]
+pub(super) struct Zone(Arc<Mutex<Records>>);
+
+impl Zone {
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, name: &str, record: Record) {
+        self.records()
+            .entry(name.to_lowercase())
+            .or_default()
+            .push(record);
+    }
+
+    fn at(&self, name: &str) -> Option<Vec<Record>> {
+        let records = self.records();
+        let mut name = name.to_lowercase();
+        for _ in 0..ALIASES {
+            let found = records.get(&name)?;
+            match found.iter().find_map(alias) {
+                Some(other) => name = other.to_lowercase(),
+                None => return Some(found.clone()),
+            }
+        }
+        None
+    }
+}
+
+fn alias(record: &Record) -> Option<&String> {
+    match record {
+        Record::Alias(name) => Some(name),
+        _ => None,
+    }
+}
+
+type Kept = BTreeMap<String, (Vec<Record>, Timestamp)>;
+
+/// The resolver of one machine.
+pub(super) struct Resolver {
+    zone: Zone,
+    clock: Arc<dyn Clock>,
+    trace: Trace,
+    whose: String,
+    kept: Mutex<Kept>,
+    is_silent: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Resolver {
+    pub(super) fn new(
+        zone: Zone,
+        clock: Arc<dyn Clock>,
+        trace: Trace,
+        whose: String,
+        is_silent: Arc<std::sync::atomic::AtomicBool>,
+    ) -> Self {
+        Self {
+            zone,
+            clock,
+            trace,
+            whose,
+            kept: Mutex::default(),
+            is_silent,
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        name: &str,
+        kind: &'static str,
+        read: impl Fn(Record) -> Option<T>,
+    ) -> Result<Answer<T>, DnsError> {
+        let question = name.to_lowercase();
+        let kept = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.get(&question).cloned()
+        };
+        let now = self.clock.now();
+        let (records, valid_until) = match kept {
+            Some((records, until)) if now < until => (records, until),
+            _ => {
+                if self.is_silent.load(std::sync::atomic::Ordering::Relaxed) {
+                    sleep(SILENCE).await;
+                    return Err(DnsError::Unavailable {
+                        name: name.to_owned(),
+                        kind,
+                        why: "no server answers".to_owned(),
+                    });
+                }
+                sleep(QUESTION).await;
+                self.trace
+                    .line(&self.whose, format_args!("asks for {kind} of {question}"));
+                let records = self.zone.at(&question).unwrap_or_default();
+                let life = match records.is_empty() {
+                    true => limits::DNS_NEGATIVE,
+                    false => limits::DNS_POSITIVE,
+                };
+                let until = self.clock.now().plus(life);
+                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.insert(question, (records.clone(), until));
+                (records, until)
+            }
+        };
+        let records: Vec<T> = records.into_iter().filter_map(read).collect();
+        match records.is_empty() {
+            true => Err(DnsError::NoRecord {
+                name: name.to_owned(),
+                kind,
+            }),
+            false => Ok(Answer {
+                records,
+                authenticated: false,
+                valid_until,
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Dns for Resolver {
+    async fn txt(&self, name: &str) -> Result<Answer<String>, DnsError> {
+        self.ask(name, "TXT", |record| match record {
+            Record::Txt(text) => Some(text),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn srv(&self, name: &str) -> Result<Answer<Srv>, DnsError> {
+        self.ask(name, "SRV", |record| match record {
+            Record::Srv(srv) => Some(srv),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn mx(&self, name: &str) -> Result<Answer<Mx>, DnsError> {
+        self.ask(name, "MX", |record| match record {
+            Record::Mx(mx) => Some(mx),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Answer<IpAddr>, DnsError> {
+        self.ask(name, "address", |record| match record {
+            Record::Address(address) => Some(address),
+            _ => None,
+        })
+        .await
+    }
+}

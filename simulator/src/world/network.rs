@@ -1,0 +1,296 @@
+//! Everything that machines say to each other: byte streams between addresses, and the streams of peers, whose keys are proved
+//! because nobody but a machine itself can be registered under its key.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cargomail_node::network::{ByteStream, Listener, Network};
+use cargomail_node::peers::{PeerAddress, PeerError, PeerStream, Peers};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::line::{Breaker, Line, Quality, Stream, stream};
+use super::trace::Trace;
+
+/// Streams that wait to be accepted at one address.
+const WAITING: usize = 128;
+/// How long is tried to reach a machine that does not answer: longer than anybody waits.
+const SILENCE: Duration = Duration::from_secs(127);
+/// The first port that is given to those who name none.
+const FIRST: u16 = 49152;
+
+type Arrived = (Stream, SocketAddr);
+
+/// All lines, and who listens where.
+#[derive(Clone)]
+pub(super) struct Wires {
+    state: Arc<Mutex<State>>,
+    trace: Trace,
+}
+
+struct State {
+    quality: Quality,
+    lines: BTreeMap<(IpAddr, IpAddr), Arc<Line>>,
+    listeners: BTreeMap<SocketAddr, mpsc::Sender<Arrived>>,
+    peers: BTreeMap<[u8; 32], (IpAddr, mpsc::Sender<PeerStream>)>,
+    streams: Vec<(IpAddr, IpAddr, Breaker)>,
+    ports: BTreeMap<IpAddr, u16>,
+    /// How many streams of peers there were.
+    connections: u64,
+}
+
+impl Wires {
+    /// Machines with such lines between any two.
+    pub(super) fn new(quality: Quality, trace: Trace) -> Self {
+        let state = State {
+            quality,
+            lines: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            streams: Vec::new(),
+            ports: BTreeMap::new(),
+            connections: 0,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            trace,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine at an address, for as long as it runs.
+    pub(super) fn machine(&self, at: IpAddr) -> Machine {
+        Machine {
+            wires: self.clone(),
+            at,
+        }
+    }
+
+    /// A machine is gone: nobody listens there, and all its streams break.
+    pub(super) fn remove(&self, at: IpAddr) {
+        let mut state = self.state();
+        state.listeners.retain(|address, _| address.ip() != at);
+        state.peers.retain(|_, (address, _)| *address != at);
+        state.streams.retain(|(one, other, breaker)| {
+            let is_theirs = *one == at || *other == at;
+            if is_theirs {
+                breaker.break_off();
+            }
+            !is_theirs
+        });
+    }
+
+    /// Cuts the lines between a machine and all others, or mends them.
+    pub(super) fn part(&self, at: IpAddr, others: &[IpAddr], is_cut: bool) {
+        let mut state = self.state();
+        for other in others.iter().filter(|other| **other != at) {
+            for line in [state.line(at, *other), state.line(*other, at)] {
+                match is_cut {
+                    true => line.cut(),
+                    false => line.mend(),
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn line(&mut self, from: IpAddr, to: IpAddr) -> Arc<Line> {
+        let quality = if from == to { Quality::LOCAL } else { self.quality };
+        self.lines
+            .entry((from, to))
+            .or_insert_with(|| Line::new(quality))
+            .clone()
+    }
+
+    fn stream(&mut self, from: IpAddr, to: IpAddr) -> (Stream, Stream) {
+        let (there, back) = (self.line(from, to), self.line(to, from));
+        let (near, far, breaker) = stream(&there, &back);
+        self.streams.retain(|(_, _, breaker)| !breaker.is_over());
+        self.streams.push((from, to, breaker));
+        (near, far)
+    }
+}
+
+/// A machine as it sees the others.
+pub(super) struct Machine {
+    wires: Wires,
+    at: IpAddr,
+}
+
+impl Machine {
+    /// Waits as long as a greeting takes to come back; an error when it does not.
+    async fn greet(&self, to: IpAddr) -> io::Result<()> {
+        let (there, back) = {
+            let mut state = self.wires.state();
+            (state.line(self.at, to), state.line(to, self.at))
+        };
+        if there.is_cut() || back.is_cut() {
+            sleep(SILENCE).await;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let takes = there.latency() + back.latency();
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody who sits beside every machine that they connect to.
+pub(super) struct Visitor(pub(super) Wires);
+
+#[async_trait]
+impl Network for Visitor {
+    async fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        self.0.machine(to.ip()).connect(to).await
+    }
+
+    async fn listen(&self, _: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[async_trait]
+impl Network for Machine {
+    async fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        self.greet(to.ip()).await?;
+        let near = {
+            let mut state = self.wires.state();
+            let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            let listener = state.listeners.get(&to).ok_or_else(refused)?.clone();
+            let (near, far) = state.stream(self.at, to.ip());
+            let from = SocketAddr::new(self.at, FIRST);
+            listener.try_send((far, from)).map_err(|_| refused())?;
+            near
+        };
+        self.wires
+            .trace
+            .line(&self.at.to_string(), format_args!("connects to {to}"));
+        Ok(Box::new(near))
+    }
+
+    async fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        let mut state = self.wires.state();
+        let port = match at.port() {
+            0 => {
+                let port = state.ports.entry(at.ip()).or_insert(FIRST);
+                *port += 1;
+                *port
+            }
+            port => port,
+        };
+        let at = SocketAddr::new(at.ip(), port);
+        if state
+            .listeners
+            .get(&at)
+            .is_some_and(|listener| !listener.is_closed())
+        {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let (sender, arrived) = mpsc::channel(WAITING);
+        state.listeners.insert(at, sender);
+        Ok(Box::new(Face { at, arrived }))
+    }
+}
+
+/// An address that is listened at.
+struct Face {
+    at: SocketAddr,
+    arrived: mpsc::Receiver<Arrived>,
+}
+
+#[async_trait]
+impl Listener for Face {
+    async fn accept(&mut self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
+        match self.arrived.recv().await {
+            Some((stream, from)) => Ok((Box::new(stream), from)),
+            // The machine is gone: nobody comes any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.at)
+    }
+}
+
+/// A machine among its peers.
+pub(super) struct Peer {
+    machine: Machine,
+    key: [u8; 32],
+    addresses: Vec<PeerAddress>,
+    arrived: tokio::sync::Mutex<mpsc::Receiver<PeerStream>>,
+}
+
+impl Peer {
+    /// Registers a machine under its key.
+    pub(super) fn new(machine: Machine, key: [u8; 32], addresses: Vec<PeerAddress>) -> Self {
+        let (sender, arrived) = mpsc::channel(WAITING);
+        machine.wires.state().peers.insert(key, (machine.at, sender));
+        Self {
+            machine,
+            key,
+            addresses,
+            arrived: tokio::sync::Mutex::new(arrived),
+        }
+    }
+}
+
+#[async_trait]
+impl Peers for Peer {
+    async fn open(&self, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
+        let names = || at.iter().map(|address| address.0.clone()).collect();
+        let key = at.iter().find_map(PeerAddress::key);
+        let key = key.ok_or_else(|| PeerError::NoAddress(names()))?;
+        let unreachable = |why: &str| PeerError::Unreachable(why.to_owned());
+        let to = self.machine.wires.state().peers.get(&key).map(|(to, _)| *to);
+        let to = to.ok_or_else(|| unreachable("nobody listens there"))?;
+        // One greeting of the transport, one of TLS.
+        for _ in 0..2 {
+            let greeted = self.machine.greet(to).await;
+            greeted.map_err(|error| unreachable(&error.to_string()))?;
+        }
+        let stream = {
+            let mut state = self.machine.wires.state();
+            let Some((_, listener)) = state.peers.get(&key).cloned() else {
+                return Err(unreachable("nobody listens there"));
+            };
+            let (near, far) = state.stream(self.machine.at, to);
+            state.connections += 1;
+            let connection = state.connections;
+            let stream = |key, io| PeerStream {
+                key,
+                connection,
+                io: Box::new(io) as Box<dyn ByteStream>,
+            };
+            listener
+                .try_send(stream(self.key, far))
+                .map_err(|_| unreachable("it takes no more"))?;
+            stream(key, near)
+        };
+        self.machine.wires.trace.line(
+            &self.machine.at.to_string(),
+            format_args!("opens stream {} to {to}", stream.connection),
+        );
+        Ok(stream)
+    }
+
+    async fn accept(&self) -> Option<PeerStream> {
+        match self.arrived.lock().await.recv().await {
+            Some(stream) => Some(stream),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn addresses(&self) -> Vec<PeerAddress> {
+        self.addresses.clone()
+    }
+}

@@ -1,0 +1,58 @@
+//! Time and chance in the virtual world: the one is tokio's, which stands still while anybody works and then leaps to whatever is
+//! waited for next; the other follows from a seed.
+
+use std::sync::{Mutex, PoisonError};
+
+use cargomail_node::clock::{Clock, Randomness};
+use cargomail_protocol::timestamp::Timestamp;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
+
+/// When every virtual world begins: 1 January 2026, midnight UTC, in milliseconds since the epoch.
+const BEGIN: u64 = 1_767_225_600_000;
+
+/// The clock of one machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VirtualClock {
+    began: Instant,
+    /// Milliseconds by which it is wrong.
+    skew: i64,
+}
+
+impl VirtualClock {
+    /// A clock that is wrong by so many milliseconds, in a world that began then.
+    pub(super) fn new(began: Instant, skew: i64) -> Self {
+        Self { began, skew }
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(BEGIN.saturating_add(elapsed).saturating_add_signed(self.skew))
+    }
+}
+
+/// Chance of one machine or person: not the operating system's, so that it can be repeated. Never for real keys.
+pub(super) struct Seeded(Mutex<StdRng>);
+
+impl Seeded {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// Any number.
+    pub(super) fn number(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+    }
+}
+
+impl Randomness for Seeded {
+    fn fill(&self, buffer: &mut [u8]) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fill_bytes(buffer);
+    }
+}

@@ -1,0 +1,200 @@
+//! One mail's walk in virtual time: with everything well, with a machine that crashes, and twice with the same seed.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cargomail_node::api::Channel;
+use cargomail_node::app::{App, Letter, Unwatched, Watch};
+use cargomail_node::harness::{Topology, verify_ledger};
+use cargomail_protocol::address::Address;
+use cargomail_protocol::placeholder::{Category, Mailbox};
+use cargomail_simulator::world::{self, Quality, Trace, World};
+use tokio::time::{Instant, sleep};
+
+/// What is waited for happens within this time, or not at all.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+struct Two {
+    world: World,
+    alice: App,
+    bob: App,
+    _folder: tempfile::TempDir,
+}
+
+async fn two(seed: u64, trace: &Trace) -> Two {
+    let folder = tempfile::tempdir().unwrap();
+    let plans = Topology::Four.plans();
+    let mut world = World::build(folder.path(), &plans, seed, Quality::FIBRE, trace).unwrap();
+    for plan in &plans {
+        world.start(&plan.name).await.unwrap();
+    }
+    let [alice, bob] = ["alice@foo.test", "bob@bar.test"].map(|name| Address::parse(name).unwrap());
+    let (alice, bob) = (
+        world.person(&alice).await.unwrap(),
+        world.person(&bob).await.unwrap(),
+    );
+    let wishes = Topology::Four.wishes().unwrap();
+    bob.broker().unwrap().set_preferences(&wishes).await.unwrap();
+    Two {
+        world,
+        alice,
+        bob,
+        _folder: folder,
+    }
+}
+
+fn letter(text: &str, channel: Channel) -> Letter {
+    let mut letter = Letter::new(Category::parse("personal").unwrap());
+    letter.to = vec![Mailbox::bare(Address::parse("bob@bar.test").unwrap())];
+    letter.subject = "Hello".to_owned();
+    letter.text = Some(text.to_owned());
+    letter.channel = Some(channel);
+    letter
+}
+
+async fn send(two: &Two, text: &str, channel: Channel) -> String {
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let sent = two.alice.send(&letter(text, channel), &unwatched).await.unwrap();
+    sent.message_id
+}
+
+/// Waits until something is there.
+async fn wait<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "it never happened");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until Bob has the mail and its receipt is with Alice; how often Bob has it, and what he reads.
+async fn arrives(two: &Two, message_id: &str) -> (usize, String) {
+    let inbox = async || {
+        let broker = two.bob.broker().ok()?;
+        let all = broker.list("inbox", None, 100).await.ok()?;
+        let his: Vec<_> = all
+            .into_iter()
+            .filter(|one| one.message_id == message_id)
+            .collect();
+        (!his.is_empty()).then_some(his)
+    };
+    let his = wait(inbox).await;
+    wait(async || {
+        let (_, origin) = two.alice.origin(None).ok()?;
+        let shares = origin.shares().await.ok()?;
+        let mut shares = shares.into_iter().filter(|share| share.message_id == message_id);
+        shares.any(|share| !share.received_by.is_empty()).then_some(())
+    })
+    .await;
+    let opened = two.bob.open(&his[0].id).await.unwrap();
+    let part = &opened.placeholder.as_ref().unwrap().parts()[0];
+    let at = "mailbox.insurance.test".parse().unwrap();
+    let body = two
+        .bob
+        .mailbox(&at)
+        .unwrap()
+        .resource(&part.resource.cid, None)
+        .await
+        .unwrap();
+    let read = cargomail_node::https::read(body, 1024).await.unwrap();
+    (his.len(), String::from_utf8(read.to_vec()).unwrap())
+}
+
+async fn ledgers(two: &Two) {
+    for site in Topology::Four.plans() {
+        verify_ledger(&two.world.administration(&site.name).unwrap())
+            .await
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_mail_walks_between_four_domains_by_either_channel_in_virtual_time() {
+    world::run(None, async |trace| {
+        let two = two(1, &trace).await;
+        for channel in [Channel::Web, Channel::Smtp] {
+            let begun = Instant::now();
+            let message_id = send(&two, "by either channel", channel).await;
+            let (copies, text) = arrives(&two, &message_id).await;
+            assert_eq!((copies, text.as_str()), (1, "by either channel"));
+            // Lines of 8 milliseconds: it takes a while, and not long.
+            assert!(
+                begun.elapsed() > Duration::from_millis(50),
+                "{:?}",
+                begun.elapsed()
+            );
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        }
+        ledgers(&two).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_mail_that_was_accepted_survives_a_crash_of_every_machine() {
+    for site in Topology::Four.plans() {
+        for after in [0, 3, 10, 30, 70] {
+            world::run(None, async |trace| {
+                let mut two = two(after, &trace).await;
+                let message_id = send(&two, "it survives", Channel::Web).await;
+                sleep(Duration::from_millis(after)).await;
+                two.world.crash(&site.name).unwrap();
+                sleep(Duration::from_secs(90)).await;
+                two.world.start(&site.name).await.unwrap();
+                let (copies, text) = arrives(&two, &message_id).await;
+                assert_eq!(
+                    (copies, text.as_str()),
+                    (1, "it survives"),
+                    "{} after {after} ms",
+                    site.name
+                );
+                ledgers(&two).await;
+            })
+            .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_day_without_the_recipients_domain_costs_a_day_and_nothing_else() {
+    world::run(None, async |trace| {
+        let two = two(2, &trace).await;
+        two.world.part("bar.test", true).unwrap();
+        let begun = Instant::now();
+        let message_id = send(&two, "late", Channel::Web).await;
+        sleep(Duration::from_secs(24 * 3600)).await;
+        two.world.part("bar.test", false).unwrap();
+        let (copies, text) = arrives(&two, &message_id).await;
+        assert_eq!((copies, text.as_str()), (1, "late"));
+        assert!(begun.elapsed() > Duration::from_secs(24 * 3600));
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_same_seed_makes_the_same_trace() {
+    let traced = |seed| {
+        world::run(None, async |trace| {
+            let mut two = two(seed, &trace).await;
+            let first = send(&two, "one", Channel::Web).await;
+            two.world.crash("insurance.test").unwrap();
+            sleep(Duration::from_secs(60)).await;
+            two.world.start("insurance.test").await.unwrap();
+            let second = send(&two, "two", Channel::Smtp).await;
+            arrives(&two, &first).await;
+            arrives(&two, &second).await;
+            trace.sum()
+        })
+        .unwrap()
+    };
+    let (lines, sum) = traced(7);
+    assert!(lines > 50, "{lines}");
+    for _ in 0..3 {
+        assert_eq!(traced(7), (lines, sum.clone()));
+    }
+    assert_ne!(traced(8).1, sum);
+}
