@@ -1,6 +1,6 @@
 //! What one person sees at their nodes at one moment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use cargomail_node::api::{Message, Retrieval, ShareView};
 use cargomail_node::app::{App, AppError, Session};
@@ -14,7 +14,7 @@ pub(crate) struct Seen {
     /// Everything in the inbox and in junk.
     pub(crate) messages: Option<Vec<Message>>,
     /// Reports that were not known before, by the name of their message.
-    pub(crate) reports: HashMap<String, Report>,
+    pub(crate) reports: BTreeMap<String, Report>,
     /// What the person shared, at mailboxes that answered.
     pub(crate) shares: Vec<ShareView>,
     /// What is on its way to the person.
@@ -31,13 +31,13 @@ pub(crate) struct Report {
 }
 
 /// Asks every node of a person.
-pub(crate) async fn ask(app: &App, known: &HashSet<String>) -> Seen {
+pub(crate) async fn ask(app: &App, known: &BTreeSet<String>) -> Seen {
     let mut seen = Seen::default();
     if let Ok(broker) = app.broker() {
         let found = async {
             let mut messages = everything(&broker, "inbox").await?;
             messages.extend(everything(&broker, "junk").await?);
-            let mut reports = HashMap::new();
+            let mut reports = BTreeMap::new();
             for message in messages.iter().filter(|message| message.placeholder.is_none()) {
                 if !known.contains(&message.id) {
                     let octets = broker.message(&message.id).await?;

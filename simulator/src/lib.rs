@@ -6,6 +6,7 @@
 //! that history alone; [`report`] tells it. Not here: virtual time and simulated networks.
 
 mod ask;
+mod ground;
 pub mod history;
 mod observe;
 pub mod plan;
@@ -17,4 +18,4 @@ pub mod scenario;
 mod traffic;
 pub mod world;
 
-pub use run::{Options, run};
+pub use run::{Options, Traced, run, run_virtually};

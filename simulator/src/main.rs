@@ -3,13 +3,15 @@
 //! Codes: 0 every promise held, 1 a promise was broken, 2 the scenario or the command line is wrong, or the run could not be
 //! made.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use cargomail_simulator::report::Report;
 use cargomail_simulator::scenario::{self, Scenario};
-use cargomail_simulator::{Options, run};
+use cargomail_simulator::{Options, run, run_virtually};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -33,7 +35,8 @@ struct Cli {
 enum Command {
     /// Run a scenario and check its promises
     #[command(
-        after_help = "Examples:\n  cargomail-simulator run four-domains\n  cargomail-simulator run my.toml --seed 7"
+        after_help = "Examples:\n  cargomail-simulator run four-domains\n  cargomail-simulator run my.toml --seed 7\n  \
+                        cargomail-simulator run estonian --virtual --check-determinism"
     )]
     Run(Run),
     /// Read a scenario and say what is wrong with it
@@ -57,6 +60,15 @@ struct Run {
     /// Where everything is laid out, and stays; without it, in a folder that is removed at the end
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// In a virtual world: time leaps, and the seed decides everything
+    #[arg(long = "virtual")]
+    is_virtual: bool,
+    /// Where the trace of a virtual run is written, line by line
+    #[arg(long, value_name = "FILE", requires = "is_virtual")]
+    trace: Option<PathBuf>,
+    /// Run it twice in a virtual world, and compare the traces
+    #[arg(long, requires = "is_virtual")]
+    check_determinism: bool,
     /// Where the report is written as JSON
     #[arg(long, value_name = "FILE", default_value = "report.json")]
     report: PathBuf,
@@ -105,9 +117,13 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<bool> {
     };
     // A report that cannot be written is known before the run, not after it.
     let failed = || format!("{} cannot be written", wanted.report.display());
-    let file = std::fs::File::create(&wanted.report).with_context(failed)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(run(&scenario, &options))?;
+    let file = File::create(&wanted.report).with_context(failed)?;
+    let report = if wanted.is_virtual {
+        in_virtual_world(&scenario, &options, wanted)?
+    } else {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(run(&scenario, &options))?
+    };
     serde_json::to_writer_pretty(file, &report).with_context(failed)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
@@ -116,6 +132,31 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<bool> {
         println!("\nEverything that happened is in {}.", wanted.report.display());
     }
     Ok(report.all_held())
+}
+
+fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> anyhow::Result<Report> {
+    let out: Option<Box<dyn std::io::Write + Send>> = match &wanted.trace {
+        None => None,
+        Some(path) => {
+            let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
+            Some(Box::new(std::io::BufWriter::new(file)))
+        }
+    };
+    let ran = run_virtually(scenario, options, out)?;
+    if wanted.check_determinism {
+        let again = run_virtually(scenario, &Options::default(), None)?;
+        anyhow::ensure!(
+            (again.lines, &again.sum) == (ran.lines, &ran.sum),
+            "the seed {} made two traces: {} lines ({}) and {} lines ({})",
+            scenario.seed,
+            ran.lines,
+            ran.sum,
+            again.lines,
+            again.sum
+        );
+    }
+    eprintln!("trace: {} lines, {}", ran.lines, ran.sum);
+    Ok(ran.report)
 }
 
 fn check(name: &str, json: bool) -> anyhow::Result<bool> {

@@ -1,23 +1,25 @@
 //! The people look: what has come, whether it can be read and equals what was written, what was reported, which receipts
 //! there are; until nothing more is expected to happen, or the scenario's patience is over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use cargomail_node::api::Delivery;
-use cargomail_node::app::{App, Letter, ReadError, Unwatched, Watch};
+use cargomail_node::app::{App, Letter, Opened, ReadError, Unwatched, Watch};
 use cargomail_node::harness::compare;
+use futures::TryStreamExt;
 use indicatif::ProgressBar;
+use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ask::{Report, Seen, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
-use crate::run::Stage;
+use crate::run::{Reading as How, Stage};
 use crate::traffic::Sent;
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
@@ -34,12 +36,12 @@ pub(crate) struct Observer {
     mails: Vec<Mail>,
     letters: Vec<Option<Arc<Letter>>>,
     /// The mail of each Message-ID.
-    known: HashMap<String, usize>,
+    known: BTreeMap<String, usize>,
     /// By person, the name of each message that is no placeholder.
-    reports: HashMap<String, HashMap<String, Report>>,
+    reports: BTreeMap<String, BTreeMap<String, Report>>,
     /// By person, how many retrievals are on their way; none when that cannot be known.
-    retrieving: HashMap<String, Option<usize>>,
-    reading: HashSet<Place>,
+    retrieving: BTreeMap<String, Option<usize>>,
+    reading: BTreeSet<Place>,
     readers: JoinSet<(Place, Reading, u64)>,
     places: Arc<Semaphore>,
     progress: ProgressBar,
@@ -66,10 +68,10 @@ impl Observer {
             places: Arc::new(Semaphore::new(stage.scenario.concurrent)),
             stage,
             mails,
-            known: HashMap::new(),
-            reports: HashMap::new(),
-            retrieving: HashMap::new(),
-            reading: HashSet::new(),
+            known: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            retrieving: BTreeMap::new(),
+            reading: BTreeSet::new(),
             readers: JoinSet::new(),
             progress,
         }
@@ -133,7 +135,7 @@ impl Observer {
     async fn look(&mut self) -> anyhow::Result<()> {
         let mut looking = JoinSet::new();
         for (name, app) in &self.stage.apps {
-            let known = self.reports.get(name).into_iter().flat_map(HashMap::keys);
+            let known = self.reports.get(name).into_iter().flat_map(BTreeMap::keys);
             let (name, app, known) = (name.clone(), app.clone(), known.cloned().collect());
             looking.spawn(async move {
                 let seen = ask(&app, &known).await;
@@ -160,7 +162,7 @@ impl Observer {
     fn see(&mut self, name: &str, seen: Seen, waiting: &mut Vec<(Place, String)>) {
         let now = self.stage.now();
         if let Some(messages) = &seen.messages {
-            let mut copies: HashMap<usize, Vec<&str>> = HashMap::new();
+            let mut copies: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
             for message in messages {
                 if let Some(mail) = self.known.get(&message.message_id) {
                     copies.entry(*mail).or_default().push(&message.id);
@@ -180,7 +182,7 @@ impl Observer {
         }
         let reports = self.reports.entry(name.to_owned()).or_default();
         reports.extend(seen.reports);
-        let mut told: HashMap<Place, usize> = HashMap::new();
+        let mut told: BTreeMap<Place, usize> = BTreeMap::new();
         for report in reports.values() {
             let Some(mail) = self.known.get(&report.about) else {
                 continue;
@@ -228,7 +230,7 @@ impl Observer {
         let (stage, places) = (self.stage.clone(), self.places.clone());
         self.readers.spawn(async move {
             let reading = match places.acquire_owned().await {
-                Ok(_turn) => read(&reader, &message, &letter, into).await,
+                Ok(_turn) => read(&reader, &message, &letter, into, stage.reading).await,
                 Err(_) => Reading::NotTried,
             };
             (place, reading, stage.now())
@@ -299,18 +301,23 @@ impl Observer {
 }
 
 /// Reads a message and compares it with what was written. One try: what is still on its way is not waited for.
-async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf) -> Reading {
+async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf, how: How) -> Reading {
     let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
     let compared = async {
         let opened = reader.open(message).await?;
-        compare(reader, &opened, letter, &into, Duration::ZERO, &unwatched).await
+        match how {
+            How::Saved => compare(reader, &opened, letter, &into, Duration::ZERO, &unwatched)
+                .await
+                .map(|compared| compared.octets),
+            How::InMemory => compare_in_memory(reader, &opened, letter, &unwatched).await,
+        }
     };
     let compared = compared.await;
-    let _ = tokio::fs::remove_dir_all(&into).await;
+    if how == How::Saved {
+        let _ = tokio::fs::remove_dir_all(&into).await;
+    }
     match compared {
-        Ok(compared) => Reading::Equal {
-            octets: compared.octets,
-        },
+        Ok(octets) => Reading::Equal { octets },
         Err(error) => {
             let why = format!("{error:#}");
             match error.downcast_ref::<ReadError>() {
@@ -321,4 +328,47 @@ async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf) -> Re
             }
         }
     }
+}
+
+/// Compares every part as it comes from the destination with what was written: text and files, whose octets are compared by SHA-256.
+async fn compare_in_memory(
+    reader: &App,
+    opened: &Opened,
+    letter: &Letter,
+    unwatched: &Arc<dyn Watch>,
+) -> anyhow::Result<u64> {
+    let Some(placeholder) = &opened.placeholder else {
+        bail!("an ordinary message was received");
+    };
+    let source = reader.source(placeholder, Duration::ZERO, unwatched).await?;
+    let text = letter
+        .text
+        .iter()
+        .map(|text| ("the text".to_owned(), Sha256::digest(text)));
+    let mut written: Vec<_> = text.collect();
+    for file in &letter.files {
+        written.push((file.display().to_string(), Sha256::digest(std::fs::read(file)?)));
+    }
+    let parts = placeholder.parts();
+    ensure!(
+        parts.len() == written.len(),
+        "{} parts were read, {} were written",
+        parts.len(),
+        written.len()
+    );
+    let mut octets = 0;
+    for (part, (name, expected)) in parts.iter().zip(written) {
+        let body = source
+            .resource(&part.resource.cid, None)
+            .await
+            .map_err(ReadError::from)?;
+        let mut hash = Sha256::new();
+        let mut pieces = body.into_data_stream();
+        while let Some(piece) = pieces.try_next().await? {
+            octets += piece.len() as u64;
+            hash.update(&piece);
+        }
+        ensure!(hash.finalize() == expected, "{name} is not what was read");
+    }
+    Ok(octets)
 }

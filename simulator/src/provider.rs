@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use cargomail_node::app::AppError;
 use cargomail_node::config::Settings;
-use cargomail_node::store::{Embedded, EmbeddedOptions};
+use cargomail_node::store::{BlockStore, Embedded, EmbeddedOptions};
 use cargomail_protocol::address::Address;
 use cargomail_protocol::dag::cid;
 use data_encoding::BASE64;
 
 use crate::history::{Mail, Provider, Sending};
 use crate::run::Stage;
+use crate::world::Disk;
 
 /// What is read at a time.
 const WINDOW: usize = 1 << 20;
@@ -101,6 +102,34 @@ pub(crate) async fn look_into(provider: &mut Provider, config: &Path, mails: &[M
     }
 }
 
+/// The same on the disk of a virtual machine.
+pub(crate) async fn look_into_disk(provider: &mut Provider, disk: &Disk, mails: &[Mail], marker: &str) {
+    let looked = async {
+        let roots: Vec<&String> = accepted(mails).flat_map(|(_, resources)| resources).collect();
+        let cids = roots
+            .iter()
+            .map(|root| cid::from_text(root))
+            .collect::<Result<Vec<_>, _>>()?;
+        let here = disk.mount().has(&cids).await?;
+        provider.roots = roots.len();
+        let held = roots.iter().zip(here).filter(|(_, here)| *here);
+        provider
+            .found
+            .extend(held.map(|(root, _)| format!("its disk holds {root}")));
+        let (octets, found) = disk.search(&needles(marker.as_bytes()));
+        provider.searched = octets;
+        provider
+            .found
+            .extend(found.into_iter().map(|name| format!("content stands in {name}")));
+        anyhow::Ok(())
+    };
+    if let Err(error) = looked.await {
+        provider
+            .found
+            .push(format!("it could not be looked at: {error:#}"));
+    }
+}
+
 /// How much is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thoroughly {
@@ -127,7 +156,7 @@ pub(crate) async fn search(folder: PathBuf, marker: &str, how: Thoroughly) -> an
 }
 
 /// The marker as it is, and as it looks in base64 at each of the three places where it may begin.
-fn needles(marker: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn needles(marker: &[u8]) -> Vec<Vec<u8>> {
     let pieces = (0..3).filter_map(|begin| marker.get(begin..begin + PIECE));
     std::iter::once(marker.to_vec())
         .chain(pieces.map(|piece| BASE64.encode(piece).into_bytes()))

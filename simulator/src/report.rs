@@ -20,7 +20,7 @@ pub struct Report {
     pub seed: u64,
     /// The version of the nodes.
     pub version: &'static str,
-    /// `real`: real nodes, sockets and disks in real time.
+    /// `real`: real nodes, sockets and disks in real time; `virtual`: the services of nodes in a virtual world, and seconds of that.
     pub mode: &'static str,
     /// Seconds that the run took.
     pub seconds: f64,
@@ -122,14 +122,14 @@ impl Totals {
 impl Report {
     /// Judges the promises of a scenario over what happened.
     #[must_use]
-    pub fn of(scenario: &Scenario, history: History, took: Duration) -> Self {
+    pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str) -> Self {
         let promises = scenario.promises.iter().map(|promise| promise.judge(&history));
         Self {
             scenario: scenario.name.clone(),
             description: scenario.description.clone(),
             seed: scenario.seed,
             version: env!("CARGO_PKG_VERSION"),
-            mode: "real",
+            mode,
             seconds: took.as_secs_f64(),
             totals: Totals::of(&history),
             promises: promises.collect(),

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use cargomail_node::app::App;
 use cargomail_node::app::administration::Administration;
-use cargomail_node::harness::{Town, verify_ledger};
+use cargomail_node::harness::verify_ledger;
 use cargomail_protocol::address::Address;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::ground::Ground;
 use crate::history::{History, Ledger, Mail, Provider};
 use crate::observe::Observer;
 use crate::plan::Plan;
-use crate::provider::{self, Thoroughly};
+use crate::provider;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::traffic::write_all;
+use crate::world;
 
 /// Mails that were written and not yet taken note of: more make their authors wait.
 const UNNOTED: usize = 64;
@@ -30,6 +32,17 @@ const UNNOTED: usize = 64;
 pub struct Options {
     /// Where everything is laid out, and stays; without it, in a folder that is removed at the end.
     pub folder: Option<PathBuf>,
+}
+
+/// What a run in a virtual world came to.
+#[derive(Debug)]
+pub struct Traced {
+    /// What came of it.
+    pub report: Report,
+    /// The lines of its trace.
+    pub lines: u64,
+    /// SHA-256 of them, in hex: the same for the same scenario and seed.
+    pub sum: String,
 }
 
 /// What everybody in a run needs.
@@ -42,7 +55,18 @@ pub(crate) struct Stage {
     pub(crate) apps: BTreeMap<String, App>,
     /// The administrators of the brokers, by site.
     pub(crate) brokers: Vec<(String, Administration)>,
+    /// How what was received is compared with what was written.
+    pub(crate) reading: Reading,
     began: Instant,
+}
+
+/// How what was received is compared with what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// It is saved as the application saves it, and read again.
+    Saved,
+    /// As it comes: no file is waited for, which takes its time where no time goes by.
+    InMemory,
 }
 
 impl Stage {
@@ -64,34 +88,80 @@ impl Stage {
     }
 }
 
-/// Runs a scenario.
+/// Runs a scenario on real nodes.
 ///
 /// # Errors
 /// When the run could not be made. A promise that was broken is no error: the report says so.
 pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Report> {
-    let (folder, temporary) = match &options.folder {
-        Some(folder) => (folder.clone(), false),
-        None => {
-            let name = format!("cargomail-simulator-{}", std::process::id());
-            (std::env::temp_dir().join(name), true)
-        }
-    };
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    let folder = std::path::absolute(folder)?;
+    let folder = Folder::open(options)?;
     let progress = progress();
+    let running = async {
+        progress.set_message("the nodes start");
+        let ground = Ground::real(&folder.path, &scenario.site_plans()).await?;
+        on_ground(scenario, ground, &folder.path, &progress).await
+    };
     let ran = tokio::select! {
-        ran = in_folder(scenario, &folder, &progress) => ran,
+        ran = running => ran,
         stopped = tokio::signal::ctrl_c() => {
             stopped.context("Ctrl-C cannot be waited for")?;
             Err(anyhow::anyhow!("stopped by Ctrl-C"))
         }
     };
     progress.finish_and_clear();
-    if temporary {
-        std::fs::remove_dir_all(&folder)
-            .with_context(|| format!("{} cannot be removed", folder.display()))?;
-    }
+    folder.close()?;
     ran
+}
+
+/// Runs a scenario in a virtual world; every line of its trace is written to `trace`, too.
+///
+/// # Errors
+/// When the run could not be made. A promise that was broken is no error: the report says so.
+pub fn run_virtually(
+    scenario: &Scenario,
+    options: &Options,
+    trace: Option<Box<dyn std::io::Write + Send>>,
+) -> anyhow::Result<Traced> {
+    let folder = Folder::open(options)?;
+    let progress = progress();
+    let ran = world::run(trace, async |trace| {
+        progress.set_message("the world is made");
+        let ground = Ground::make(&folder.path, &scenario.site_plans(), scenario.seed, &trace).await?;
+        let report = on_ground(scenario, ground, &folder.path, &progress).await?;
+        let (lines, sum) = trace.sum();
+        anyhow::Ok(Traced { report, lines, sum })
+    });
+    progress.finish_and_clear();
+    folder.close()?;
+    ran?
+}
+
+/// Where a run is laid out.
+struct Folder {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl Folder {
+    fn open(options: &Options) -> anyhow::Result<Self> {
+        let (path, is_temporary) = match &options.folder {
+            Some(folder) => (folder.clone(), false),
+            None => {
+                let name = format!("cargomail-simulator-{}", std::process::id());
+                (std::env::temp_dir().join(name), true)
+            }
+        };
+        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        let path = std::path::absolute(path)?;
+        Ok(Self { path, is_temporary })
+    }
+
+    fn close(self) -> anyhow::Result<()> {
+        match self.is_temporary {
+            true => std::fs::remove_dir_all(&self.path)
+                .with_context(|| format!("{} cannot be removed", self.path.display())),
+            false => Ok(()),
+        }
+    }
 }
 
 fn progress() -> ProgressBar {
@@ -103,27 +173,27 @@ fn progress() -> ProgressBar {
     }
 }
 
-async fn in_folder(scenario: &Scenario, folder: &Path, progress: &ProgressBar) -> anyhow::Result<Report> {
+async fn on_ground(
+    scenario: &Scenario,
+    mut ground: Ground,
+    folder: &Path,
+    progress: &ProgressBar,
+) -> anyhow::Result<Report> {
     let began = Instant::now();
-    progress.set_message("the nodes start");
-    let mut town = Town::start(folder, &scenario.site_plans()).await?;
-    let stage = Arc::new(prepare(scenario, &town, progress).await?);
+    let stage = Arc::new(prepare(scenario, &ground, folder, progress).await?);
     let deliveries: usize = stage.plan.mails.iter().map(|mail| mail.to.len()).sum();
     progress.set_length(deliveries as u64);
     let (out, sent) = mpsc::channel(UNNOTED);
     let observer = Observer::new(stage.clone(), progress.clone());
     let (faults, (mails, queues)) =
-        tokio::try_join!(write_all(stage.clone(), &mut town, out), observer.watch(sent))?;
+        tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
     progress.set_message("the promises are checked");
-    let ledgers = ledgers(&town).await;
+    let ledgers = ledgers(scenario, &ground).await;
     let providers = ask_providers(&stage, &mails).await;
-    let configs: Vec<(String, PathBuf)> = town
-        .sites()
-        .iter()
-        .map(|site| (site.plan.name.clone(), site.config()))
-        .collect();
-    town.stop().await;
-    let (providers, content_found) = look_into_stores(&stage, providers, &configs, &mails).await?;
+    for site in &scenario.sites {
+        ground.stop(site.name.as_str()).await?;
+    }
+    let (providers, content_found) = look_into_stores(&stage, providers, &ground, &mails).await?;
     let history = History {
         mails,
         ledgers,
@@ -132,57 +202,72 @@ async fn in_folder(scenario: &Scenario, folder: &Path, progress: &ProgressBar) -
         content_found,
         faults,
     };
-    Ok(Report::of(scenario, history, began.elapsed()))
+    let mode = if ground.is_virtual() { "virtual" } else { "real" };
+    Ok(Report::of(scenario, history, began.elapsed(), mode))
 }
 
 /// Makes the files, the accounts and the wishes.
-async fn prepare(scenario: &Scenario, town: &Town, progress: &ProgressBar) -> anyhow::Result<Stage> {
+async fn prepare(
+    scenario: &Scenario,
+    ground: &Ground,
+    folder: &Path,
+    progress: &ProgressBar,
+) -> anyhow::Result<Stage> {
     let mut stage = Stage {
         scenario: scenario.clone(),
         plan: Plan::of(scenario),
-        folder: town.folder.clone(),
+        folder: folder.to_owned(),
         apps: BTreeMap::new(),
         brokers: Vec::new(),
+        reading: if ground.is_virtual() {
+            Reading::InMemory
+        } else {
+            Reading::Saved
+        },
         began: Instant::now(),
     };
     progress.set_message("people get accounts");
     for person in scenario.everybody() {
-        let app = town.person(&person.to_string()).await?;
+        let app = ground.person(&person).await?;
         app.broker()?
             .set_preferences(&scenario.wishes_of(&person))
             .await?;
         stage.apps.insert(person.to_string(), app);
     }
-    for site in town.sites().iter().filter(|site| site.plan.broker.is_some()) {
-        let administration = town.administration(site)?;
-        stage.brokers.push((site.plan.name.clone(), administration));
+    for site in scenario.sites.iter().filter(|site| site.broker) {
+        let administration = ground.administration(site.name.as_str())?;
+        stage.brokers.push((site.name.to_string(), administration));
     }
     progress.set_message("files are made");
     std::fs::create_dir_all(stage.folder.join("files"))?;
     for (index, file) in stage.plan.files.iter().enumerate() {
         let path = stage.file(index);
-        let written = tokio::task::block_in_place(|| stage.plan.write(file, &path));
+        let written = match ground {
+            // Its only thread has nothing else to do, and no time goes by.
+            Ground::Virtual(_) => stage.plan.write(file, &path),
+            Ground::Real(_) => tokio::task::block_in_place(|| stage.plan.write(file, &path)),
+        };
         written.with_context(|| format!("{} cannot be written", path.display()))?;
     }
     stage.began = Instant::now();
     Ok(stage)
 }
 
-async fn ledgers(town: &Town) -> Vec<Ledger> {
+async fn ledgers(scenario: &Scenario, ground: &Ground) -> Vec<Ledger> {
     let mut ledgers = Vec::new();
-    for site in town.sites() {
+    for site in scenario.sites.iter().map(|site| site.name.as_str()) {
         let checked = async {
-            if site.node().is_none() {
+            if !ground.runs(site) {
                 bail!("the node is stopped and cannot be asked");
             }
-            verify_ledger(&town.administration(site)?).await
+            verify_ledger(&ground.administration(site)?).await
         };
         let (entries, wrong) = match checked.await {
             Ok(entries) => (entries, None),
             Err(error) => (0, Some(format!("{error:#}"))),
         };
         ledgers.push(Ledger {
-            site: site.plan.name.clone(),
+            site: site.to_owned(),
             entries,
             wrong,
         });
@@ -203,19 +288,17 @@ async fn ask_providers(stage: &Stage, mails: &[Mail]) -> Vec<Provider> {
 async fn look_into_stores(
     stage: &Stage,
     mut providers: Vec<Provider>,
-    configs: &[(String, PathBuf)],
+    ground: &Ground,
     mails: &[Mail],
 ) -> anyhow::Result<(Vec<Provider>, Vec<String>)> {
     let marker = &stage.plan.marker;
     let mut content_found = Vec::new();
-    for (name, config) in configs {
-        if let Some(provider) = providers.iter_mut().find(|provider| provider.site == *name) {
-            provider::look_into(provider, config, mails, marker).await;
-        } else if let Some(folder) = config.parent() {
-            let searched = provider::search(folder.join("data"), marker, Thoroughly::UntilFound).await?;
-            if !searched.files.is_empty() {
-                content_found.push(name.clone());
-            }
+    for site in &stage.scenario.sites {
+        let name = site.name.as_str();
+        if let Some(provider) = providers.iter_mut().find(|provider| provider.site == name) {
+            ground.look_into(provider, mails, marker).await;
+        } else if ground.has_content(name, marker).await? {
+            content_found.push(name.to_owned());
         }
     }
     Ok((providers, content_found))

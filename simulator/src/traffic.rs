@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context;
 use cargomail_node::app::compose::{ComposeError, Composed};
 use cargomail_node::app::{App, Letter, Unwatched, Watch};
-use cargomail_node::harness::Town;
 use cargomail_protocol::fault::{Fault as Whose, Faulty};
 use cargomail_protocol::placeholder::Mailbox;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::ground::Ground;
 use crate::history::{Fault, Sending};
 use crate::run::Stage;
 
@@ -39,7 +39,7 @@ pub(crate) struct Sent {
 /// When a site does not start again.
 pub(crate) async fn write_all(
     stage: Arc<Stage>,
-    town: &mut Town,
+    ground: &mut Ground,
     out: mpsc::Sender<Sent>,
 ) -> anyhow::Result<Vec<Fault>> {
     let places = Arc::new(Semaphore::new(stage.scenario.concurrent));
@@ -47,7 +47,7 @@ pub(crate) async fn write_all(
     let mut faults = Vec::new();
     let mails = stage.plan.mails.len();
     for mail in 0..mails {
-        fail_before(mail + 1, &stage, town, &mut faults).await?;
+        fail_before(mail + 1, &stage, ground, &mut faults).await?;
         let permit = places.clone().acquire_owned().await?;
         let writer = write(stage.clone(), mail, permit, places.clone());
         let out = out.clone();
@@ -57,7 +57,7 @@ pub(crate) async fn write_all(
             let _ = out.send(sent).await;
         });
     }
-    fail_before(mails + 1, &stage, town, &mut faults).await?;
+    fail_before(mails + 1, &stage, ground, &mut faults).await?;
     while let Some(written) = writing.join_next().await {
         written.context("somebody's program failed")?;
     }
@@ -68,16 +68,16 @@ pub(crate) async fn write_all(
 async fn fail_before(
     number: usize,
     stage: &Stage,
-    town: &mut Town,
+    ground: &mut Ground,
     faults: &mut Vec<Fault>,
 ) -> anyhow::Result<()> {
     for fault in &stage.scenario.faults {
         let site = fault.site.as_str();
         let what = if fault.stop_before == number {
-            town.site_mut(site).stop().await;
+            ground.stop(site).await?;
             "stopped"
         } else if fault.start_before == Some(number) {
-            town.site_mut(site).start().await?;
+            ground.start(site).await?;
             "started"
         } else {
             continue;

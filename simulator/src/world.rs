@@ -53,7 +53,13 @@ struct Site {
     chance: Arc<Seeded>,
     /// The DNS does not answer it.
     is_silent: Arc<AtomicBool>,
-    running: Option<Services>,
+    running: Option<Running>,
+}
+
+/// A machine that runs.
+struct Running {
+    services: Services,
+    alive: Arc<AtomicBool>,
 }
 
 /// Sites, and everything between them.
@@ -88,8 +94,8 @@ pub fn run<T>(
 }
 
 impl World {
-    /// Lays out the sites as the plans say, and starts none. Keys, certificates and configurations are files below `folder`; what nodes
-    /// store is in memory.
+    /// Lays out the sites as the plans say, and starts none. Certificates and configurations are files below `folder`; what nodes store is
+    /// in memory.
     ///
     /// # Errors
     /// When the folder cannot be written, or a plan makes no configuration.
@@ -117,6 +123,11 @@ impl World {
 
     fn lay_out(&self, folder: &Path, plan: &SitePlan, number: usize) -> anyhow::Result<Site> {
         let folder: PathBuf = folder.join(&plan.name);
+        anyhow::ensure!(
+            !folder.exists(),
+            "{} is there already, and a world is made anew: name another folder",
+            folder.display()
+        );
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let [_, _, high, low] = u32::try_from(number)?.to_be_bytes();
         let ports = Ports {
@@ -133,7 +144,7 @@ impl World {
         std::fs::create_dir_all(&settings.data)
             .with_context(|| format!("{} cannot be made", settings.data.display()))?;
         let chance = Arc::new(Seeded::new(self.chance.number()));
-        let identity = Identity::open_or_create(&settings.key, &*chance)?;
+        let identity = Identity::generate(&*chance);
         let peers = publish::planned_peers(&settings, &identity);
         for published in publish::records(&settings, &identity, &peers) {
             self.zone.add(&published.name, published.record);
@@ -171,9 +182,14 @@ impl World {
     pub async fn start(&mut self, name: &str) -> anyhow::Result<()> {
         let site = self.at(name)?;
         let (clock, address) = (self.clock(), site.ports.address);
+        let alive = Arc::new(AtomicBool::new(true));
         let peers = site.settings.mailbox.as_ref().map(|_| {
             let addresses = publish::planned_peers(&site.settings, &site.identity);
-            let peer = Peer::new(self.wires.machine(address), site.identity.public(), addresses);
+            let peer = Peer::new(
+                self.wires.machine(address, &alive),
+                site.identity.public(),
+                addresses,
+            );
             Arc::new(peer) as Arc<dyn Peers>
         });
         let resolver = Resolver::new(
@@ -187,7 +203,7 @@ impl World {
         let environment = Environment {
             clock,
             randomness: site.chance.clone(),
-            network: Arc::new(self.wires.machine(address)),
+            network: Arc::new(self.wires.machine(address, &alive)),
             dns: Arc::new(resolver),
             peers,
             blocks: mounted.clone(),
@@ -197,7 +213,7 @@ impl World {
         let started = Services::start(settings, identity, environment).await;
         let services = started.with_context(|| format!("{name} does not start"))?;
         self.trace.line(name, format_args!("has started"));
-        self.at_mut(name)?.running = Some(services);
+        self.at_mut(name)?.running = Some(Running { services, alive });
         Ok(())
     }
 
@@ -207,9 +223,9 @@ impl World {
     /// When there is no such site.
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         let site = self.at_mut(name)?;
-        let (services, address) = (site.running.take(), site.ports.address);
-        if let Some(services) = services {
-            services.stop().await;
+        let (running, address) = (site.running.take(), site.ports.address);
+        if let Some(running) = running {
+            running.services.stop().await;
         }
         self.wires.remove(address);
         self.trace.line(name, format_args!("has stopped"));
@@ -222,14 +238,13 @@ impl World {
     /// When there is no such site.
     pub fn crash(&mut self, name: &str) -> anyhow::Result<()> {
         let site = self.at_mut(name)?;
-        // It hears of nothing any more: what it is about to do never comes to an end.
-        let services = site.running.take();
-        site.disk.crash(&site.chance);
-        let address = site.ports.address;
-        self.wires.remove(address);
-        if let Some(services) = services {
-            services.end();
+        let (running, address) = (site.running.take(), site.ports.address);
+        site.disk.crash(site.chance.number());
+        if let Some(running) = running {
+            running.alive.store(false, Ordering::Relaxed);
+            running.services.end();
         }
+        self.wires.remove(address);
         self.trace.line(name, format_args!("has crashed"));
         Ok(())
     }
@@ -254,6 +269,12 @@ impl World {
     pub fn silence(&self, name: &str, is_silent: bool) -> anyhow::Result<()> {
         self.at(name)?.is_silent.store(is_silent, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a site runs.
+    #[must_use]
+    pub fn runs(&self, name: &str) -> bool {
+        self.at(name).is_ok_and(|site| site.running.is_some())
     }
 
     /// The disk of a site.

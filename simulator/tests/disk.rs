@@ -21,3 +21,77 @@ async fn open() -> (Disk, Arc<Mounted>, Arc<Mounted>) {
 }
 
 store::conformance::conforms!(open);
+
+mod crashes {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use cargomail_node::store::{BlockStore, Op, RecordStore};
+    use cargomail_protocol::dag::{Codec, VerifiedBlock};
+    use cargomail_simulator::world::Disk;
+    use tokio::time::timeout;
+
+    fn put(n: u64) -> Vec<Op> {
+        vec![Op::Put(format!("{n:03}"), Bytes::from(n.to_string()))]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_acknowledged_is_there_after_a_crash_and_of_the_rest_a_beginning() {
+        let (mut some, mut none) = (0, 0);
+        for seed in 0..64 {
+            let disk = Disk::default();
+            let before = disk.mount();
+            let block = VerifiedBlock::hash(Codec::Raw, Bytes::from_static(b"photo")).unwrap();
+            before.put(vec![block.clone()]).await.unwrap();
+            for n in 0..5 {
+                before.commit(vec![], put(n)).await.unwrap();
+            }
+            let unheard: Vec<_> = (5..10)
+                .map(|n| {
+                    let before = before.clone();
+                    tokio::spawn(async move { before.commit(vec![], put(n)).await })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            disk.crash(seed);
+            let after = disk.mount();
+            assert!(BlockStore::get(&after, block.cid()).await.unwrap().is_some());
+            let found = RecordStore::list(&after, "", None, 100).await.unwrap();
+            let versions: Vec<u64> = found.iter().map(|record| record.version).collect();
+            assert!(versions.len() >= 5 && versions == (1..=versions.len() as u64).collect::<Vec<_>>());
+            some += usize::from(versions.len() > 5);
+            none += usize::from(versions.len() == 5);
+            // Whoever wrote before the crash hears of nothing, and changes nothing.
+            for commit in unheard {
+                assert!(timeout(Duration::from_secs(60), commit).await.is_err());
+            }
+            assert!(
+                timeout(Duration::from_secs(60), before.commit(vec![], put(99)))
+                    .await
+                    .is_err()
+            );
+            let version = after.commit(vec![], put(50)).await.unwrap();
+            assert_eq!(version, versions.len() as u64 + 1);
+        }
+        assert!(some > 0 && none > 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_together_shares_a_sync() {
+        let disk = Disk::default();
+        let mounted = disk.mount();
+        let begun = tokio::time::Instant::now();
+        let all = (0..100).map(|n| {
+            let mounted = mounted.clone();
+            tokio::spawn(async move { mounted.commit(vec![], put(n)).await.unwrap() })
+        });
+        for commit in all.collect::<Vec<_>>() {
+            commit.await.unwrap();
+        }
+        assert!(
+            begun.elapsed() <= Duration::from_millis(6),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}

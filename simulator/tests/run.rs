@@ -46,6 +46,10 @@ fn simulator() -> Command {
 
 /// Runs a scenario; what the program said, and the report that it wrote.
 fn run(folder: &Path, scenario: &str) -> (Output, Value) {
+    run_with(folder, scenario, &[])
+}
+
+fn run_with(folder: &Path, scenario: &str, flags: &[&str]) -> (Output, Value) {
     let file = folder.join("town.toml");
     std::fs::write(&file, scenario).unwrap();
     let output = simulator()
@@ -55,6 +59,7 @@ fn run(folder: &Path, scenario: &str) -> (Output, Value) {
         .arg(folder.join("report.json"))
         .arg("--folder")
         .arg(folder.join("town"))
+        .args(flags)
         .output()
         .unwrap();
     let report = std::fs::read(folder.join("report.json")).unwrap();
@@ -88,6 +93,34 @@ fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
     assert_eq!(report["history"]["faults"].as_array().unwrap().len(), 2);
     assert_eq!(report["history"]["providers"][0]["site"], "foo.test");
     assert!(report["history"]["providers"][0]["asked"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trace_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 2\nstart_before = 4\n";
+    let scenario = TOWN.replace("PATIENCE", "300") + fault;
+    let trace = folder.path().join("trace.txt");
+    let flags = [
+        "--virtual",
+        "--check-determinism",
+        "--trace",
+        trace.to_str().unwrap(),
+    ];
+    let (output, report) = run_with(folder.path(), &scenario, &flags);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report:#}\n{said}");
+    assert_eq!(report["mode"], "virtual");
+    for judged in report["promises"].as_array().unwrap() {
+        assert_eq!(judged["verdict"], "held", "{judged}");
+    }
+    assert_eq!(report["totals"]["delivered"], report["totals"]["deliveries"]);
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(
+        said.contains(&format!("trace: {} lines", trace.lines().count())),
+        "{said}"
+    );
+    assert!(trace.contains("everything is stored"), "{trace}");
 }
 
 /// Carol's only wish is a mailbox where she has no account: her mail is reported, and this town promised that none is.

@@ -21,13 +21,16 @@ use cargomail_protocol::placeholder::{
 use cargomail_protocol::share::{ShareError, SharedResource};
 use cargomail_protocol::timestamp::Timestamp;
 use data_encoding::{BASE64, HEXLOWER};
+use futures::io::AllowStdIo;
 use serde::Serialize;
 use tokio::io::AsyncRead;
+use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use super::submit::NotTaken;
 use super::{App, AppError, Session, Watch};
 use crate::api::{Channel, NewMessage, NewShare, Posted, Queued, ShareView};
 use crate::clock;
+use crate::compute;
 pub use html::ReferenceError;
 
 /// Why a letter was not sent.
@@ -372,12 +375,19 @@ impl Posting<'_> {
             why,
         };
         let name = file_name(path)?;
+        let description = described(path)?.disposed(how, Some(name))?;
+        if compute::is_done_at_once() {
+            let file = std::fs::File::open(path).map_err(failed)?;
+            let size = file.metadata().map_err(failed)?.len();
+            return self
+                .post(name, AllowStdIo::new(file).compat(), size, description)
+                .await;
+        }
         let file = tokio::fs::File::open(path).await.map_err(failed)?;
         let about = file.metadata().await.map_err(failed)?;
         if about.is_dir() {
             return Err(failed(std::io::ErrorKind::IsADirectory.into()).into());
         }
-        let description = described(path)?.disposed(how, Some(name))?;
         self.post(name, file, about.len(), description).await
     }
 

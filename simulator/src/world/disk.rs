@@ -70,7 +70,8 @@ impl Disk {
     }
 
     /// The machine loses its power: what was not durable is gone, or is not, as chance will have it.
-    pub(super) fn crash(&self, chance: &Seeded) {
+    pub fn crash(&self, seed: u64) {
+        let chance = Seeded::new(seed);
         let mut state = self.state();
         state.crashes += 1;
         let written = std::mem::take(&mut state.written);

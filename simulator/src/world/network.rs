@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,11 +66,12 @@ impl Wires {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine at an address, for as long as it runs.
-    pub(super) fn machine(&self, at: IpAddr) -> Machine {
+    /// The machine at an address, while it is alive.
+    pub(super) fn machine(&self, at: IpAddr, alive: &Arc<AtomicBool>) -> Machine {
         Machine {
             wires: self.clone(),
             at,
+            alive: alive.clone(),
         }
     }
 
@@ -123,11 +125,16 @@ impl State {
 pub(super) struct Machine {
     wires: Wires,
     at: IpAddr,
+    alive: Arc<AtomicBool>,
 }
 
 impl Machine {
     /// Waits as long as a greeting takes to come back; an error when it does not.
     async fn greet(&self, to: IpAddr) -> io::Result<()> {
+        if !self.alive.load(Ordering::Relaxed) {
+            // Whatever still runs of a machine that has crashed reaches nobody.
+            std::future::pending::<()>().await;
+        }
         let (there, back) = {
             let mut state = self.wires.state();
             (state.line(self.at, to), state.line(to, self.at))
@@ -150,7 +157,10 @@ pub(super) struct Visitor(pub(super) Wires);
 #[async_trait]
 impl Network for Visitor {
     async fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
-        self.0.machine(to.ip()).connect(to).await
+        self.0
+            .machine(to.ip(), &Arc::new(AtomicBool::new(true)))
+            .connect(to)
+            .await
     }
 
     async fn listen(&self, _: SocketAddr) -> io::Result<Box<dyn Listener>> {

@@ -1,0 +1,113 @@
+//! Where a run takes place: on real nodes of this machine, or in a virtual world.
+
+use std::path::Path;
+
+use cargomail_node::app::App;
+use cargomail_node::app::administration::Administration;
+use cargomail_node::harness::{SitePlan, Town};
+use cargomail_protocol::address::Address;
+
+use crate::history::{Mail, Provider};
+use crate::provider::{self, Thoroughly};
+use crate::world::{Quality, Trace, World};
+
+/// The sites of a run.
+pub(crate) enum Ground {
+    /// Real nodes in this process.
+    Real(Town),
+    /// The services of nodes in a virtual world.
+    Virtual(World),
+}
+
+impl Ground {
+    /// Lays out and starts real nodes.
+    pub(crate) async fn real(folder: &Path, plans: &[SitePlan]) -> anyhow::Result<Self> {
+        Ok(Self::Real(Town::start(folder, plans).await?))
+    }
+
+    /// Makes a virtual world, and starts everything in it.
+    pub(crate) async fn make(
+        folder: &Path,
+        plans: &[SitePlan],
+        seed: u64,
+        trace: &Trace,
+    ) -> anyhow::Result<Self> {
+        let mut world = World::build(folder, plans, seed, Quality::FIBRE, trace)?;
+        for plan in plans {
+            world.start(&plan.name).await?;
+        }
+        Ok(Self::Virtual(world))
+    }
+
+    pub(crate) async fn start(&mut self, site: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Real(town) => town.site_mut(site).start().await,
+            Self::Virtual(world) => world.start(site).await,
+        }
+    }
+
+    pub(crate) async fn stop(&mut self, site: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Real(town) => {
+                town.site_mut(site).stop().await;
+                Ok(())
+            }
+            Self::Virtual(world) => world.stop(site).await,
+        }
+    }
+
+    pub(crate) fn runs(&self, site: &str) -> bool {
+        match self {
+            Self::Real(town) => town.site(site).node().is_some(),
+            Self::Virtual(world) => world.runs(site),
+        }
+    }
+
+    pub(crate) async fn person(&self, address: &Address) -> anyhow::Result<App> {
+        match self {
+            Self::Real(town) => town.person(&address.to_string()).await,
+            Self::Virtual(world) => world.person(address).await,
+        }
+    }
+
+    pub(crate) fn administration(&self, site: &str) -> anyhow::Result<Administration> {
+        match self {
+            Self::Real(town) => town.administration(town.site(site)),
+            Self::Virtual(world) => world.administration(site),
+        }
+    }
+
+    /// Looks for content at a site that has stopped, where it must not be.
+    pub(crate) async fn look_into(&self, provider: &mut Provider, mails: &[Mail], marker: &str) {
+        match self {
+            Self::Real(town) => {
+                let config = town.site(&provider.site).config();
+                provider::look_into(provider, &config, mails, marker).await;
+            }
+            Self::Virtual(world) => match world.disk(&provider.site) {
+                Ok(disk) => provider::look_into_disk(provider, disk, mails, marker).await,
+                Err(error) => provider.found.push(format!("{error:#}")),
+            },
+        }
+    }
+
+    /// Whether content is found at a site that has stopped, where it must be.
+    pub(crate) async fn has_content(&self, site: &str, marker: &str) -> anyhow::Result<bool> {
+        match self {
+            Self::Real(town) => {
+                let data = town.site(site).folder.join("data");
+                let searched = provider::search(data, marker, Thoroughly::UntilFound).await?;
+                Ok(!searched.files.is_empty())
+            }
+            Self::Virtual(world) => {
+                let (_, found) = world.disk(site)?.search(&provider::needles(marker.as_bytes()));
+                Ok(!found.is_empty())
+            }
+        }
+    }
+
+    /// Whether this is a virtual world.
+    pub(crate) fn is_virtual(&self) -> bool {
+        matches!(self, Self::Virtual(_))
+    }
+}
