@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::bail;
 use cargomail_node::app::App;
 use cargomail_node::app::administration::Administration;
 use cargomail_node::harness::{SitePlan, Town};
@@ -9,6 +10,7 @@ use cargomail_protocol::address::Address;
 
 use crate::history::{Mail, Provider};
 use crate::provider::{self, Thoroughly};
+use crate::scenario::How;
 use crate::world::{Quality, Trace, World};
 
 /// The sites of a run.
@@ -16,7 +18,7 @@ pub(crate) enum Ground {
     /// Real nodes in this process.
     Real(Town),
     /// The services of nodes in a virtual world.
-    Virtual(World),
+    Virtual(Box<World>),
 }
 
 impl Ground {
@@ -36,13 +38,27 @@ impl Ground {
         for plan in plans {
             world.start(&plan.name).await?;
         }
-        Ok(Self::Virtual(world))
+        Ok(Self::Virtual(Box::new(world)))
     }
 
-    pub(crate) async fn start(&mut self, site: &str) -> anyhow::Result<()> {
-        match self {
-            Self::Real(town) => town.site_mut(site).start().await,
-            Self::Virtual(world) => world.start(site).await,
+    /// A site fails.
+    pub(crate) async fn fail(&mut self, site: &str, how: How) -> anyhow::Result<()> {
+        match (self, how) {
+            (ground, How::Stop) => ground.stop(site).await,
+            (Self::Virtual(world), How::Crash) => world.crash(site),
+            (Self::Virtual(world), How::CutOff) => world.part(site, true),
+            (Self::Virtual(world), How::NoDns) => world.silence(site, true),
+            (Self::Real(_), _) => bail!("{site}: that needs a virtual world"),
+        }
+    }
+
+    /// It is well again.
+    pub(crate) async fn mend(&mut self, site: &str, how: How) -> anyhow::Result<()> {
+        match (self, how) {
+            (Self::Real(town), _) => town.site_mut(site).start().await,
+            (Self::Virtual(world), How::Stop | How::Crash) => world.start(site).await,
+            (Self::Virtual(world), How::CutOff) => world.part(site, false),
+            (Self::Virtual(world), How::NoDns) => world.silence(site, false),
         }
     }
 

@@ -154,7 +154,7 @@ pub struct Provider {
 pub struct Fault {
     /// Which.
     pub site: String,
-    /// `stopped` or `started`.
+    /// What happened to it: `stopped`, `started` and the like ([`crate::scenario::How::told`]).
     pub what: &'static str,
     /// Before which mail was begun.
     pub before_mail: usize,

@@ -2,8 +2,8 @@
 //! everything that happened.
 //!
 //! A scenario ([`scenario`]) and its seed make a plan ([`plan`]); [`run()`] carries it out on real nodes in this process
-//! (real DNS, TLS, libp2p, SMTP and disks, on loopback only) and writes down a [`history`]; [`promise`]s are judged over
-//! that history alone; [`report`] tells it. Not here: virtual time and simulated networks.
+//! (real DNS, TLS, libp2p, SMTP and disks, on loopback only), [`run_virtually()`] in a virtual [`world`]. Both write down a
+//! [`history`]; [`promise`]s are judged over that history alone; [`report`] tells it.
 
 mod ask;
 mod ground;

@@ -20,7 +20,7 @@ use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::provider;
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{How, Scenario};
 use crate::traffic::write_all;
 use crate::world;
 
@@ -93,6 +93,9 @@ impl Stage {
 /// # Errors
 /// When the run could not be made. A promise that was broken is no error: the report says so.
 pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Report> {
+    if let Some(index) = scenario.faults.iter().position(|fault| fault.how != How::Stop) {
+        bail!("faults[{index}].how: only a virtual world can do that: run it with --virtual");
+    }
     let folder = Folder::open(options)?;
     let progress = progress();
     let running = async {

@@ -27,10 +27,11 @@ use crate::promise::Promise;
 /// A scenario with comments, to begin with.
 pub const NEW: &str = include_str!("../scenarios/new.toml");
 /// The scenarios that are shipped, by name.
-pub const SHIPPED: [(&str, &str); 3] = [
+pub const SHIPPED: [(&str, &str); 4] = [
     ("four-domains", include_str!("../scenarios/four-domains.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
     ("estonian", include_str!("../scenarios/estonian.toml")),
+    ("storm", include_str!("../scenarios/storm.toml")),
 ];
 
 /// A scenario.
@@ -147,16 +148,47 @@ impl From<ChannelName> for Channel {
     }
 }
 
-/// A site that stops.
+/// A site that fails.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Which.
     pub site: Domain,
-    /// It stops before this mail is begun, counted from 1.
+    /// How.
+    #[serde(default)]
+    pub how: How,
+    /// It fails before this mail is begun, counted from 1.
     pub stop_before: usize,
-    /// It starts again before this one; one more than there are mails is after the last. Without it, it stays away.
+    /// It is well again before this one; one more than there are mails is after the last. Without it, it stays as it is.
     pub start_before: Option<usize>,
+}
+
+/// How a site fails. All but the first need a virtual world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// It is stopped in order, and started.
+    #[default]
+    Stop,
+    /// Its machine loses its power, and what its disk had not synced.
+    Crash,
+    /// Nobody reaches it, and it reaches nobody.
+    CutOff,
+    /// The DNS does not answer it.
+    NoDns,
+}
+
+impl How {
+    /// What is told of it, when it begins and when it is over.
+    #[must_use]
+    pub fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Stop => ("stopped", "started"),
+            Self::Crash => ("crashed", "started"),
+            Self::CutOff => ("cut off", "connected again"),
+            Self::NoDns => ("left without DNS", "given DNS again"),
+        }
+    }
 }
 
 const fn patience() -> u64 {

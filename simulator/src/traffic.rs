@@ -73,12 +73,13 @@ async fn fail_before(
 ) -> anyhow::Result<()> {
     for fault in &stage.scenario.faults {
         let site = fault.site.as_str();
+        let (begins, is_over) = fault.how.told();
         let what = if fault.stop_before == number {
-            ground.stop(site).await?;
-            "stopped"
+            ground.fail(site, fault.how).await?;
+            begins
         } else if fault.start_before == Some(number) {
-            ground.start(site).await?;
-            "started"
+            ground.mend(site, fault.how).await?;
+            is_over
         } else {
             continue;
         };

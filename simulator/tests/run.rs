@@ -123,6 +123,33 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     assert!(trace.contains("everything is stored"), "{trace}");
 }
 
+#[test]
+fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world() {
+    for scenario in ["four-domains", "shared", "estonian", "storm"] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = simulator()
+            .args(["run", scenario, "--virtual", "--json", "--report"])
+            .arg(folder.path().join("report.json"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{scenario}: {said}");
+    }
+}
+
+#[test]
+fn what_only_a_virtual_world_can_do_is_refused_on_real_ground() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = "\n[[faults]]\nsite = \"bar.test\"\nhow = \"crash\"\nstop_before = 2\n";
+    let (output, _) = run(folder.path(), &(TOWN.replace("PATIENCE", "300") + fault));
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("faults[0].how: only a virtual world can do that"),
+        "{said}"
+    );
+}
+
 /// Carol's only wish is a mailbox where she has no account: her mail is reported, and this town promised that none is.
 #[test]
 fn a_promise_that_cannot_hold_is_found_broken_and_ends_with_code_1() {

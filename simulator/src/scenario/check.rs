@@ -227,7 +227,7 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
                 && fault.stop_before <= other.start_before.unwrap_or(usize::MAX)
         };
         if scenario.faults.iter().take(index).any(meets) {
-            let why = format!("{} is stopped already then", fault.site);
+            let why = format!("{} fails already then", fault.site);
             return wrong(key("stop_before"), why);
         }
     }

@@ -79,11 +79,11 @@ impl Disk {
         for (_, written) in written {
             match written {
                 Written::Blocks(blocks) => {
-                    let some = blocks.into_iter().filter(|_| chance.number() % 2 == 0);
+                    let some = blocks.into_iter().filter(|_| chance.number().is_multiple_of(2));
                     state.blocks.extend(some);
                 }
                 Written::Commit(version, ops) => {
-                    is_torn = is_torn || chance.number() % 2 == 0;
+                    is_torn = is_torn || chance.number().is_multiple_of(2);
                     if !is_torn {
                         state.apply(version, ops);
                     }
