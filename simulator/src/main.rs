@@ -36,7 +36,8 @@ enum Command {
     /// Run a scenario and check its promises
     #[command(
         after_help = "Examples:\n  cargomail-simulator run four-domains\n  cargomail-simulator run my.toml --seed 7\n  \
-                        cargomail-simulator run estonian --virtual --check-determinism"
+                        cargomail-simulator run estonian --virtual --check-determinism\n  \
+                        cargomail-simulator run storm --virtual --seeds 100"
     )]
     Run(Run),
     /// Read a scenario and say what is wrong with it
@@ -69,6 +70,9 @@ struct Run {
     /// Run it twice in a virtual world, and compare the traces
     #[arg(long, requires = "is_virtual")]
     check_determinism: bool,
+    /// With so many seeds, from that one on, each in a virtual world; the first that breaks a promise ends it
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "is_virtual")]
+    seeds: u64,
     /// Where the report is written as JSON
     #[arg(long, value_name = "FILE", default_value = "report.json")]
     report: PathBuf,
@@ -119,7 +123,7 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<bool> {
     let failed = || format!("{} cannot be written", wanted.report.display());
     let file = File::create(&wanted.report).with_context(failed)?;
     let report = if wanted.is_virtual {
-        in_virtual_world(&scenario, &options, wanted)?
+        in_virtual_worlds(&mut scenario, &options, wanted)?
     } else {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(run(&scenario, &options))?
@@ -134,6 +138,18 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<bool> {
     Ok(report.all_held())
 }
 
+/// The report of the first seed that broke a promise, or of the last one.
+fn in_virtual_worlds(scenario: &mut Scenario, options: &Options, wanted: &Run) -> anyhow::Result<Report> {
+    let last = scenario.seed.saturating_add(wanted.seeds.max(1) - 1);
+    loop {
+        let report = in_virtual_world(scenario, options, wanted)?;
+        if !report.all_held() || scenario.seed >= last {
+            return Ok(report);
+        }
+        scenario.seed += 1;
+    }
+}
+
 fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> anyhow::Result<Report> {
     let out: Option<Box<dyn std::io::Write + Send>> = match &wanted.trace {
         None => None,
@@ -142,7 +158,13 @@ fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> any
             Some(Box::new(std::io::BufWriter::new(file)))
         }
     };
-    let ran = run_virtually(scenario, options, out)?;
+    let options = match &options.folder {
+        Some(folder) if wanted.seeds > 1 => Options {
+            folder: Some(folder.join(format!("seed-{}", scenario.seed))),
+        },
+        _ => options.clone(),
+    };
+    let ran = run_virtually(scenario, &options, out)?;
     if wanted.check_determinism {
         let again = run_virtually(scenario, &Options::default(), None)?;
         anyhow::ensure!(
@@ -155,7 +177,15 @@ fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> any
             again.sum
         );
     }
-    eprintln!("trace: {} lines, {}", ran.lines, ran.sum);
+    let twice = if wanted.check_determinism {
+        ", twice the same"
+    } else {
+        ""
+    };
+    eprintln!(
+        "seed {}: trace of {} lines{twice}, {}",
+        scenario.seed, ran.lines, ran.sum
+    );
     Ok(ran.report)
 }
 

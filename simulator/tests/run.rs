@@ -117,7 +117,10 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     assert_eq!(report["totals"]["delivered"], report["totals"]["deliveries"]);
     let trace = std::fs::read_to_string(trace).unwrap();
     assert!(
-        said.contains(&format!("trace: {} lines", trace.lines().count())),
+        said.contains(&format!(
+            "trace of {} lines, twice the same",
+            trace.lines().count()
+        )),
         "{said}"
     );
     assert!(trace.contains("everything is stored"), "{trace}");
