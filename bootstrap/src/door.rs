@@ -3,8 +3,9 @@
 //! It stands here in place of libp2p's own connection limits, which know no networks and keep an entry for every peer that
 //! was ever connected: in a year of strangers that is memory without a bound.
 //!
-//! What always holds: nothing is remembered of a peer or a network without a connection. A peer can have this machine dial
-//! only addresses of networks from which it is connected itself, and only so many a minute.
+//! What always holds: nothing is remembered of a peer or a network without a connection. By AutoNAT a peer
+//! can have this machine dial only addresses of networks from which it is connected itself, and only so many a minute; the questions
+//! of the table lead to peers and addresses that others name ([`crate::questions`]), so many a minute too.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -137,7 +138,7 @@ impl Door {
         Ok(())
     }
 
-    /// Dial-backs name their address; a dial of the table does not, its addresses were judged when they came in.
+    /// Dial-backs name their address; a dial of the table does not ([`crate::questions`]).
     fn may_dial(&mut self, peer: Option<PeerId>, addresses: &[Multiaddr]) -> Result<(), Why> {
         if self.leaving.len() >= self.bounds.pending {
             return Err(Why::Pending);

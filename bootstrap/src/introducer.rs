@@ -92,6 +92,7 @@ impl<'a> Introducer<'a> {
                 reason, addresses, ..
             } => {
                 reason.with_context(|| format!("the listener at {addresses:?} is gone"))?;
+                anyhow::bail!("the listener at {addresses:?} has closed");
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a connection was not taken"),
             SwarmEvent::ConnectionClosed {
@@ -144,10 +145,9 @@ impl<'a> Introducer<'a> {
                 src_peer_id,
                 dst_peer_id,
             } => {
-                if let Some(network) = self.swarm.behaviour().0.door.network_of(&src_peer_id) {
-                    self.slots.connected(src_peer_id, dst_peer_id, network, now);
-                }
+                self.slots.connected(src_peer_id, dst_peer_id, now);
             }
+            relay::Event::CircuitReqDenied { src_peer_id, .. } => self.slots.failed(src_peer_id),
             relay::Event::CircuitClosed {
                 src_peer_id,
                 dst_peer_id,

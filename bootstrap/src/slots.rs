@@ -16,6 +16,9 @@ use crate::config::RelaySection;
 use crate::network::Network;
 use crate::pace::Pace;
 
+/// How long a circuit counts whose destination does not answer: longer than the relay waits for it.
+const ANSWER: Duration = Duration::from_secs(120);
+
 /// The places, shared with the relay, which asks before it grants one.
 #[derive(Clone)]
 pub(crate) struct Slots(Arc<Mutex<Places>>);
@@ -34,7 +37,9 @@ struct Reservation {
 
 struct Circuit {
     from: PeerId,
-    to: PeerId,
+    /// None while the destination has not answered.
+    to: Option<PeerId>,
+    /// From which it was asked for.
     network: Network,
     until: Instant,
 }
@@ -59,21 +64,29 @@ impl Slots {
         Network::of(from).is_some_and(|network| self.places().reserve(peer, network, now))
     }
 
-    /// Whether a circuit may be begun from this address. It counts once it stands: [`Slots::connected`].
-    pub(crate) fn may_connect(&self, from: &Multiaddr, now: Instant) -> bool {
-        Network::of(from).is_some_and(|network| self.places().may_connect(network, now))
+    /// Whether a peer may begin a circuit from this address; if so it counts from now on.
+    pub(crate) fn may_connect(&self, peer: PeerId, from: &Multiaddr, now: Instant) -> bool {
+        Network::of(from).is_some_and(|network| self.places().may_connect(peer, network, now))
     }
 
     /// A circuit stands.
-    pub(crate) fn connected(&self, from: PeerId, to: PeerId, network: Network, now: Instant) {
+    pub(crate) fn connected(&self, from: PeerId, to: PeerId, now: Instant) {
         let mut places = self.places();
         let until = now + Duration::from_secs(places.bounds.circuit_seconds.into());
-        places.circuits.push(Circuit {
-            from,
-            to,
-            network,
-            until,
-        });
+        if let Some(asked) = places.asked(from) {
+            (asked.to, asked.until) = (Some(to), until);
+        }
+    }
+
+    /// A circuit that was asked for does not come about.
+    pub(crate) fn failed(&self, from: PeerId) {
+        let circuits = &mut self.places().circuits;
+        if let Some(at) = circuits
+            .iter()
+            .position(|circuit| circuit.from == from && circuit.to.is_none())
+        {
+            circuits.swap_remove(at);
+        }
     }
 
     /// A circuit ended.
@@ -81,7 +94,7 @@ impl Slots {
         let circuits = &mut self.places().circuits;
         if let Some(at) = circuits
             .iter()
-            .position(|circuit| circuit.from == from && circuit.to == to)
+            .position(|circuit| circuit.from == from && circuit.to == Some(to))
         {
             circuits.swap_remove(at);
         }
@@ -131,7 +144,13 @@ impl Places {
         free
     }
 
-    fn may_connect(&mut self, network: Network, now: Instant) -> bool {
+    /// The first circuit that a peer asked for and that does not stand yet.
+    fn asked(&mut self, from: PeerId) -> Option<&mut Circuit> {
+        let mut circuits = self.circuits.iter_mut();
+        circuits.find(|circuit| circuit.from == from && circuit.to.is_none())
+    }
+
+    fn may_connect(&mut self, peer: PeerId, network: Network, now: Instant) -> bool {
         if !self.asking.take(network, now) {
             return false;
         }
@@ -141,7 +160,16 @@ impl Places {
             .iter()
             .filter(|circuit| circuit.network == network)
             .count();
-        of_network < self.bounds.circuits_per_network
+        let free = of_network < self.bounds.circuits_per_network;
+        if free {
+            self.circuits.push(Circuit {
+                from: peer,
+                to: None,
+                network,
+                until: now + ANSWER,
+            });
+        }
+        free
     }
 }
 
@@ -186,16 +214,20 @@ mod tests {
     #[test]
     fn one_network_takes_its_share_of_circuits_until_they_end_or_their_time_is_over() {
         let (slots, now) = (slots(), Instant::now());
-        let [alice, bob] = std::array::from_fn(|_| PeerId::random());
+        let [alice, bob, carol] = std::array::from_fn(|_| PeerId::random());
         let (from, later) = (at("9.0.0.1"), now + Duration::from_secs(10));
-        assert!(slots.may_connect(&from, now));
-        slots.connected(alice, bob, Network::of(&from).unwrap(), now);
-        assert!(!slots.may_connect(&at("9.0.0.7"), now));
-        assert!(slots.may_connect(&at("9.0.1.7"), now));
+        assert!(slots.may_connect(alice, &from, now));
+        // It counts before its destination has answered, too.
+        assert!(!slots.may_connect(carol, &at("9.0.0.7"), now));
+        slots.connected(alice, bob, now);
+        assert!(!slots.may_connect(carol, &at("9.0.0.7"), now));
+        assert!(slots.may_connect(carol, &at("9.0.1.7"), now));
+        slots.failed(carol);
         slots.disconnected(alice, bob);
-        assert!(slots.may_connect(&from, now));
-        slots.connected(alice, bob, Network::of(&from).unwrap(), now);
-        assert!(slots.may_connect(&from, later));
+        assert!(slots.may_connect(alice, &from, now));
+        slots.connected(alice, bob, now);
+        assert!(slots.may_connect(alice, &from, later));
+        slots.failed(alice);
         assert_eq!(slots.held(later).1, 0);
     }
 

@@ -19,6 +19,7 @@ use crate::boxed::Boxed;
 use crate::door::Door;
 use crate::metrics::Counts;
 use crate::outward::Outward;
+use crate::questions::Questions;
 use crate::relay::Relay;
 use crate::settings::{Allowed, Settings};
 use crate::slots::Slots;
@@ -40,7 +41,7 @@ pub(crate) struct Behaviour {
     pub(crate) relay: Relay,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) kademlia: kad::Behaviour<MemoryStore>,
+    pub(crate) kademlia: Questions,
     pub(crate) autonat: Toggle<autonat::Behaviour>,
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn swarm(
                 .with_cache_size(0),
         ),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
-        kademlia: kademlia(own),
+        kademlia: Questions(kademlia(own)),
         autonat: (settings.autonat.dials_per_minute > 0)
             .then(autonat::Behaviour::default)
             .into(),
@@ -144,8 +145,8 @@ fn relay_config(settings: &Settings, slots: &Slots) -> relay::Config {
         max_circuits_per_peer: bounds.circuits_per_peer.saturating_sub(1),
         max_circuit_duration: Duration::from_secs(bounds.circuit_seconds.into()),
         max_circuit_bytes: bounds.circuit_bytes,
-        circuit_src_rate_limiters: vec![Box::new(move |_, from: &_, now| {
-            connecting.may_connect(from, now)
+        circuit_src_rate_limiters: vec![Box::new(move |peer, from: &_, now| {
+            connecting.may_connect(peer, from, now)
         })],
     }
 }

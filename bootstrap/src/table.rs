@@ -15,9 +15,9 @@ use crate::network::{Reach, is_direct, is_relayed};
 /// The community's own table, apart from every public one.
 pub(crate) const KADEMLIA: StreamProtocol = StreamProtocol::new("/cargomail/kad/1.0.0");
 /// Addresses of one peer that are kept.
-const ADDRESSES: usize = 8;
+pub(crate) const ADDRESSES: usize = 8;
 
-type Kademlia = kad::Behaviour<MemoryStore>;
+pub(crate) type Kademlia = kad::Behaviour<MemoryStore>;
 
 /// When each peer of the table was met.
 pub(crate) struct Table {

@@ -141,16 +141,17 @@ async fn begin(
     store: &Embedded,
 ) -> Result<(Option<Host>, Services), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let dns = Arc::new(Resolver::new(&settings.dns, clock.clone())?);
     let span = tracing::error_span!(SPAN, name = settings.name());
     let peers = match &settings.mailbox {
         Some(_) => Some(host(&settings, identity).instrument(span).await?),
         None => None,
     };
     let environment = Environment {
-        dns: Arc::new(Resolver::new(&settings.dns, clock.clone())?),
         clock,
         randomness: Arc::new(SystemRandomness),
         network: Arc::new(Tcp),
+        dns,
         peers: peers.clone().map(|host| Arc::new(host) as Arc<dyn Peers>),
         blocks: store.blocks(),
         records: store.records(),

@@ -221,9 +221,9 @@ pub trait BlockStore: Send + Sync + 'static {
     /// Returns when every block is durable. Each block is atomic, the batch is not. A block already here costs nothing.
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError>;
     /// Whether blocks of so many octets may come, when they are not here yet: who takes them in from elsewhere asks before. That
-    /// [`put`](Self::put) finds room for them is likely then, and not more.
-    fn has_room(&self, _octets: u64) -> bool {
-        true
+    /// [`put`](Self::put) finds room for them is likely then, and not more. [`StoreError::Full`] when not.
+    fn room(&self, _octets: u64) -> Result<(), StoreError> {
+        Ok(())
     }
     /// The octets of a block, checked.
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;

@@ -164,9 +164,10 @@ fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> any
         },
         _ => options.clone(),
     };
-    let ran = run_virtually(scenario, &options, out)?;
+    let seed = || format!("seed {}", scenario.seed);
+    let ran = run_virtually(scenario, &options, out).with_context(seed)?;
     if wanted.check_determinism {
-        let again = run_virtually(scenario, &Options::default(), None)?;
+        let again = run_virtually(scenario, &Options::default(), None).with_context(seed)?;
         anyhow::ensure!(
             (again.lines, &again.sum) == (ran.lines, &ran.sum),
             "the seed {} made two traces: {} lines ({}) and {} lines ({})",

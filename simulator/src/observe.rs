@@ -364,7 +364,10 @@ async fn compare_in_memory(
             .map_err(ReadError::from)?;
         let mut hash = Sha256::new();
         let mut pieces = body.into_data_stream();
-        while let Some(piece) = pieces.try_next().await? {
+        while let Some(piece) = pieces.try_next().await.map_err(|why| ReadError::Broken {
+            cid: part.resource.cid,
+            why: why.to_string(),
+        })? {
             octets += piece.len() as u64;
             hash.update(&piece);
         }

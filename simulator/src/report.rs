@@ -200,7 +200,8 @@ impl fmt::Display for Report {
             }
         }
         if !self.all_held() {
-            let again = format!("run {} --seed {}", self.scenario, self.seed);
+            let ground = if self.mode == "virtual" { " --virtual" } else { "" };
+            let again = format!("run {} --seed {}{ground}", self.scenario, self.seed);
             writeln!(f, "\nA promise was broken. The same plan again: {again}")?;
         }
         Ok(())

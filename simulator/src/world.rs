@@ -33,7 +33,7 @@ use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::Address;
 use tracing_subscriber::layer::SubscriberExt;
 
-pub use disk::Disk;
+pub use disk::{Disk, Room};
 pub use line::Quality;
 use names::{Resolver, Zone};
 use network::{Peer, Visitor, Wires};
@@ -172,7 +172,7 @@ impl World {
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(VirtualClock::new(self.trace.began(), 0))
+        Arc::new(VirtualClock::new(self.trace.began()))
     }
 
     /// Starts a site: on the disk as it was left.
@@ -226,7 +226,9 @@ impl World {
         let (running, address) = (site.running.take(), site.ports.address);
         if let Some(running) = running {
             running.services.stop().await;
+            running.alive.store(false, Ordering::Relaxed);
         }
+        self.at(name)?.disk.unmount();
         self.wires.remove(address);
         self.trace.line(name, format_args!("has stopped"));
         Ok(())

@@ -26,7 +26,7 @@ mod crashes {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use cargomail_node::store::{BlockStore, Op, RecordStore};
+    use cargomail_node::store::{BlockStore, CommitError, Cond, Op, RecordStore};
     use cargomail_protocol::dag::{Codec, VerifiedBlock};
     use cargomail_simulator::world::Disk;
     use tokio::time::timeout;
@@ -74,6 +74,45 @@ mod crashes {
             assert_eq!(version, versions.len() as u64 + 1);
         }
         assert!(some > 0 && none > 0);
+    }
+
+    /// Many count one record up while time stands still: who was too late reads what the one before wrote.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_is_answered_in_turn_and_sees_what_came_before() {
+        let mounted = Disk::default().mount();
+        let counting = (0..20).map(|_| {
+            let mounted = mounted.clone();
+            tokio::spawn(async move {
+                for _ in 0..32 {
+                    let found = RecordStore::get(&mounted, &["count".to_owned()])
+                        .await
+                        .unwrap()
+                        .remove(0);
+                    let (when, count) = match found {
+                        None => (Cond::Absent("count".to_owned()), 0),
+                        Some(record) => {
+                            let count: u64 = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
+                            (Cond::Is(record.key, record.version), count)
+                        }
+                    };
+                    let then = vec![Op::Put("count".to_owned(), Bytes::from((count + 1).to_string()))];
+                    match mounted.commit(vec![when], then).await {
+                        Ok(_) => return,
+                        Err(CommitError::Conflict(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                panic!("it was always too late");
+            })
+        });
+        for one in counting.collect::<Vec<_>>() {
+            one.await.unwrap();
+        }
+        let found = RecordStore::get(&mounted, &["count".to_owned()])
+            .await
+            .unwrap()
+            .remove(0);
+        assert_eq!(found.unwrap().value, "20");
     }
 
     #[tokio::test(start_paused = true)]

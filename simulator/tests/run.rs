@@ -137,6 +137,14 @@ fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{scenario}: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            report["totals"]["delivered"], report["totals"]["deliveries"],
+            "{scenario}"
+        );
+        for promise in ["read-equals-written", "delivered-is-acknowledged", "queues-drain"] {
+            assert_eq!(verdict(&report, promise), "held", "{scenario}");
+        }
     }
 }
 
@@ -211,7 +219,7 @@ fn what_new_prints_passes_check_and_list_names_what_is_shipped() {
     assert!(checked.status.success());
     let listed = simulator().arg("list").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for name in ["four-domains", "shared", "estonian"] {
+    for name in ["four-domains", "shared", "estonian", "storm"] {
         assert!(listed.contains(name), "{listed}");
     }
 }

@@ -9,7 +9,7 @@ use cargomail_node::app::{App, Letter, Unwatched, Watch};
 use cargomail_node::harness::{Topology, verify_ledger};
 use cargomail_protocol::address::Address;
 use cargomail_protocol::placeholder::{Category, Mailbox};
-use cargomail_simulator::world::{self, Quality, Trace, World};
+use cargomail_simulator::world::{self, Quality, Room, Trace, World};
 use tokio::time::{Instant, sleep};
 
 /// What is waited for happens within this time, or not at all.
@@ -197,4 +197,59 @@ fn the_same_seed_makes_the_same_trace() {
         assert_eq!(traced(7), (lines, sum.clone()));
     }
     assert_ne!(traced(8).1, sum);
+}
+
+/// A trace that can be read while it is written.
+#[derive(Clone, Default)]
+struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Shared {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn q06_a_disk_that_stays_tight_puts_a_retrieval_off_and_says_so_and_it_arrives_when_there_is_room() {
+    let shared = Shared::default();
+    world::run(Some(Box::new(shared.clone())), async |trace| {
+        let two = two(3, &trace).await;
+        two.world.disk("insurance.test").unwrap().set_room(Room::Tight);
+        let message_id = send(&two, "it waits for room", Channel::Web).await;
+        sleep(Duration::from_secs(120)).await;
+        let said = shared.text();
+        assert!(said.contains("this node failed"), "{said}");
+        assert!(said.contains("there is no room for the virtual disk"), "{said}");
+        assert!(!said.contains("everything is stored"), "{said}");
+        two.world.disk("insurance.test").unwrap().set_room(Room::Enough);
+        let (copies, text) = arrives(&two, &message_id).await;
+        assert_eq!((copies, text.as_str()), (1, "it waits for room"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn q06_what_is_here_already_needs_no_room() {
+    world::run(None, async |trace| {
+        let two = two(5, &trace).await;
+        let first = send(&two, "the same octets", Channel::Web).await;
+        arrives(&two, &first).await;
+        two.world.disk("insurance.test").unwrap().set_room(Room::Tight);
+        let begun = Instant::now();
+        let second = send(&two, "the same octets", Channel::Web).await;
+        let (copies, text) = arrives(&two, &second).await;
+        assert_eq!((copies, text.as_str()), (1, "the same octets"));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    })
+    .unwrap();
 }

@@ -12,7 +12,8 @@ const ROOM: usize = 33 * 1024;
 fn digest(argon: &Argon2<'_>, password: &str, salt: &[u8]) -> Result<Output, AccountError> {
     let length = argon.params().output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
     let blocks = argon.params().block_count();
-    let mut memory = Vec::with_capacity(blocks.max(ROOM));
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(blocks.max(ROOM)).map_err(failed)?;
     memory.resize_with(blocks, Block::default);
     let mut out = vec![0; length];
     argon

@@ -378,7 +378,11 @@ impl Posting<'_> {
         let description = described(path)?.disposed(how, Some(name))?;
         if compute::is_done_at_once() {
             let file = std::fs::File::open(path).map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
+            let about = file.metadata().map_err(failed)?;
+            if about.is_dir() {
+                return Err(failed(std::io::ErrorKind::IsADirectory.into()).into());
+            }
+            let size = about.len();
             return self
                 .post(name, AllowStdIo::new(file).compat(), size, description)
                 .await;

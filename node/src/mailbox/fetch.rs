@@ -24,7 +24,7 @@ use cargomail_protocol::share::SharedResource;
 use cid::Cid;
 
 use super::holdings::Resource;
-use super::intake::{AGAIN, Intake, Settled};
+use super::intake::{AGAIN, Intake, Patience, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
 use super::noting::Noting;
@@ -231,6 +231,7 @@ impl Mailbox {
         let longest = limits::RETRIEVAL_GRACE + Duration::from_secs(missing / limits::RETRIEVAL_SLOWEST);
         let longest = longest.min(job.expires.since(self.now()));
         let mut too_long = pin!(tokio::time::sleep(longest));
+        let mut patience = Patience::default();
         loop {
             match destination.poll() {
                 Some(DestinationAction::Send(frame)) => {
@@ -274,7 +275,14 @@ impl Mailbox {
                     if matches!(expect, Expect::End | Expect::Nothing) {
                         intake.send_off();
                     }
-                    let has_room = intake.has_room() && !noting.waits_for_room();
+                    // Only blocks need room: what is left to be said when all of them are here is heard on a full disk, too.
+                    let is_block = matches!(expect, Expect::Block(_));
+                    let room = if is_block { intake.room() } else { Ok(()) };
+                    let has_room = !is_block || room.is_ok() && intake.has_room() && !noting.waits_for_room();
+                    let is_idle = intake.is_idle() && !noting.is_busy();
+                    if let Some(error) = patience.over(room, is_idle) {
+                        return Err(error.into());
+                    }
                     tokio::select! {
                         biased;
                         Some(settled) = intake.next() => match settled? {

@@ -92,11 +92,17 @@ impl Intake {
     /// Whether another block may be taken. On a full disk none is: what waits in memory is lost with the node.
     pub(super) fn has_room(&self) -> bool {
         let is_full = self.full.load(Ordering::Relaxed);
-        let coming = self.octets + limits::BLOCK;
-        self.octets < ROOM
-            && self.filling.blocks.len() < BLOCKS
-            && !is_full
-            && self.store.has_room(coming as u64)
+        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full
+    }
+
+    /// Whether the store has room for another block beside those that are on their way.
+    pub(super) fn room(&self) -> Result<(), StoreError> {
+        self.store.room((self.octets + limits::BLOCK) as u64)
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.octets == 0
     }
 
     /// Takes a block, and up to where the job will have come by it. A large one goes on its way at once, small ones gather
@@ -184,6 +190,24 @@ impl<B> Group<B> {
             octets: 0,
             place: None,
         }
+    }
+}
+
+/// How long it is waited for a disk that has no room to receive anything.
+#[derive(Default)]
+pub(super) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Why it is not waited for any longer, once nothing is on its way any more: whoever waits holds a place that others could have.
+    pub(super) fn over(&mut self, room: Result<(), StoreError>, is_idle: bool) -> Option<StoreError> {
+        let Err(error) = room else {
+            self.since = None;
+            return None;
+        };
+        let since = *self.since.get_or_insert_with(Instant::now);
+        (is_idle && since.elapsed() >= PATIENCE).then_some(error)
     }
 }
 

@@ -262,27 +262,35 @@ fn swarm(identity: &Identity) -> Result<Swarm<Behaviour>, PeerError> {
     Ok(swarm)
 }
 
+/// The listeners that must have an address before this host has started.
 fn listen(swarm: &mut Swarm<Behaviour>, options: &HostOptions) -> Result<Vec<ListenerId>, PeerError> {
-    let quic = options.quic.into_iter().flat_map(everywhere).map(|at| {
-        Multiaddr::from(at.ip())
-            .with(Protocol::Udp(at.port()))
-            .with(Protocol::QuicV1)
-    });
-    let tcp = options
-        .tcp
-        .into_iter()
-        .flat_map(everywhere)
-        .map(|at| Multiaddr::from(at.ip()).with(Protocol::Tcp(at.port())));
-    quic.chain(tcp)
-        .map(|at| swarm.listen_on(at.clone()).map_err(|why| cannot_listen(&at, why)))
-        .collect()
+    let quic = options
+        .quic
+        .map(|at| (at, quic_at as fn(SocketAddr) -> Multiaddr));
+    let tcp = options.tcp.map(|at| (at, tcp_at as fn(SocketAddr) -> Multiaddr));
+    let mut listeners = Vec::new();
+    for (at, address) in quic.into_iter().chain(tcp) {
+        let mut listen = |at: Multiaddr| swarm.listen_on(at.clone()).map_err(|why| cannot_listen(&at, why));
+        let listening = listen(address(at));
+        // `[::]` is every address of the machine, as at the other faces; libp2p itself takes it for those of IPv6 alone. One of
+        // the two kinds is enough: a machine need not have both.
+        let listening = match at.ip() == Ipv6Addr::UNSPECIFIED {
+            true => listen(address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, at.port())))).or(listening),
+            false => listening,
+        };
+        listeners.push(listening?);
+    }
+    Ok(listeners)
 }
 
-/// `[::]` is every address of the machine, as at the other faces: libp2p itself takes it for those of IPv6 alone.
-fn everywhere(at: SocketAddr) -> impl Iterator<Item = SocketAddr> {
-    let too =
-        (at.ip() == Ipv6Addr::UNSPECIFIED).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, at.port())));
-    std::iter::once(at).chain(too)
+fn quic_at(at: SocketAddr) -> Multiaddr {
+    Multiaddr::from(at.ip())
+        .with(Protocol::Udp(at.port()))
+        .with(Protocol::QuicV1)
+}
+
+fn tcp_at(at: SocketAddr) -> Multiaddr {
+    Multiaddr::from(at.ip()).with(Protocol::Tcp(at.port()))
 }
 
 type Starting = (Vec<ListenerId>, oneshot::Sender<Result<(), PeerError>>);

@@ -355,11 +355,9 @@ impl Appender {
         self.aside.saturating_sub(self.position().offset) >= octets
     }
 
-    /// Gives back what was set aside. That it cannot is no matter: the next opening does.
+    /// Gives back what was set aside, also by a call that failed halfway. That it cannot is no matter: the next opening does.
     pub(super) fn release(&self) {
-        if self.aside > self.written {
-            let _ = self.file.set_len(self.written);
-        }
+        let _ = self.file.set_len(self.written);
     }
 
     /// Where the next record comes.
@@ -455,7 +453,15 @@ impl Appender {
             self.file
                 .set_len(self.group)
                 .map_err(io_error(&self.log.path(self.number)))?;
-            (self.written, self.aside) = (self.group, self.group);
+            self.written = self.group;
+            // Nobody else is to have the room that this gave back.
+            let aside = self.aside.saturating_sub(self.group);
+            self.aside = self.group;
+            if aside > 0
+                && rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, self.group, aside).is_ok()
+            {
+                self.aside += aside;
+            }
         }
         self.first = self.first.min(self.group);
         Ok(())

@@ -214,8 +214,8 @@ impl BlockStore for Packs {
         self.writer.ask(Request::Put(blocks)).await.map(drop)
     }
 
-    fn has_room(&self, octets: u64) -> bool {
-        self.reader.home.reserve().has_room(octets)
+    fn room(&self, octets: u64) -> Result<(), StoreError> {
+        self.reader.home.reserve().room(octets)
     }
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {

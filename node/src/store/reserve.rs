@@ -75,8 +75,15 @@ impl Reserve {
     }
 
     /// Whether so many octets of blocks may come. Room is set aside for those that did; where it could not be, there must be some.
-    pub(super) fn has_room(&self, octets: u64) -> bool {
-        !self.tight.load(Ordering::Relaxed) || self.leaves(octets, self.octets).is_ok()
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] with the figures.
+    pub(super) fn room(&self, octets: u64) -> Result<(), StoreError> {
+        if !self.tight.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.leaves(octets, self.octets)
+            .inspect_err(|error| self.complain(error))
     }
 
     /// Tells the operator that writing is refused for want of room: now and then, not each time.

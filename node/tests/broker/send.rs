@@ -30,7 +30,7 @@ async fn a_hidden_recipient_gets_a_copy_and_nobody_sees_it() {
         let inbox = user.holds("inbox", 1).await;
         let raw = user.raw(&inbox[0].id).await;
         assert!(
-            !raw.to_lowercase().contains("bcc") && !raw.contains("carol"),
+            !raw.to_lowercase().contains("bcc:") && !raw.contains("carol"),
             "{raw}"
         );
     }

@@ -31,8 +31,8 @@ pub struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How often the machine has crashed.
-    crashes: u64,
+    /// How often the machine has stopped or crashed.
+    mounts: u64,
     blocks: BTreeMap<Digest, Bytes>,
     condemned: BTreeSet<Digest>,
     records: BTreeMap<Key, (Version, Bytes)>,
@@ -45,6 +45,19 @@ struct State {
     written: VecDeque<(Instant, Written)>,
     /// When the last sync that was asked for ends.
     synced: Option<Instant>,
+    room: Room,
+}
+
+/// What room there is for blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Room {
+    /// As much as there has to be.
+    #[default]
+    Enough,
+    /// None for what is asked for before it comes; what comes all the same finds its place.
+    Tight,
+    /// None at all.
+    None,
 }
 
 enum Written {
@@ -59,21 +72,35 @@ impl Disk {
         state
     }
 
-    /// The disk as the machine sees it until it crashes.
+    /// The disk as the machine sees it until it stops or crashes.
     #[must_use]
     pub fn mount(&self) -> Mounted {
-        let crashes = self.state().crashes;
+        let mounts = self.state().mounts;
         Mounted {
             disk: self.clone(),
-            crashes,
+            mounts,
         }
+    }
+
+    /// The machine has stopped in order: what it has written is durable, and whoever still holds the disk waits for ever.
+    pub fn unmount(&self) {
+        let mut state = self.state();
+        let written = std::mem::take(&mut state.written);
+        for (_, written) in written {
+            match written {
+                Written::Blocks(blocks) => state.blocks.extend(blocks),
+                Written::Commit(version, ops) => state.apply(version, ops),
+            }
+        }
+        state.mounts += 1;
+        (state.synced, state.condemned) = (None, BTreeSet::new());
     }
 
     /// The machine loses its power: what was not durable is gone, or is not, as chance will have it.
     pub fn crash(&self, seed: u64) {
         let chance = Seeded::new(seed);
         let mut state = self.state();
-        state.crashes += 1;
+        state.mounts += 1;
         let written = std::mem::take(&mut state.written);
         let mut is_torn = false;
         for (_, written) in written {
@@ -93,6 +120,11 @@ impl Disk {
         state.ahead.clear();
         state.version = state.changes.last().map_or(0, |change| change.version);
         (state.synced, state.condemned) = (None, BTreeSet::new());
+    }
+
+    /// Says what room there is for blocks from now on.
+    pub fn set_room(&self, room: Room) {
+        self.state().room = room;
     }
 
     /// In which of its blocks and records these octets stand.
@@ -170,7 +202,7 @@ impl State {
         }
     }
 
-    fn take(&mut self, when: Vec<Cond>, then: Vec<Op>) -> Result<(Version, Option<Instant>), CommitError> {
+    fn take(&mut self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
         for cond in when {
             match cond {
                 Cond::Absent(key) if self.latest(&key).is_some() => return Err(CommitError::Conflict(key)),
@@ -181,7 +213,7 @@ impl State {
             }
         }
         if then.is_empty() {
-            return Ok((self.version, None));
+            return Ok(self.version);
         }
         self.version += 1;
         let version = self.version;
@@ -191,7 +223,8 @@ impl State {
                 Op::Delete(key) => self.ahead.insert(key.clone(), None),
             };
         }
-        Ok((version, Some(self.write(Written::Commit(version, then)))))
+        self.write(Written::Commit(version, then));
+        Ok(version)
     }
 }
 
@@ -206,17 +239,17 @@ impl Written {
     }
 }
 
-/// A disk, until its machine crashes.
+/// A disk, until its machine stops or crashes.
 #[derive(Clone)]
 pub struct Mounted {
     disk: Disk,
-    crashes: u64,
+    mounts: u64,
 }
 
 impl Mounted {
     /// The disk, while the machine lives; for ever nothing afterwards.
     async fn alive(&self) -> MutexGuard<'_, State> {
-        if self.disk.state().crashes != self.crashes {
+        if self.disk.state().mounts != self.mounts {
             std::future::pending::<()>().await;
         }
         self.disk.state()
@@ -235,13 +268,30 @@ impl Mounted {
     }
 }
 
+fn full() -> StoreError {
+    StoreError::Full {
+        path: "the virtual disk".to_owned(),
+        why: "it is full".to_owned(),
+    }
+}
+
 fn digest(cid: &Cid) -> Option<Digest> {
     cid::digest(cid).ok()
 }
 
 #[async_trait]
 impl BlockStore for Mounted {
+    fn room(&self, _octets: u64) -> Result<(), StoreError> {
+        match self.disk.state().room {
+            Room::Enough => Ok(()),
+            Room::Tight | Room::None => Err(full()),
+        }
+    }
+
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError> {
+        if self.with(|state| state.room == Room::None).await {
+            return Err(full());
+        }
         let due = self
             .with(|state| {
                 let mut blocks = Vec::new();
@@ -355,9 +405,15 @@ impl RecordStore for Mounted {
 
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
         check(&then)?;
-        let (version, due) = self.with(|state| state.take(when, then)).await?;
+        let (taken, due) = self
+            .with(|state| {
+                let taken = state.take(when, then);
+                // Also who is refused is answered in turn: it was judged against what is not durable yet.
+                (taken, state.written.back().map(|(due, _)| *due))
+            })
+            .await;
         self.until(due).await;
-        Ok(version)
+        taken
     }
 
     async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError> {

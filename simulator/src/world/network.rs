@@ -1,7 +1,7 @@
 //! Everything that machines say to each other: byte streams between addresses, and the streams of peers, whose keys are proved
 //! because nobody but a machine itself can be registered under its key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use cargomail_node::network::{ByteStream, Listener, Network};
 use cargomail_node::peers::{PeerAddress, PeerError, PeerStream, Peers};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::line::{Breaker, Line, Quality, Stream, stream};
 use super::trace::Trace;
@@ -40,6 +40,7 @@ struct State {
     peers: BTreeMap<[u8; 32], (IpAddr, mpsc::Sender<PeerStream>)>,
     streams: Vec<(IpAddr, IpAddr, Breaker)>,
     ports: BTreeMap<IpAddr, u16>,
+    cut_off: BTreeSet<IpAddr>,
     /// How many streams of peers there were.
     connections: u64,
 }
@@ -54,6 +55,7 @@ impl Wires {
             peers: BTreeMap::new(),
             streams: Vec::new(),
             ports: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
             connections: 0,
         };
         Self {
@@ -89,14 +91,19 @@ impl Wires {
         });
     }
 
-    /// Cuts the lines between a machine and all others, or mends them.
+    /// Cuts the lines between a machine and all others, or mends those to machines that are not cut off themselves.
     pub(super) fn part(&self, at: IpAddr, others: &[IpAddr], is_cut: bool) {
         let mut state = self.state();
+        match is_cut {
+            true => state.cut_off.insert(at),
+            false => state.cut_off.remove(&at),
+        };
         for other in others.iter().filter(|other| **other != at) {
+            let flows = !is_cut && !state.cut_off.contains(other);
             for line in [state.line(at, *other), state.line(*other, at)] {
-                match is_cut {
-                    true => line.cut(),
-                    false => line.mend(),
+                match flows {
+                    true => line.mend(),
+                    false => line.cut(),
                 }
             }
         }
@@ -140,12 +147,21 @@ impl Machine {
             (state.line(self.at, to), state.line(to, self.at))
         };
         if there.is_cut() || back.is_cut() {
-            sleep(SILENCE).await;
-            return Err(io::ErrorKind::TimedOut.into());
+            // It is said again and again, as a greeting is, until it arrives or nobody believes in it any more.
+            let mended = async {
+                there.mended().await;
+                back.mended().await;
+            };
+            if timeout(SILENCE, mended).await.is_err() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
         }
         let takes = there.latency() + back.latency();
         if !takes.is_zero() {
             sleep(takes).await;
+        }
+        if !self.alive.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         Ok(())
     }

@@ -12,25 +12,23 @@ use tokio::time::Instant;
 /// When every virtual world begins: 1 January 2026, midnight UTC, in milliseconds since the epoch.
 const BEGIN: u64 = 1_767_225_600_000;
 
-/// The clock of one machine.
+/// The clock of every machine.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct VirtualClock {
     began: Instant,
-    /// Milliseconds by which it is wrong.
-    skew: i64,
 }
 
 impl VirtualClock {
-    /// A clock that is wrong by so many milliseconds, in a world that began then.
-    pub(super) fn new(began: Instant, skew: i64) -> Self {
-        Self { began, skew }
+    /// The clock of a world that began then.
+    pub(super) fn new(began: Instant) -> Self {
+        Self { began }
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Timestamp::from_millis(BEGIN.saturating_add(elapsed).saturating_add_signed(self.skew))
+        Timestamp::from_millis(BEGIN.saturating_add(elapsed))
     }
 }
 

@@ -6,7 +6,7 @@
 //! what cannot be answered counts as a temporary failure of the DNS, as it should.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ pub(super) fn judge() -> MessageAuthenticator {
     MessageAuthenticator(builder.build().expect("nothing has to be read to ask nobody"))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Txt,
     Mx,
@@ -67,7 +67,7 @@ struct Known {
     mx: HashMap<Box<str>, RecordSet<MX>>,
     v4: HashMap<Box<str>, RecordSet<Ipv4Addr>>,
     v6: HashMap<Box<str>, RecordSet<Ipv6Addr>>,
-    wanted: HashSet<Question>,
+    wanted: BTreeSet<Question>,
     /// Asked for, and no answer came.
     missed: HashSet<Question>,
     asked: usize,
@@ -107,7 +107,7 @@ impl<'d> Answers<'d> {
         let wanted: Vec<Question> = {
             let mut known = self.lock();
             let left = limits::AUTHENTICATION_QUESTIONS.saturating_sub(known.asked);
-            let wanted: Vec<_> = known.wanted.drain().take(left).collect();
+            let wanted: Vec<_> = std::mem::take(&mut known.wanted).into_iter().take(left).collect();
             known.asked += wanted.len();
             wanted
         };

@@ -170,12 +170,12 @@ async fn q06_what_is_on_its_way_when_others_fill_the_disk_has_its_place_and_noth
     let store = Embedded::open(&disk.path().join("store"), options).await.unwrap();
     let (blocks, records) = (store.blocks(), store.records());
     let large = |n: usize| block(vec![n as u8; 1024 * 1024]);
-    assert!(blocks.has_room(8 * 1024 * 1024));
+    blocks.room(8 * 1024 * 1024).unwrap();
     blocks.put(vec![large(0)]).await.unwrap();
     records.commit(vec![], vec![put("place", "0")]).await.unwrap();
     disk.fill();
     let mut came = 1;
-    while blocks.has_room(1024 * 1024) {
+    while blocks.room(1024 * 1024).is_ok() {
         blocks.put(vec![large(came)]).await.unwrap();
         came += 1;
     }
@@ -192,11 +192,11 @@ async fn q06_what_is_on_its_way_when_others_fill_the_disk_has_its_place_and_noth
         }
     };
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
-    assert!(!blocks.has_room(1024 * 1024));
+    assert!(blocks.room(1024 * 1024).is_err());
     disk.give_back();
-    assert!(blocks.has_room(1024 * 1024));
+    blocks.room(1024 * 1024).unwrap();
     blocks.put(vec![large(first)]).await.unwrap();
-    assert!(blocks.has_room(8 * 1024 * 1024));
+    blocks.room(8 * 1024 * 1024).unwrap();
     for n in 0..=first {
         assert_eq!(blocks.get(large(n).cid()).await.unwrap().unwrap(), *large(n).bytes());
     }

@@ -28,7 +28,11 @@ async fn octets_come_in_order_after_the_latency_and_at_the_speed_of_the_line() {
     let mut heard = Vec::new();
     far.read_to_end(&mut heard).await.unwrap();
     assert_eq!(heard, expected);
-    assert_eq!(begun.elapsed().as_millis(), 600);
+    assert!(
+        (600..=603).contains(&begun.elapsed().as_millis()),
+        "{:?}",
+        begun.elapsed()
+    );
     drop(sent.await.unwrap());
 }
 
@@ -45,7 +49,11 @@ async fn two_streams_share_one_line() {
     for one in all.map(tokio::spawn).collect::<Vec<_>>() {
         one.await.unwrap();
     }
-    assert_eq!(begun.elapsed().as_millis(), 600);
+    assert!(
+        (600..=603).contains(&begun.elapsed().as_millis()),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
