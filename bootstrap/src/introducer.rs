@@ -147,7 +147,12 @@ impl<'a> Introducer<'a> {
             } => {
                 self.slots.connected(src_peer_id, dst_peer_id, now);
             }
-            relay::Event::CircuitReqDenied { src_peer_id, .. } => self.slots.failed(src_peer_id),
+            // One that was denied for its bounds was never counted: it must not free the place of another that is still asked for.
+            relay::Event::CircuitReqDenied {
+                src_peer_id, status, ..
+            } if !matches!(status, relay::StatusCode::ResourceLimitExceeded) => {
+                self.slots.failed(src_peer_id)
+            }
             relay::Event::CircuitClosed {
                 src_peer_id,
                 dst_peer_id,
