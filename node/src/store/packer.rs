@@ -321,7 +321,9 @@ impl Write for Packer {
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {
-        self.appender.undo()
+        self.appender.undo()?;
+        self.set_aside();
+        Ok(())
     }
 
     fn stop(self) {

@@ -230,7 +230,9 @@ impl Write for Scribe {
         }
         let appended = self.appender.end_group()?;
         // Without it commits go on, as long as there is room.
-        let _ = self.appender.set_aside(ASIDE);
+        if self.reader.home.reserve().check_all(2 * ASIDE).is_ok() {
+            let _ = self.appender.set_aside(ASIDE);
+        }
         self.version = version;
         changes.records = pending.into_iter().collect();
         let journaled = Journaled {
