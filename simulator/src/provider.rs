@@ -74,60 +74,58 @@ async fn answer(stage: &Stage, person: &Address, resource: &str) -> Option<Strin
 pub(crate) async fn look_into(provider: &mut Provider, config: &Path, mails: &[Mail], marker: &str) {
     let looked = async {
         let settings = Settings::open(config)?;
-        let roots: Vec<&String> = accepted(mails).flat_map(|(_, resources)| resources).collect();
-        let cids = roots
-            .iter()
-            .map(|root| cid::from_text(root))
-            .collect::<Result<Vec<_>, _>>()?;
         let store = Embedded::open(&settings.store_folder(), EmbeddedOptions::default()).await?;
-        let here = store.blocks().has(&cids).await?;
+        look_for_roots(provider, &*store.blocks(), mails).await?;
         store.close().await?;
-        provider.roots = roots.len();
-        let held = roots.iter().zip(here).filter(|(_, here)| *here);
-        provider
-            .found
-            .extend(held.map(|(root, _)| format!("its store holds {root}")));
         let searched = search(settings.data, marker, Thoroughly::EveryFile).await?;
-        provider.searched = searched.octets;
-        let files = searched.files.iter();
-        provider
-            .found
-            .extend(files.map(|file| format!("content stands in {}", file.display())));
+        let files = searched.files.iter().map(|file| file.display().to_string());
+        note(provider, searched.octets, files);
         anyhow::Ok(())
     };
     if let Err(error) = looked.await {
-        provider
-            .found
-            .push(format!("it could not be looked at: {error:#}"));
+        not_looked(provider, &error);
     }
 }
 
 /// The same on the disk of a virtual machine.
 pub(crate) async fn look_into_disk(provider: &mut Provider, disk: &Disk, mails: &[Mail], marker: &str) {
-    let looked = async {
-        let roots: Vec<&String> = accepted(mails).flat_map(|(_, resources)| resources).collect();
-        let cids = roots
-            .iter()
-            .map(|root| cid::from_text(root))
-            .collect::<Result<Vec<_>, _>>()?;
-        let here = disk.mount().has(&cids).await?;
-        provider.roots = roots.len();
-        let held = roots.iter().zip(here).filter(|(_, here)| *here);
-        provider
-            .found
-            .extend(held.map(|(root, _)| format!("its disk holds {root}")));
-        let (octets, found) = disk.search(&needles(marker.as_bytes()));
-        provider.searched = octets;
-        provider
-            .found
-            .extend(found.into_iter().map(|name| format!("content stands in {name}")));
-        anyhow::Ok(())
-    };
-    if let Err(error) = looked.await {
-        provider
-            .found
-            .push(format!("it could not be looked at: {error:#}"));
+    if let Err(error) = look_for_roots(provider, &disk.mount(), mails).await {
+        return not_looked(provider, &error);
     }
+    let (octets, found) = disk.search(&needles(marker.as_bytes()));
+    note(provider, octets, found.into_iter());
+}
+
+async fn look_for_roots(
+    provider: &mut Provider,
+    blocks: &dyn BlockStore,
+    mails: &[Mail],
+) -> anyhow::Result<()> {
+    let roots: Vec<&String> = accepted(mails).flat_map(|(_, resources)| resources).collect();
+    let cids = roots
+        .iter()
+        .map(|root| cid::from_text(root))
+        .collect::<Result<Vec<_>, _>>()?;
+    let here = blocks.has(&cids).await?;
+    provider.roots = roots.len();
+    let held = roots.iter().zip(here).filter(|(_, here)| *here);
+    provider
+        .found
+        .extend(held.map(|(root, _)| format!("its store holds {root}")));
+    Ok(())
+}
+
+fn note(provider: &mut Provider, octets: u64, found: impl Iterator<Item = String>) {
+    provider.searched = octets;
+    provider
+        .found
+        .extend(found.map(|place| format!("content stands in {place}")));
+}
+
+fn not_looked(provider: &mut Provider, error: &anyhow::Error) {
+    provider
+        .found
+        .push(format!("it could not be looked at: {error:#}"));
 }
 
 /// How much is searched.

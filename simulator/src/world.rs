@@ -33,7 +33,7 @@ use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::Address;
 use tracing_subscriber::layer::SubscriberExt;
 
-pub use disk::{Disk, Room};
+pub use disk::Disk;
 pub use line::Quality;
 use names::{Resolver, Zone};
 use network::{Peer, Visitor, Wires};

@@ -9,7 +9,7 @@ use cargomail_node::app::{App, Letter, Unwatched, Watch};
 use cargomail_node::harness::{Topology, verify_ledger};
 use cargomail_protocol::address::Address;
 use cargomail_protocol::placeholder::{Category, Mailbox};
-use cargomail_simulator::world::{self, Quality, Room, Trace, World};
+use cargomail_simulator::world::{self, Quality, Trace, World};
 use tokio::time::{Instant, sleep};
 
 /// What is waited for happens within this time, or not at all.
@@ -224,14 +224,14 @@ fn q06_a_disk_that_stays_tight_puts_a_retrieval_off_and_says_so_and_it_arrives_w
     let shared = Shared::default();
     world::run(Some(Box::new(shared.clone())), async |trace| {
         let two = two(3, &trace).await;
-        two.world.disk("insurance.test").unwrap().set_room(Room::Tight);
+        two.world.disk("insurance.test").unwrap().set_tight(true);
         let message_id = send(&two, "it waits for room", Channel::Web).await;
         sleep(Duration::from_secs(120)).await;
         let said = shared.text();
         assert!(said.contains("this node failed"), "{said}");
         assert!(said.contains("there is no room for the virtual disk"), "{said}");
         assert!(!said.contains("everything is stored"), "{said}");
-        two.world.disk("insurance.test").unwrap().set_room(Room::Enough);
+        two.world.disk("insurance.test").unwrap().set_tight(false);
         let (copies, text) = arrives(&two, &message_id).await;
         assert_eq!((copies, text.as_str()), (1, "it waits for room"));
     })
@@ -244,7 +244,7 @@ fn q06_what_is_here_already_needs_no_room() {
         let two = two(5, &trace).await;
         let first = send(&two, "the same octets", Channel::Web).await;
         arrives(&two, &first).await;
-        two.world.disk("insurance.test").unwrap().set_room(Room::Tight);
+        two.world.disk("insurance.test").unwrap().set_tight(true);
         let begun = Instant::now();
         let second = send(&two, "the same octets", Channel::Web).await;
         let (copies, text) = arrives(&two, &second).await;

@@ -45,19 +45,8 @@ struct State {
     written: VecDeque<(Instant, Written)>,
     /// When the last sync that was asked for ends.
     synced: Option<Instant>,
-    room: Room,
-}
-
-/// What room there is for blocks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Room {
-    /// As much as there has to be.
-    #[default]
-    Enough,
-    /// None for what is asked for before it comes; what comes all the same finds its place.
-    Tight,
-    /// None at all.
-    None,
+    /// There is no room for blocks that are asked for before they come; what comes all the same finds its place.
+    is_tight: bool,
 }
 
 enum Written {
@@ -122,9 +111,9 @@ impl Disk {
         (state.synced, state.condemned) = (None, BTreeSet::new());
     }
 
-    /// Says what room there is for blocks from now on.
-    pub fn set_room(&self, room: Room) {
-        self.state().room = room;
+    /// Says whether there is no room from now on for blocks that are asked for before they come.
+    pub fn set_tight(&self, is_tight: bool) {
+        self.state().is_tight = is_tight;
     }
 
     /// In which of its blocks and records these octets stand.
@@ -268,13 +257,6 @@ impl Mounted {
     }
 }
 
-fn full() -> StoreError {
-    StoreError::Full {
-        path: "the virtual disk".to_owned(),
-        why: "it is full".to_owned(),
-    }
-}
-
 fn digest(cid: &Cid) -> Option<Digest> {
     cid::digest(cid).ok()
 }
@@ -282,16 +264,16 @@ fn digest(cid: &Cid) -> Option<Digest> {
 #[async_trait]
 impl BlockStore for Mounted {
     fn room(&self, _octets: u64) -> Result<(), StoreError> {
-        match self.disk.state().room {
-            Room::Enough => Ok(()),
-            Room::Tight | Room::None => Err(full()),
+        match self.disk.state().is_tight {
+            false => Ok(()),
+            true => Err(StoreError::Full {
+                path: "the virtual disk".to_owned(),
+                why: "it is full".to_owned(),
+            }),
         }
     }
 
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError> {
-        if self.with(|state| state.room == Room::None).await {
-            return Err(full());
-        }
         let due = self
             .with(|state| {
                 let mut blocks = Vec::new();
