@@ -225,6 +225,11 @@ pub trait BlockStore: Send + Sync + 'static {
     fn room(&self, _octets: u64) -> Result<(), StoreError> {
         Ok(())
     }
+    /// Whether what was put waits in memory for a disk that others keep busy, and is lost if the process is killed: who takes blocks
+    /// in from elsewhere takes no more meanwhile.
+    fn is_held_up(&self) -> bool {
+        false
+    }
     /// The octets of a block, checked.
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
     /// The octets of several blocks, checked, each as [`get`](Self::get) gives it, in their order. What is wrong with one
@@ -259,6 +264,10 @@ pub trait RecordStore: Send + Sync + 'static {
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreError>;
     /// Makes all changes or none, if all conditions hold; durable on return.
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError>;
+    /// Whether commits wait in memory for a disk that others keep busy, and are lost if the process is killed.
+    fn is_held_up(&self) -> bool {
+        false
+    }
     /// Changes of commits after `after`, at most `limit`, whole commits only (so possibly more than `limit` within one);
     /// [`StoreError::Compacted`] when some of them are not remembered any more.
     async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError>;

@@ -24,7 +24,7 @@ use cargomail_protocol::share::SharedResource;
 use cid::Cid;
 
 use super::holdings::Resource;
-use super::intake::{AGAIN, Intake, Patience, Settled};
+use super::intake::{AGAIN, GLANCE, Intake, Patience, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
 use super::noting::Noting;
@@ -278,7 +278,7 @@ impl Mailbox {
                     // Only blocks need room: what is left to be said when all of them are here is heard on a full disk, too.
                     let is_block = matches!(expect, Expect::Block(_));
                     let room = if is_block { intake.room() } else { Ok(()) };
-                    let has_room = !is_block || room.is_ok() && intake.has_room() && !noting.waits_for_room();
+                    let has_room = !is_block || room.is_ok() && intake.has_room() && noting.keeps_up();
                     let is_idle = intake.is_idle() && !noting.is_busy();
                     if let Some(error) = patience.over(room, is_idle) {
                         return Err(error.into());
@@ -300,11 +300,12 @@ impl Mailbox {
                             }
                         },
                         noted = noting.next(), if noting.is_busy() => noted?,
-                        () = tokio::time::sleep(AGAIN), if !has_room => {}
                         () = &mut too_long, if expect != Expect::Nothing => destination.handle(Heard::Ended),
                         heard = line.hear(expect), if has_room && expect != Expect::Nothing => {
                             destination.handle(heard);
                         }
+                        // The disk may keep up no longer in the middle of a block, and again while none is heard.
+                        () = tokio::time::sleep(if is_idle { AGAIN } else { GLANCE }), if is_block && !(has_room && is_idle) => {}
                     }
                 }
             }

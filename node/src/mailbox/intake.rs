@@ -26,6 +26,8 @@ const ROOM: usize = 6 * 1024 * 1024;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it is still.
 pub(super) const AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether the disk keeps up, while anything is on its way to it.
+pub(super) const GLANCE: Duration = Duration::from_millis(5);
 /// Octets that go on their way together: one leaf, or many small blocks.
 const GROUP: usize = 1024 * 1024;
 /// Blocks that go on their way together, however small they are.
@@ -89,10 +91,11 @@ impl Intake {
         }
     }
 
-    /// Whether another block may be taken. On a full disk none is: what waits in memory is lost with the node.
+    /// Whether another block may be taken. While the disk is full or others keep it busy none is: what waits in memory is lost with
+    /// the node.
     pub(super) fn has_room(&self) -> bool {
         let is_full = self.full.load(Ordering::Relaxed);
-        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full
+        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full && !self.store.is_held_up()
     }
 
     /// Whether the store has room for another block beside those that are on their way.

@@ -209,6 +209,11 @@ impl Jobs {
         Ok(found.map(|(_, came)| came).unwrap_or_default())
     }
 
+    /// Whether what is noted waits for the disk, and would be lost with the node.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.records.is_held_up()
+    }
+
     /// Notes up to where a job has come; only who works on it does so.
     pub(super) async fn note(&self, id: &str, came: Came) -> Result<(), MailboxError> {
         let put = Op::Put(format!("{PLACES}{id}"), typed::encode(&came));

@@ -14,7 +14,7 @@ use super::intake::{AGAIN, PATIENCE};
 use super::jobs::{Came, Jobs, Place};
 
 /// Commits of one job that are under way.
-const COMMITS: usize = 8;
+const COMMITS: usize = 16;
 
 /// What is noted of one job.
 pub(super) struct Noting<'a> {
@@ -70,9 +70,12 @@ impl<'a> Noting<'a> {
         }
     }
 
-    /// Whether nothing more can be noted for the moment: what came meanwhile would come twice if the node died.
-    pub(super) fn waits_for_room(&self) -> bool {
-        self.full.is_some()
+    /// Whether what came is noted, or on its way to be, and nothing holds that up: what is not would come twice if the node died.
+    pub(super) fn keeps_up(&self) -> bool {
+        let is_told = self
+            .noted
+            .is_some_and(|noted| noted.verified == self.came.verified);
+        is_told && self.full.is_none() && !self.jobs.is_held_up()
     }
 
     /// Whether a commit is under way, or waits for room.

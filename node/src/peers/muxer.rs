@@ -20,6 +20,10 @@ use super::streams::PER_CONNECTION;
 
 /// Octets of one frame at most: a quarter of the window that every stream begins with, so that streams take turns.
 const FRAME: usize = 64 * 1024;
+/// What all streams of a connection may have on their way together, before it is read, beyond the 256 KiB that yamux gives each: one
+/// stream gets as far as a block, [`cargomail_protocol::limits::BLOCK`], as over QUIC. It grows as far as a long line needs it, and it
+/// is what comes twice when this node is killed while its disk does not keep up.
+const WINDOW: usize = 768 * 1024;
 /// Streams that the peer opened and that wait to be taken; those behind are dropped.
 const WAITING: usize = 256;
 
@@ -40,6 +44,7 @@ impl Yamux {
         let mut config = Config::default();
         config.set_max_num_streams(2 * PER_CONNECTION);
         config.set_split_send_size(FRAME);
+        config.set_max_connection_receive_window(Some(2 * PER_CONNECTION * yamux::DEFAULT_CREDIT as usize + WINDOW));
         Self(config)
     }
 

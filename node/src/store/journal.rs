@@ -245,6 +245,10 @@ impl RecordStore for Journal {
         .await
     }
 
+    fn is_held_up(&self) -> bool {
+        self.writer.is_held_up()
+    }
+
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
         check(&then)?;
         match self.writer.ask(Request::Commit { when, then }).await? {

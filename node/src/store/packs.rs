@@ -218,6 +218,10 @@ impl BlockStore for Packs {
         self.reader.home.reserve().room(octets)
     }
 
+    fn is_held_up(&self) -> bool {
+        self.writer.is_held_up()
+    }
+
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         match digest(cid) {
             Ok(digest) => match self.reader.read_at_once(&digest) {

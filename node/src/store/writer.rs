@@ -7,6 +7,8 @@
 mod settler;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +21,8 @@ use settler::{Group, Settler};
 const QUEUE: usize = 256;
 /// Octets of one group.
 const GROUP: u64 = 8 * 1024 * 1024;
+/// A group is in the page cache long before this, unless the disk is kept busy by others.
+const HELD_UP: Duration = Duration::from_millis(5);
 
 /// What a thread does with requests.
 pub(super) trait Write: Sized + Send + 'static {
@@ -79,6 +83,41 @@ enum Message<W: Write> {
 /// The way to the threads.
 pub(super) struct Writer<W: Write> {
     queue: mpsc::Sender<Message<W>>,
+    at: Arc<At>,
+}
+
+/// Since when the writing thread is at what it writes now: what waits meanwhile is lost if the process is killed.
+struct At {
+    epoch: Instant,
+    /// Nanoseconds after the epoch; 0 when it is at nothing.
+    since: AtomicU64,
+}
+
+impl At {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            since: AtomicU64::new(0),
+        }
+    }
+
+    /// Never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).map_or(u64::MAX, |nanos| nanos.max(1))
+    }
+
+    fn begin(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+
+    fn is_held_up(&self) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        since > 0 && self.now().saturating_sub(since) > HELD_UP.as_nanos() as u64
+    }
 }
 
 impl<W: Write> Writer<W> {
@@ -86,8 +125,16 @@ impl<W: Write> Writer<W> {
     pub(super) fn start(name: &str, home: Arc<Home>, work: W) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let settler = Settler::start(&format!("{name}-sync"), home.clone())?;
-        spawn(name, move || run(&home, work, jobs, &settler))?;
-        Ok(Self { queue })
+        let at = Arc::new(At::new());
+        let writes = at.clone();
+        spawn(name, move || run(&home, work, jobs, &settler, &writes))?;
+        Ok(Self { queue, at })
+    }
+
+    /// Whether the thread has been at one write for longer than it takes a disk that is not kept busy by others. What it is
+    /// asked meanwhile waits in memory.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.at.is_held_up()
     }
 
     /// Has a request done; durable on return.
@@ -127,7 +174,13 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
     })
 }
 
-fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>, settler: &Settler<W>) {
+fn run<W: Write>(
+    home: &Home,
+    mut work: W,
+    mut jobs: mpsc::Receiver<Message<W>>,
+    settler: &Settler<W>,
+    at: &At,
+) {
     while let Some(message) = jobs.blocking_recv() {
         let mut stop = None;
         let mut group = Vec::new();
@@ -151,7 +204,9 @@ fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>,
             };
         }
         if !group.is_empty() {
+            at.begin();
             write(home, &mut work, group, settler);
+            at.end();
         }
         if let Some(stopped) = stop {
             settler.rest();
