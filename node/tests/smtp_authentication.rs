@@ -128,6 +128,7 @@ async fn a_signature_alone_vouches_for_the_author() {
     world.txt("cargomail._domainkey.foo.test", &dkim.record());
     world.txt("_dmarc.foo.test", "v=DMARC1; p=reject; adkim=s; aspf=s");
     let signed = dkim.sign(MESSAGE.as_bytes()).unwrap();
+    assert!(!world.judge(None, &signed).await.disowned);
     let text = String::from_utf8(signed.clone()).unwrap();
     assert!(text.ends_with(MESSAGE), "the message itself is as it was");
     let signature = text.strip_suffix(MESSAGE).unwrap();
@@ -206,6 +207,21 @@ async fn s10_a_forged_from_is_not_the_author_whatever_else_is_right() {
     world.zone.remove("_dmarc.foo.test");
     let judged = world.judge(Some("mallory@evil.test"), &forged).await;
     assert_eq!(judged.author, None, "nor when foo.test has no policy");
+}
+
+#[tokio::test]
+async fn s10_a_forged_author_is_disowned_by_a_domain_that_asks_for_that() {
+    for (policy, disowned) in [
+        ("p=none", false),
+        ("p=quarantine", true),
+        ("p=reject", true),
+        ("p=quarantine; t=y", false),
+    ] {
+        let world = World::new().await;
+        world.txt("_dmarc.foo.test", &format!("v=DMARC1; {policy}"));
+        let judged = world.judge(Some("mallory@evil.test"), MESSAGE).await;
+        assert_eq!((judged.author, judged.disowned), (None, disowned), "{policy}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use cargomail_protocol::address::Address;
 
 use crate::history::{Mail, Provider};
 use crate::provider::{self, Thoroughly};
-use crate::scenario::How;
+use crate::scenario::{Fault, How};
 use crate::world::{Quality, Trace, World};
 
 /// The sites of a run.
@@ -27,14 +27,16 @@ impl Ground {
         Ok(Self::Real(Town::start(folder, plans).await?))
     }
 
-    /// Makes a virtual world, and starts everything in it.
+    /// Makes a virtual world, and starts everything in it; `idle` are machines that are there and do nothing.
     pub(crate) async fn make(
         folder: &Path,
         plans: &[SitePlan],
+        idle: Option<SitePlan>,
         seed: u64,
         trace: &Trace,
     ) -> anyhow::Result<Self> {
-        let mut world = World::build(folder, plans, seed, Quality::FIBRE, trace)?;
+        let all: Vec<SitePlan> = plans.iter().cloned().chain(idle).collect();
+        let mut world = World::build(folder, &all, seed, Quality::FIBRE, trace)?;
         for plan in plans {
             world.start(&plan.name).await?;
         }
@@ -42,22 +44,24 @@ impl Ground {
     }
 
     /// A site fails.
-    pub(crate) async fn fail(&mut self, site: &str, how: How) -> anyhow::Result<()> {
-        match (self, how) {
+    pub(crate) async fn fail(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        let site = fault.site.as_str();
+        match (self, fault.how) {
             (ground, How::Stop) => ground.stop(site).await,
             (Self::Virtual(world), How::Crash) => world.crash(site),
-            (Self::Virtual(world), How::CutOff) => world.part(site, true),
+            (Self::Virtual(world), How::CutOff) => world.part(&fault.region(), true),
             (Self::Virtual(world), How::NoDns) => world.silence(site, true),
             (Self::Real(_), _) => bail!("{site}: that needs a virtual world"),
         }
     }
 
     /// It is well again.
-    pub(crate) async fn mend(&mut self, site: &str, how: How) -> anyhow::Result<()> {
-        match (self, how) {
+    pub(crate) async fn mend(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        let site = fault.site.as_str();
+        match (self, fault.how) {
             (Self::Real(town), _) => town.site_mut(site).start().await,
             (Self::Virtual(world), How::Stop | How::Crash) => world.start(site).await,
-            (Self::Virtual(world), How::CutOff) => world.part(site, false),
+            (Self::Virtual(world), How::CutOff) => world.part(&fault.region(), false),
             (Self::Virtual(world), How::NoDns) => world.silence(site, false),
         }
     }
@@ -124,6 +128,14 @@ impl Ground {
 
     /// Whether this is a virtual world.
     pub(crate) fn is_virtual(&self) -> bool {
-        matches!(self, Self::Virtual(_))
+        self.world().is_some()
+    }
+
+    /// The virtual world, if it is one.
+    pub(crate) fn world(&self) -> Option<&World> {
+        match self {
+            Self::Real(_) => None,
+            Self::Virtual(world) => Some(world),
+        }
     }
 }

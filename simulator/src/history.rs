@@ -9,6 +9,8 @@ use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::placeholder::Category;
 use serde::Serialize;
 
+use crate::hostile::Role;
+
 /// Everything that happened.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct History {
@@ -24,6 +26,25 @@ pub struct History {
     pub content_found: Vec<String>,
     /// Sites that were stopped and started.
     pub faults: Vec<Fault>,
+    /// What was done to do harm.
+    pub hostile: Vec<Act>,
+}
+
+/// Something that was done to do harm.
+#[derive(Debug, Clone, Serialize)]
+pub struct Act {
+    /// Who did it.
+    pub role: Role,
+    /// To which site.
+    pub against: String,
+    /// What was done.
+    pub what: String,
+    /// Whether it came to nothing, as it must.
+    pub refused: bool,
+    /// What was answered.
+    pub answer: String,
+    /// When.
+    pub at: u64,
 }
 
 /// A mail.

@@ -8,6 +8,7 @@
 mod ask;
 mod ground;
 pub mod history;
+pub mod hostile;
 mod observe;
 pub mod plan;
 pub mod promise;

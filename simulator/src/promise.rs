@@ -31,6 +31,8 @@ pub enum Promise {
     ProviderHoldsNoContent,
     /// At the end nothing waits to be sent or to be retrieved.
     QueuesDrain,
+    /// Whatever is done to do harm is refused.
+    HarmIsRefused,
     /// No mail is reported as undeliverable. Not among those that always must hold.
     NothingIsReported,
 }
@@ -47,6 +49,7 @@ impl Promise {
             Self::LedgersVerify,
             Self::ProviderHoldsNoContent,
             Self::QueuesDrain,
+            Self::HarmIsRefused,
         ]
     }
 
@@ -61,6 +64,7 @@ impl Promise {
             Self::LedgersVerify => "ledgers-verify",
             Self::ProviderHoldsNoContent => "provider-holds-no-content",
             Self::QueuesDrain => "queues-drain",
+            Self::HarmIsRefused => "harm-is-refused",
             Self::NothingIsReported => "nothing-is-reported",
         }
     }
@@ -76,6 +80,7 @@ impl Promise {
             Self::LedgersVerify => judge::ledgers(history),
             Self::ProviderHoldsNoContent => judge::providers(history),
             Self::QueuesDrain => judge::queues(history),
+            Self::HarmIsRefused => judge::harm(history),
             Self::NothingIsReported => judge::nothing_reported(history),
         };
         let verdict = match (found.against.is_empty(), found.checked) {

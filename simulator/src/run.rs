@@ -96,6 +96,9 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     if let Some(index) = scenario.faults.iter().position(|fault| fault.how != How::Stop) {
         bail!("faults[{index}].how: only a virtual world can do that: run it with --virtual");
     }
+    if !scenario.hostile.is_empty() {
+        bail!("hostile: only in a virtual world somebody does harm: run it with --virtual");
+    }
     let folder = Folder::open(options)?;
     let progress = progress();
     let running = async {
@@ -128,7 +131,14 @@ pub fn run_virtually(
     let progress = progress();
     let ran = world::run(trace, async |trace| {
         progress.set_message("the world is made");
-        let ground = Ground::make(&folder.path, &scenario.site_plans(), scenario.seed, &trace).await?;
+        let ground = Ground::make(
+            &folder.path,
+            &scenario.site_plans(),
+            scenario.villain(),
+            scenario.seed,
+            &trace,
+        )
+        .await?;
         let report = on_ground(scenario, ground, &folder.path, &progress).await?;
         let (lines, sum) = trace.sum();
         anyhow::Ok(Traced { report, lines, sum })
@@ -188,7 +198,7 @@ async fn on_ground(
     progress.set_length(deliveries as u64);
     let (out, sent) = mpsc::channel(UNNOTED);
     let observer = Observer::new(stage.clone(), progress.clone());
-    let (faults, (mails, queues)) =
+    let ((faults, hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
     progress.set_message("the promises are checked");
     let ledgers = ledgers(scenario, &ground).await;
@@ -204,6 +214,7 @@ async fn on_ground(
         providers,
         content_found,
         faults,
+        hostile,
     };
     let mode = if ground.is_virtual() { "virtual" } else { "real" };
     Ok(Report::of(scenario, history, began.elapsed(), mode))

@@ -22,16 +22,23 @@ use serde::Deserialize;
 pub use check::Wrong;
 pub use size::Size;
 
+use crate::hostile::{Role, VILLAIN};
 use crate::promise::Promise;
 
 /// A scenario with comments, to begin with.
 pub const NEW: &str = include_str!("../scenarios/new.toml");
 /// The scenarios that are shipped, by name.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 10] = [
     ("four-domains", include_str!("../scenarios/four-domains.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
+    ("single", include_str!("../scenarios/single.toml")),
     ("estonian", include_str!("../scenarios/estonian.toml")),
+    ("postal", include_str!("../scenarios/postal.toml")),
+    ("channels", include_str!("../scenarios/channels.toml")),
+    ("list", include_str!("../scenarios/list.toml")),
+    ("regions", include_str!("../scenarios/regions.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
+    ("hostile", include_str!("../scenarios/hostile.toml")),
 ];
 
 /// A scenario.
@@ -61,6 +68,9 @@ pub struct Scenario {
     /// What fails, and when.
     #[serde(default)]
     pub faults: Vec<Fault>,
+    /// Who wants to do harm, and when.
+    #[serde(default)]
+    pub hostile: Vec<Hostile>,
     /// What must hold; without it, everything that always must.
     #[serde(default = "Promise::standard")]
     pub promises: Vec<Promise>,
@@ -148,6 +158,18 @@ impl From<ChannelName> for Channel {
     }
 }
 
+/// Somebody who wants to do harm, from a machine with a name and a key of its own: [`VILLAIN`].
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hostile {
+    /// Who it is.
+    pub role: Role,
+    /// To which site it is done.
+    pub against: Domain,
+    /// Before this mail is begun, counted from 1.
+    pub before: usize,
+}
+
 /// A site that fails.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -157,6 +179,9 @@ pub struct Fault {
     /// How.
     #[serde(default)]
     pub how: How,
+    /// Who is cut off together with it, and not from it: a region.
+    #[serde(default)]
+    pub with: Vec<Domain>,
     /// It fails before this mail is begun, counted from 1.
     pub stop_before: usize,
     /// It is well again before this one; one more than there are mails is after the last. Without it, it stays as it is.
@@ -172,10 +197,19 @@ pub enum How {
     Stop,
     /// Its machine loses its power, and what its disk had not synced.
     Crash,
-    /// Nobody reaches it, and it reaches nobody.
+    /// Nobody reaches it, and it reaches nobody, but for those who are cut off with it.
     CutOff,
     /// The DNS does not answer it.
     NoDns,
+}
+
+impl Fault {
+    /// The sites that fail together.
+    #[must_use]
+    pub fn region(&self) -> Vec<&str> {
+        let others = self.with.iter().map(Domain::as_str);
+        std::iter::once(self.site.as_str()).chain(others).collect()
+    }
 }
 
 impl How {
@@ -244,6 +278,13 @@ impl Scenario {
         name.clone_into(&mut scenario.name);
         check::check(&scenario).with_context(|| name.to_owned())?;
         Ok(scenario)
+    }
+
+    /// The machine from which harm is done, if anybody wants to.
+    #[must_use]
+    pub fn villain(&self) -> Option<SitePlan> {
+        let plan = SitePlan::new(VILLAIN).with_mailbox().with_broker();
+        (!self.hostile.is_empty()).then_some(plan)
     }
 
     /// Everybody who has an account anywhere.

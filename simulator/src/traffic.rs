@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ground::Ground;
-use crate::history::{Fault, Sending};
+use crate::history::{Act, Fault, Sending};
+use crate::hostile;
 use crate::run::Stage;
 
 /// From a try that failed to the next.
@@ -33,21 +34,24 @@ pub(crate) struct Sent {
     pub(crate) letter: Letter,
 }
 
-/// Writes every mail of the plan; which sites were stopped and started meanwhile.
+/// Writes every mail of the plan; which sites were stopped and started meanwhile, and what was done to do harm.
 ///
 /// # Errors
-/// When a site does not start again.
+/// When a site does not start again, or nobody could do the harm that the scenario names.
 pub(crate) async fn write_all(
     stage: Arc<Stage>,
     ground: &mut Ground,
     out: mpsc::Sender<Sent>,
-) -> anyhow::Result<Vec<Fault>> {
+) -> anyhow::Result<(Vec<Fault>, Vec<Act>)> {
     let places = Arc::new(Semaphore::new(stage.scenario.concurrent));
     let mut writing = JoinSet::new();
-    let mut faults = Vec::new();
+    let (mut faults, mut acts) = (Vec::new(), Vec::new());
     let mails = stage.plan.mails.len();
     for mail in 0..mails {
         fail_before(mail + 1, &stage, ground, &mut faults).await?;
+        if let Some(world) = ground.world() {
+            hostile::act_before(mail + 1, &stage, world, &mut acts).await?;
+        }
         let permit = places.clone().acquire_owned().await?;
         let writer = write(stage.clone(), mail, permit, places.clone());
         let out = out.clone();
@@ -61,7 +65,7 @@ pub(crate) async fn write_all(
     while let Some(written) = writing.join_next().await {
         written.context("somebody's program failed")?;
     }
-    Ok(faults)
+    Ok((faults, acts))
 }
 
 /// Stops and starts the sites whose point this is.
@@ -75,10 +79,10 @@ async fn fail_before(
         let site = fault.site.as_str();
         let (begins, is_over) = fault.how.told();
         let what = if fault.stop_before == number {
-            ground.fail(site, fault.how).await?;
+            ground.fail(fault).await?;
             begins
         } else if fault.start_before == Some(number) {
-            ground.mend(site, fault.how).await?;
+            ground.mend(fault).await?;
             is_over
         } else {
             continue;

@@ -10,7 +10,9 @@ mod names;
 mod network;
 mod time;
 mod trace;
+mod villain;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,12 +27,13 @@ use cargomail_node::app::{self, App, Session, Url};
 use cargomail_node::clock::{Clock, Randomness};
 use cargomail_node::config::Settings;
 use cargomail_node::harness::{PASSWORD, Ports, SitePlan};
-use cargomail_node::identity::Identity;
+use cargomail_node::identity::{Certificate, Identity};
 use cargomail_node::network::Network;
-use cargomail_node::peers::Peers;
+use cargomail_node::peers::{PeerAddress, Peers};
 use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, ClientId, Domain};
+use cargomail_protocol::grip::NodeKey;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use disk::Disk;
@@ -39,6 +42,7 @@ use names::{Resolver, Zone};
 use network::{Peer, Visitor, Wires};
 use time::{Seeded, VirtualClock};
 pub use trace::Trace;
+pub use villain::Villain;
 
 /// Sites of one world.
 pub const SITES: usize = 60_000;
@@ -251,16 +255,19 @@ impl World {
         Ok(())
     }
 
-    /// Cuts a site off from all others, or brings it back.
+    /// Cuts sites off from all others, but not from each other, or brings them back.
     ///
     /// # Errors
     /// When there is no such site.
-    pub fn part(&self, name: &str, is_cut: bool) -> anyhow::Result<()> {
-        let address = self.at(name)?.ports.address;
-        let others: Vec<IpAddr> = self.sites.iter().map(|site| site.ports.address).collect();
-        self.wires.part(address, &others, is_cut);
+    pub fn part(&self, names: &[&str], is_cut: bool) -> anyhow::Result<()> {
+        let mut some = BTreeSet::new();
+        for name in names {
+            some.insert(self.at(name)?.ports.address);
+        }
+        let all: Vec<IpAddr> = self.sites.iter().map(|site| site.ports.address).collect();
+        self.wires.part(&some, &all, is_cut);
         let how = if is_cut { "is cut off" } else { "is back" };
-        self.trace.line(name, format_args!("{how}"));
+        self.trace.line(&names.join(" and "), format_args!("{how}"));
         Ok(())
     }
 
@@ -285,6 +292,62 @@ impl World {
     /// When there is no such site.
     pub fn disk(&self, name: &str) -> anyhow::Result<&Disk> {
         Ok(&self.at(name)?.disk)
+    }
+
+    /// The machine of a site that is laid out and was never started, for whoever wants to do harm from there.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn villain(&self, name: &str) -> anyhow::Result<Villain> {
+        let site = self.at(name)?;
+        let alive = Arc::new(AtomicBool::new(true));
+        let machine = |alive| self.wires.machine(site.ports.address, alive);
+        let world = self.world_of(name);
+        Ok(Villain {
+            machine: Arc::new(machine(&alive)),
+            peer: Peer::new(machine(&alive), site.identity.public(), Vec::new()),
+            client: world.client(),
+            dns: world.dns,
+            clock: world.clock,
+            chance: site.chance.clone(),
+            key: self.key(name)?,
+            certificate: self.certificate(name)?,
+        })
+    }
+
+    /// A site's key, as whoever has stolen it would have it.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn key(&self, name: &str) -> anyhow::Result<NodeKey> {
+        Ok(NodeKey::from_seed(self.at(name)?.identity.seed())?)
+    }
+
+    /// What a site shows others in TLS as the broker of its domain.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn certificate(&self, name: &str) -> anyhow::Result<Certificate> {
+        let broker = ClientId::broker(&Domain::parse(name)?);
+        Ok(self.at(name)?.identity.certificate(&broker, self.clock().now())?)
+    }
+
+    /// Where a site's peer is.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn peers_of(&self, name: &str) -> anyhow::Result<Vec<PeerAddress>> {
+        let site = self.at(name)?;
+        Ok(publish::planned_peers(&site.settings, &site.identity))
+    }
+
+    /// Where a site's mail server is.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn mail_server(&self, name: &str) -> anyhow::Result<SocketAddr> {
+        let ports = &self.at(name)?.ports;
+        Ok(ports.at(ports.smtp))
     }
 
     /// What a person's programs see of the world. They sit beside each node that they ask.

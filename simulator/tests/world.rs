@@ -163,11 +163,11 @@ fn a_mail_that_was_accepted_survives_a_crash_of_every_machine() {
 fn a_day_without_the_recipients_domain_costs_a_day_and_nothing_else() {
     world::run(None, async |trace| {
         let two = two(2, &trace).await;
-        two.world.part("bar.test", true).unwrap();
+        two.world.part(&["bar.test"], true).unwrap();
         let begun = Instant::now();
         let message_id = send(&two, "late", Channel::Web).await;
         sleep(Duration::from_secs(24 * 3600)).await;
-        two.world.part("bar.test", false).unwrap();
+        two.world.part(&["bar.test"], false).unwrap();
         let (copies, text) = arrives(&two, &message_id).await;
         assert_eq!((copies, text.as_str()), (1, "late"));
         assert!(begun.elapsed() > Duration::from_secs(24 * 3600));

@@ -183,7 +183,9 @@ impl Broker {
             (Some(proved), Some(id)) => format!("{proved}/{}", hash(id.as_bytes())),
             _ => format!("-/{}", hash(&arrival.message)),
         };
-        let junk = author.is_none() || (is_placeholder && proved.is_none());
+        let disowned =
+            matches!(&arrival.came, Came::Smtp { proof: Proof::Judged(judged), .. } if judged.disowned);
+        let junk = author.is_none() || disowned || (is_placeholder && proved.is_none());
         let message_id = match fields.message_id() {
             Some(id) => id.to_owned(),
             None => format!("<{}@none.invalid>", Digest::of(&arrival.message)),

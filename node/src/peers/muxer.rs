@@ -44,7 +44,9 @@ impl Yamux {
         let mut config = Config::default();
         config.set_max_num_streams(2 * PER_CONNECTION);
         config.set_split_send_size(FRAME);
-        config.set_max_connection_receive_window(Some(2 * PER_CONNECTION * yamux::DEFAULT_CREDIT as usize + WINDOW));
+        config.set_max_connection_receive_window(Some(
+            2 * PER_CONNECTION * yamux::DEFAULT_CREDIT as usize + WINDOW,
+        ));
         Self(config)
     }
 

@@ -15,6 +15,7 @@ use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{Headers, mailboxes};
 use mail_auth::common::crypto::Algorithm;
 use mail_auth::dkim::Signature;
+use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
@@ -34,6 +35,8 @@ pub struct Authentication {
     pub author: Option<Domain>,
     /// The body of an Authentication-Results field (RFC 8601).
     pub results: String,
+    /// Nobody vouches for the author, whose domain asks with its DMARC record to have such messages quarantined or rejected.
+    pub disowned: bool,
     /// Nobody is named as the author, and a DNS answer that could have changed that did not come: try again later.
     pub temporary: bool,
 }
@@ -75,6 +78,7 @@ impl Authenticator {
             Err(_) => Authentication {
                 author: None,
                 results: format!("{}; none", self.host),
+                disowned: false,
                 temporary: true,
             },
         }
@@ -85,6 +89,7 @@ impl Authenticator {
             return Authentication {
                 author: None,
                 results: format!("{}; none", self.host),
+                disowned: false,
                 temporary: false,
             };
         };
@@ -132,6 +137,7 @@ impl Authenticator {
         let results = self.results(mail, &findings, &sender, message.from());
         tracing::debug!(client = %mail.client, vouched, results, "authenticated");
         Authentication {
+            disowned: !vouched && findings.asks_for_distrust(),
             temporary: author.is_some() && !vouched && answers.missed(),
             author: author.filter(|_| vouched),
             results,
@@ -149,6 +155,12 @@ impl Authenticator {
 }
 
 impl Findings<'_> {
+    /// Whether the author's domain has a DMARC policy for messages that nobody vouches for. `reject` is one too (RFC 9989 has receivers
+    /// that know nothing else of a message treat it as `quarantine`: it may have come through a mailing list).
+    fn asks_for_distrust(&self) -> bool {
+        matches!(self.dmarc.policy(), Policy::Quarantine | Policy::Reject)
+    }
+
     /// Whether SPF or DKIM vouches for the author's domain.
     fn vouch(&self, author: &Domain, envelope: &str) -> bool {
         if self.dmarc.dmarc_record().is_some() {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cargomail_node::api::Channel;
+use cargomail_node::dns::Record;
 use cargomail_node::network::{AddressPolicy, Tcp};
 use cargomail_node::smtp::{Client, ClientOptions, Delivery, Dkim, Mail, Receiver, Said};
 use cargomail_protocol::address::Address;
@@ -199,6 +200,28 @@ async fn s09_s10_null_senders_are_taken_and_two_authors_are_junk() {
         bar.broker.queue_of(None).await.unwrap().is_empty(),
         "no backscatter"
     );
+}
+
+#[tokio::test]
+async fn s10_an_ordinary_message_goes_to_junk_when_its_authors_domain_disowns_it() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let bob = bar.user("bob").await;
+    let to = ["bob@bar.test"];
+    let message = |from, id| note(from, "bob@bar.test", id);
+    // fox.test has said nothing about itself: a message like any other
+    let plain = message("ann@fox.test", "1");
+    give(&world, &bar, Some("ann@fox.test"), &plain, &to).await;
+    bob.holds("inbox", 1).await;
+    world.publish("foo.test", Record::Txt("v=spf1 -all".to_owned()));
+    world.publish("_dmarc.foo.test", Record::Txt("v=DMARC1; p=reject".to_owned()));
+    let forged = message("alice@foo.test", "2");
+    let said = give(&world, &bar, Some("alice@foo.test"), &forged, &to).await;
+    assert!(
+        matches!(said[0], Said::Accepted),
+        "it may have come through a list"
+    );
+    bob.holds("junk", 1).await;
 }
 
 #[tokio::test]

@@ -157,6 +157,19 @@ pub(super) fn queues(history: &History) -> Found {
     }
 }
 
+pub(super) fn harm(history: &History) -> Found {
+    let against = history.hostile.iter().filter(|act| !act.refused).map(|act| {
+        let (role, site) = (act.role, &act.against);
+        format!("{role} against {site}: {} was answered {}", act.what, act.answer)
+    });
+    let checked = history.hostile.len();
+    Found {
+        checked,
+        what: format!("{checked} acts"),
+        against: against.collect(),
+    }
+}
+
 pub(super) fn nothing_reported(history: &History) -> Found {
     let against = fates(history)
         .filter(|(_, fate)| fate.reports > 0)

@@ -6,7 +6,8 @@ use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::placeholder::Category;
 
 use super::*;
-use crate::history::{Fate, Ledger, Left, Mail, Provider, Reading, Sending};
+use crate::history::{Act, Fate, Ledger, Left, Mail, Provider, Reading, Sending};
+use crate::hostile::Role;
 
 fn fate() -> Fate {
     Fate {
@@ -56,6 +57,14 @@ fn good() -> History {
         }],
         content_found: vec!["hospital.test".to_owned()],
         faults: Vec::new(),
+        hostile: vec![Act {
+            role: Role::Forger,
+            against: "bar.test".to_owned(),
+            what: "a message of alice@foo.test".to_owned(),
+            refused: true,
+            answer: "550".to_owned(),
+            at: 2,
+        }],
     }
 }
 
@@ -193,6 +202,13 @@ fn what_still_waits_breaks_a_promise() {
         broken,
         [("queues-drain", "broker of foo.test: <1@foo.test>".to_owned())]
     );
+}
+
+#[test]
+fn harm_that_was_not_refused_breaks_a_promise() {
+    let broken = broken_by(|history| history.hostile[0].refused = false);
+    let told = "forger against bar.test: a message of alice@foo.test was answered 550";
+    assert_eq!(broken, [("harm-is-refused", told.to_owned())]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::limits;
 
-use super::{Scenario, Traffic};
+use super::{How, Scenario, Traffic};
+use crate::hostile::VILLAIN;
 
 /// Sites: each has an address of its own in one network of 256.
 const SITES: usize = 250;
@@ -62,7 +63,8 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
             format!("its files may have {octets} octets together, more than {OCTETS}"),
         );
     }
-    faults(scenario)
+    faults(scenario)?;
+    hostile(scenario)
 }
 
 fn sites(scenario: &Scenario) -> Result<(), Wrong> {
@@ -205,8 +207,15 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
     let mails = scenario.mails();
     for (index, fault) in scenario.faults.iter().enumerate() {
         let key = |rest: &str| format!("faults[{index}].{rest}");
-        if !scenario.sites.iter().any(|site| site.name == fault.site) {
+        let is_site = |name: &str| scenario.sites.iter().any(|site| site.name.as_str() == name);
+        if !is_site(fault.site.as_str()) {
             return wrong(key("site"), format!("{} is no site", fault.site));
+        }
+        if !fault.with.is_empty() && fault.how != How::CutOff {
+            return wrong(key("with"), "only who is cut off is so together with others");
+        }
+        if let Some(unknown) = fault.region().into_iter().find(|name| !is_site(name)) {
+            return wrong(key("with"), format!("{unknown} is no site"));
         }
         if !(1..=mails).contains(&fault.stop_before) {
             return wrong(key("stop_before"), format!("there are mails 1 to {mails}"));
@@ -230,6 +239,36 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
             let why = format!("{} fails already then", fault.site);
             return wrong(key("stop_before"), why);
         }
+    }
+    Ok(())
+}
+
+fn hostile(scenario: &Scenario) -> Result<(), Wrong> {
+    let mails = scenario.mails();
+    for (index, hostile) in scenario.hostile.iter().enumerate() {
+        let key = |rest: &str| format!("hostile[{index}].{rest}");
+        let against = hostile.against.as_str();
+        let Some(site) = scenario.sites.iter().find(|site| site.name == hostile.against) else {
+            return wrong(key("against"), format!("{against} is no site"));
+        };
+        if hostile.role.needs_mailbox() && !site.mailbox {
+            return wrong(
+                key("against"),
+                format!("{} does harm to a mailbox, and {against} has none", hostile.role),
+            );
+        }
+        if hostile.role.needs_broker() && !site.broker {
+            return wrong(
+                key("against"),
+                format!("{} does harm to a broker, and {against} is none", hostile.role),
+            );
+        }
+        if !(1..=mails).contains(&hostile.before) {
+            return wrong(key("before"), format!("there are mails 1 to {mails}"));
+        }
+    }
+    if !scenario.hostile.is_empty() && scenario.sites.iter().any(|site| site.name.as_str() == VILLAIN) {
+        return wrong("sites", format!("{VILLAIN} is the machine of those who do harm"));
     }
     Ok(())
 }

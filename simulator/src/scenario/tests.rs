@@ -15,6 +15,10 @@ fn with(before: &str, after: &str) -> String {
     NEW.replacen(before, after, 1)
 }
 
+fn hostile(role: &str, against: &str, before: usize) -> String {
+    format!("[[hostile]]\nrole = \"{role}\"\nagainst = \"{against}\"\nbefore = {before}\n# [")
+}
+
 #[test]
 fn every_shipped_scenario_and_the_commented_one_can_be_run() {
     for (name, text) in SHIPPED {
@@ -158,6 +162,37 @@ fn what_does_not_fit_together_is_named_by_its_key() {
             "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 9",
             "faults[1].stop_before: ",
         ),
+        (
+            "stop_before = 4",
+            "with = [\"foo.test\"]\nstop_before = 4",
+            "faults[0].with: ",
+        ),
+        (
+            "how = \"stop\"",
+            "how = \"cut-off\"\nwith = [\"far.test\"]",
+            "faults[0].with: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("cid-prober", "far.test", 2),
+            "hostile[0].against: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("cid-prober", "foo.test", 2),
+            "hostile[0].against: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("forger", "hospital.test", 2),
+            "hostile[0].against: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("flooder", "foo.test", 11),
+            "hostile[0].before: ",
+        ),
+        ("# promises = [", &hostile("saint", "foo.test", 2), "saint"),
     ];
     for (before, after, key) in cases {
         let told = wrong(&with(before, after));

@@ -40,7 +40,8 @@ struct State {
     peers: BTreeMap<[u8; 32], (IpAddr, mpsc::Sender<PeerStream>)>,
     streams: Vec<(IpAddr, IpAddr, Breaker)>,
     ports: BTreeMap<IpAddr, u16>,
-    cut_off: BTreeSet<IpAddr>,
+    /// Machines between which and all others nothing travels.
+    parted: Vec<BTreeSet<IpAddr>>,
     /// How many streams of peers there were.
     connections: u64,
 }
@@ -55,7 +56,7 @@ impl Wires {
             peers: BTreeMap::new(),
             streams: Vec::new(),
             ports: BTreeMap::new(),
-            cut_off: BTreeSet::new(),
+            parted: Vec::new(),
             connections: 0,
         };
         Self {
@@ -91,19 +92,21 @@ impl Wires {
         });
     }
 
-    /// Cuts the lines between a machine and all others, or mends those to machines that are not cut off themselves.
-    pub(super) fn part(&self, at: IpAddr, others: &[IpAddr], is_cut: bool) {
+    /// Cuts the lines between some machines and all others, or mends those that nothing else cuts.
+    pub(super) fn part(&self, some: &BTreeSet<IpAddr>, all: &[IpAddr], is_cut: bool) {
         let mut state = self.state();
         match is_cut {
-            true => state.cut_off.insert(at),
-            false => state.cut_off.remove(&at),
-        };
-        for other in others.iter().filter(|other| **other != at) {
-            let flows = !is_cut && !state.cut_off.contains(other);
-            for line in [state.line(at, *other), state.line(*other, at)] {
-                match flows {
-                    true => line.mend(),
-                    false => line.cut(),
+            true => state.parted.push(some.clone()),
+            false => state.parted.retain(|parted| parted != some),
+        }
+        for one in some {
+            for other in all.iter().filter(|other| !some.contains(other)) {
+                let flows = state.flows(*one, *other);
+                for line in [state.line(*one, *other), state.line(*other, *one)] {
+                    match flows {
+                        true => line.mend(),
+                        false => line.cut(),
+                    }
                 }
             }
         }
@@ -111,6 +114,11 @@ impl Wires {
 }
 
 impl State {
+    fn flows(&self, one: IpAddr, other: IpAddr) -> bool {
+        let mut parted = self.parted.iter();
+        parted.all(|parted| parted.contains(&one) == parted.contains(&other))
+    }
+
     fn line(&mut self, from: IpAddr, to: IpAddr) -> Arc<Line> {
         let quality = if from == to { Quality::LOCAL } else { self.quality };
         self.lines

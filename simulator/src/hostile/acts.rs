@@ -1,0 +1,364 @@
+//! What each of them does.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use cargomail_node::identity::Certificate;
+use cargomail_protocol::address::{Address, Domain, Locator};
+use cargomail_protocol::channel;
+use cargomail_protocol::exchange::{Expect, Fetch, Frame, Want};
+use cargomail_protocol::grip::{Digest, NodeKey};
+use cargomail_protocol::notification;
+use http::StatusCode;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep};
+
+use super::{Abused, Role, VILLAIN, Written, find};
+use crate::run::Stage;
+use crate::scenario::Site;
+use crate::world::{Villain, World};
+
+/// Requests, and streams, of a flood.
+const FLOOD: usize = 64;
+/// Octets of each of them.
+const PIECE: usize = 4096;
+/// What stands above a message that is no good.
+const SUBJECT: &str = "Please read";
+/// How long a message that was taken is looked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Messages of a folder that are looked at.
+const LISTED: usize = 100;
+
+/// What came of an act.
+pub(super) struct Told {
+    pub(super) refused: bool,
+    pub(super) answer: String,
+}
+
+impl Told {
+    /// A request that is the asker's fault, or that there is no time for.
+    fn status(status: StatusCode) -> Self {
+        Self {
+            refused: status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE,
+            answer: status.to_string(),
+        }
+    }
+
+    /// A first frame on a stream.
+    fn frame(heard: Option<&Frame>) -> Self {
+        Self {
+            refused: matches!(heard, None | Some(Frame::Refused(_))),
+            answer: match heard {
+                None => "nothing".to_owned(),
+                Some(frame) => format!("{:?}", frame.name()),
+            },
+        }
+    }
+}
+
+type Done = Vec<(String, Told)>;
+
+/// Somebody at work against a site.
+pub(super) struct Doing<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) world: &'a World,
+    pub(super) villain: &'a Villain,
+    pub(super) site: &'a Site,
+}
+
+impl Doing<'_> {
+    pub(super) async fn act(&self, role: Role) -> anyhow::Result<Done> {
+        match role {
+            Role::TokenThief => {
+                self.pose("a token that the real broker signed", async |domain| {
+                    self.world.key(domain.as_str())
+                })
+                .await
+            }
+            Role::ForeignBroker => {
+                self.pose("a token in the real broker's name", async |_| {
+                    Ok(self.villain.key.clone())
+                })
+                .await
+            }
+            Role::ReplayingBroker => self.replay().await,
+            Role::CidProber => self.probe().await,
+            Role::Forger => self.forge().await,
+            Role::Flooder => self.flood().await,
+        }
+    }
+
+    /// Somebody who has an account at the site.
+    fn victim(&self) -> anyhow::Result<&Address> {
+        self.site.people.first().context("nobody has an account there")
+    }
+
+    fn mallory() -> anyhow::Result<Address> {
+        Ok(Address::parse(&format!("mallory@{VILLAIN}"))?)
+    }
+
+    /// Somebody of another domain, in whose name something is sent.
+    fn other(&self) -> anyhow::Result<&Address> {
+        let victim = self.victim()?;
+        let everybody = self.stage.apps.values().map(|app| &app.profile().address);
+        let mut others = everybody.filter(|person| person.domain() != victim.domain());
+        others.next().context("there is nobody of another domain")
+    }
+
+    fn message(&self, from: &Address) -> anyhow::Result<String> {
+        let (to, id) = (self.victim()?, self.villain.stamp().id);
+        Ok(format!(
+            "From: {from}\r\nTo: {to}\r\nSubject: {SUBJECT}\r\nMessage-ID: <{id}@{VILLAIN}>\r\n\
+             Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nBelieve me.\r\n"
+        ))
+    }
+
+    /// Gives a message to a broker, and a notification to an agent, with tokens of other brokers that `key` has signed, and shows a
+    /// certificate of its own.
+    async fn pose(
+        &self,
+        what: &str,
+        key: impl AsyncFn(&Domain) -> anyhow::Result<NodeKey>,
+    ) -> anyhow::Result<Done> {
+        let mut done = Done::new();
+        if self.site.broker {
+            let (from, to) = (self.other()?, self.victim()?);
+            let message = self.message(from)?;
+            let digest = Digest::of(message.as_bytes());
+            let token = channel::token(
+                &key(from.domain()).await?,
+                from,
+                to.domain(),
+                vec![to.clone()],
+                digest,
+                self.villain.stamp(),
+            )?;
+            let told = self.hand_in(&token, message.into_bytes()).await?;
+            done.push((format!("a message of {from}, with {what}"), told));
+        }
+        if let Some(at) = self.site.locator() {
+            let abused = find(self.stage, |_, _| true).await?;
+            let written = Written::of(&abused.notification(&abused.recipient))?;
+            let signed = key(abused.recipient.domain()).await?;
+            let told = self
+                .notify(
+                    &signed,
+                    &self.villain.certificate,
+                    &abused.recipient,
+                    &at,
+                    &written,
+                )
+                .await?;
+            done.push((
+                format!("a notification for {}, with {what}", abused.recipient),
+                told,
+            ));
+            let mallory = Self::mallory()?;
+            let written = Written::of(&abused.notification(&mallory))?;
+            let (key, shown) = (&self.villain.key, &self.villain.certificate);
+            let told = self.notify(key, shown, &mallory, &at, &written).await?;
+            done.push((format!("a notification for {mallory}, who has no account"), told));
+        }
+        Ok(done)
+    }
+
+    async fn hand_in(&self, token: &str, message: Vec<u8>) -> anyhow::Result<Told> {
+        let (shown, to) = (&self.villain.certificate, &self.site.name);
+        let kind = channel::MESSAGE_TYPE;
+        let status = self.villain.post(shown, to, channel::PATH, kind, token, message);
+        Ok(Told::status(status.await?))
+    }
+
+    async fn notify(
+        &self,
+        key: &NodeKey,
+        shown: &Certificate,
+        recipient: &Address,
+        at: &Locator,
+        written: &Written,
+    ) -> anyhow::Result<Told> {
+        let stamp = self.villain.stamp();
+        let token = notification::token(key, recipient, at, written.digest, written.expires, stamp)?;
+        self.post_notification(shown, at, &token, written).await
+    }
+
+    async fn post_notification(
+        &self,
+        shown: &Certificate,
+        at: &Locator,
+        token: &str,
+        written: &Written,
+    ) -> anyhow::Result<Told> {
+        let (path, kind) = (notification::PATH, notification::MEDIA_TYPE);
+        let status = self
+            .villain
+            .post(shown, at.domain(), path, kind, token, written.octets.clone());
+        Ok(Told::status(status.await?))
+    }
+
+    /// Tells an agent of a mail for somebody there, as their broker does, and then once more with the same token. The first is no harm.
+    async fn replay(&self) -> anyhow::Result<Done> {
+        let at = self
+            .site
+            .locator()
+            .context("a checked scenario has the mailbox")?;
+        let abused = find(self.stage, |_, recipient| self.site.people.contains(recipient)).await?;
+        let broker = abused.recipient.domain().as_str();
+        let (key, shown) = (self.world.key(broker)?, self.world.certificate(broker)?);
+        let written = Written::of(&abused.notification(&abused.recipient))?;
+        let stamp = self.villain.stamp();
+        let token = notification::token(
+            &key,
+            &abused.recipient,
+            &at,
+            written.digest,
+            written.expires,
+            stamp,
+        )?;
+        let first = self.post_notification(&shown, &at, &token, &written).await?;
+        let mut again = self.post_notification(&shown, &at, &token, &written).await?;
+        if first.refused {
+            // Then the second shows nothing.
+            again.refused = false;
+        }
+        again.answer = format!("{}, after {} for the first", again.answer, first.answer);
+        Ok(vec![("the same notification twice".to_owned(), again)])
+    }
+
+    /// Asks an origin for what it shares with somebody else: as somebody with whom nothing is shared, and in the name of the one with whom it
+    /// is.
+    async fn probe(&self) -> anyhow::Result<Done> {
+        let at = self
+            .site
+            .locator()
+            .context("a checked scenario has the mailbox")?;
+        let abused = find(self.stage, |origin, _| *origin == at).await?;
+        let mallory = Self::mallory()?;
+        let mut done = Done::new();
+        for recipient in [&mallory, &abused.recipient] {
+            let heard = self.fetch(&abused, recipient, &at).await?;
+            done.push((
+                format!(
+                    "a fetch of what is shared with {}, for {recipient}",
+                    abused.recipient
+                ),
+                Told::frame(heard.as_ref()),
+            ));
+        }
+        Ok(done)
+    }
+
+    async fn fetch(
+        &self,
+        abused: &Abused,
+        recipient: &Address,
+        at: &Locator,
+    ) -> anyhow::Result<Option<Frame>> {
+        let (key, villain) = (&self.villain.key, Domain::parse(VILLAIN)?);
+        let own = Locator::parse(&format!("mailbox.{VILLAIN}"))?;
+        let written = Written::of(&abused.notification(recipient))?;
+        let stamp = || self.villain.stamp();
+        let notify = notification::token(key, recipient, &own, written.digest, written.expires, stamp())?;
+        let token = notification::fetch_token(key, &villain, at, written.digest, &notify, stamp())?;
+        let wants = abused.share.resources.iter();
+        let fetch = Frame::Fetch(Fetch {
+            token,
+            notification: written.octets,
+            wants: wants
+                .map(|resource| Want {
+                    root: *resource.cid(),
+                    skip: 0,
+                })
+                .collect(),
+        });
+        let peers = self.world.peers_of(self.site.name.as_str())?;
+        self.villain.say(&peers, fetch, Expect::Answer).await
+    }
+
+    /// Sends a message by SMTP in the name of somebody of another domain.
+    async fn forge(&self) -> anyhow::Result<Done> {
+        let (from, to) = (self.other()?, self.victim()?);
+        let message = self.message(from)?;
+        let lines = [
+            format!("EHLO {VILLAIN}"),
+            format!("MAIL FROM:<{from}>"),
+            format!("RCPT TO:<{to}>"),
+            "DATA".to_owned(),
+            format!("{message}."),
+        ];
+        let at = self.world.mail_server(self.site.name.as_str())?;
+        let answer = self.villain.dictate(at, &lines).await?;
+        let told = match answer.starts_with('2') {
+            false => Told {
+                refused: true,
+                answer,
+            },
+            true => self.found(to, &answer).await?,
+        };
+        Ok(vec![(format!("a message of {from}, by SMTP"), told)])
+    }
+
+    /// In which folder the victim finds what was taken: in the one for junk it has come to nothing.
+    async fn found(&self, victim: &Address, answer: &str) -> anyhow::Result<Told> {
+        let broker = self.stage.app(victim).broker()?;
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            for folder in ["inbox", "junk"] {
+                let messages = broker.list(folder, None, LISTED).await?;
+                let mut subjects = messages.iter().map(|message| &message.subject);
+                if subjects.any(|subject| subject == SUBJECT) {
+                    return Ok(Told {
+                        refused: folder == "junk",
+                        answer: format!("{answer}; it is in {folder}"),
+                    });
+                }
+            }
+            sleep(super::LOOK).await;
+        }
+        Ok(Told {
+            refused: false,
+            answer: format!("{answer}; it is in no folder"),
+        })
+    }
+
+    /// Many requests and streams at once, with octets that mean nothing; the streams stay open.
+    async fn flood(&self) -> anyhow::Result<Done> {
+        let mut done = Done::new();
+        if self.site.broker {
+            let token = "e30.e30.e30";
+            let flood = (0..FLOOD).map(|_| self.hand_in(token, self.villain.garbage(PIECE)));
+            let answers = futures::future::join_all(flood).await;
+            // A connection that is not answered at all is refused too.
+            let taken = answers.iter().flatten().find(|told| !told.refused);
+            done.push((
+                format!("{FLOOD} requests at once that mean nothing"),
+                Told {
+                    refused: taken.is_none(),
+                    answer: taken.map_or_else(|| "refused".to_owned(), |told| told.answer.clone()),
+                },
+            ));
+        }
+        if self.site.mailbox {
+            let peers = self.world.peers_of(self.site.name.as_str())?;
+            for _ in 0..FLOOD {
+                // Who takes no more of them has refused.
+                let Ok(mut stream) = self.villain.open(&peers).await else {
+                    break;
+                };
+                let garbage = self.villain.garbage(PIECE);
+                tokio::spawn(async move {
+                    let _ = stream.write_all(&garbage).await;
+                    let _ = stream.flush().await;
+                    std::future::pending::<()>().await;
+                });
+            }
+            let garbage = Frame::Receipt("e30.e30.e30".to_owned());
+            let heard = self.villain.say(&peers, garbage, Expect::Noted).await;
+            done.push((
+                format!("{FLOOD} streams at once that mean nothing"),
+                Told::frame(heard.unwrap_or_default().as_ref()),
+            ));
+        }
+        Ok(done)
+    }
+}

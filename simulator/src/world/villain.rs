@@ -1,0 +1,168 @@
+//! A machine with a name and a key of its own in the DNS, and no services: whoever sits at it says what they like.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use cargomail_node::clock::{self, Clock};
+use cargomail_node::dns::Dns;
+use cargomail_node::https::{Client, Found, Server, discover};
+use cargomail_node::identity::Certificate;
+use cargomail_node::network::{ByteStream, Network};
+use cargomail_node::peers::{PeerAddress, Peers};
+use cargomail_protocol::address::Domain;
+use cargomail_protocol::exchange::{Decoder, Expect, Frame};
+use cargomail_protocol::grip::{self, NodeKey, Stamp};
+use http::{Request, StatusCode, header};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::network::{Machine, Peer};
+use super::time::Seeded;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest line of a mail server's answer.
+const LINE: usize = 4096;
+
+/// The machine.
+pub struct Villain {
+    pub(super) machine: Arc<Machine>,
+    pub(super) peer: Peer,
+    pub(super) client: Client,
+    pub(super) dns: Arc<dyn Dns>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) chance: Arc<Seeded>,
+    /// Its key, which the DNS binds to its name.
+    pub key: NodeKey,
+    /// What it shows others in TLS.
+    pub certificate: Certificate,
+}
+
+impl Villain {
+    /// Makes a token unlike every other, and dates it.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            id: clock::uuid(&*self.clock, &*self.chance),
+            now: self.clock.now(),
+        }
+    }
+
+    /// Octets that mean nothing.
+    #[must_use]
+    pub fn garbage(&self, octets: usize) -> Vec<u8> {
+        let mut garbage = vec![0; octets];
+        cargomail_node::clock::Randomness::fill(&*self.chance, &mut garbage);
+        garbage
+    }
+
+    async fn server(&self, name: &Domain) -> anyhow::Result<Server> {
+        match discover(&*self.dns, name).await? {
+            Found::Servers(servers) => servers.into_iter().next().context("a name has servers"),
+            Found::None => bail!("{name} has no server"),
+        }
+    }
+
+    /// Posts something to the server of a name, showing this certificate; the status of the answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn post(
+        &self,
+        shown: &Certificate,
+        to: &Domain,
+        path: &'static str,
+        kind: &str,
+        token: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<StatusCode> {
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::AUTHORIZATION, grip::authorization(token))
+            .body(Body::from(body))?;
+        let client = self.client.with_identity(shown)?;
+        let server = self.server(to).await?;
+        let answer = timeout(PATIENCE, client.send(&server, request)).await;
+        let answer = answer.context("no answer in time")??;
+        Ok(answer.status())
+    }
+
+    /// A stream to a peer.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub async fn open(&self, to: &[PeerAddress]) -> anyhow::Result<Box<dyn ByteStream>> {
+        Ok(self.peer.open(to).await?.io)
+    }
+
+    /// Says one frame on a stream of its own, and hears the first that comes back; none when the stream ends or nothing comes.
+    ///
+    /// # Errors
+    /// When the peer does not listen.
+    pub async fn say(
+        &self,
+        to: &[PeerAddress],
+        frame: Frame,
+        expect: Expect,
+    ) -> anyhow::Result<Option<Frame>> {
+        let mut stream = self.open(to).await?;
+        for part in frame.encode() {
+            stream.write_all(&part).await?;
+        }
+        stream.flush().await?;
+        let mut decoder = Decoder::new();
+        let hearing = async {
+            loop {
+                if let Ok(Some(frame)) = decoder.poll(expect) {
+                    return Some(frame);
+                }
+                match stream.read(decoder.room()).await {
+                    Ok(read) if read > 0 => decoder.fill(read),
+                    _ => return None,
+                }
+            }
+        };
+        Ok(timeout(PATIENCE, hearing).await.unwrap_or_default())
+    }
+
+    /// Speaks SMTP with a mail server: a line, its answer, and the next line when that is a 2xx or 3xx; the last answer.
+    ///
+    /// # Errors
+    /// When the server does not listen, or says nothing.
+    pub async fn dictate(&self, to: SocketAddr, lines: &[String]) -> anyhow::Result<String> {
+        let mut stream = self.machine.connect(to).await?;
+        let mut answer = heard(&mut stream).await?;
+        for line in lines {
+            if !answer.starts_with(['2', '3']) {
+                break;
+            }
+            stream.write_all(line.as_bytes()).await?;
+            stream.write_all(b"\r\n").await?;
+            stream.flush().await?;
+            answer = heard(&mut stream).await?;
+        }
+        Ok(answer)
+    }
+}
+
+/// The last line of an answer.
+async fn heard(stream: &mut Box<dyn ByteStream>) -> anyhow::Result<String> {
+    let reading = async {
+        let mut line = Vec::new();
+        loop {
+            let octet = stream.read_u8().await?;
+            line.push(octet);
+            anyhow::ensure!(line.len() <= LINE, "an answer without an end");
+            if octet == b'\n' {
+                if line.get(3) != Some(&b'-') {
+                    return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+                }
+                line.clear();
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.context("no answer in time")?
+}
