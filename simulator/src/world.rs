@@ -311,7 +311,7 @@ impl World {
             clock: world.clock,
             chance: site.chance.clone(),
             key: self.key(name)?,
-            certificate: self.certificate(name)?,
+            certificate: self.certificate(name, &Domain::parse(name)?)?,
         })
     }
 
@@ -323,12 +323,12 @@ impl World {
         Ok(NodeKey::from_seed(self.at(name)?.identity.seed())?)
     }
 
-    /// What a site shows others in TLS as the broker of its domain.
+    /// What a site shows others in TLS when it says to be the broker of a domain, whether it is or not.
     ///
     /// # Errors
     /// When there is no such site.
-    pub fn certificate(&self, name: &str) -> anyhow::Result<Certificate> {
-        let broker = ClientId::broker(&Domain::parse(name)?);
+    pub fn certificate(&self, name: &str, domain: &Domain) -> anyhow::Result<Certificate> {
+        let broker = ClientId::broker(domain);
         Ok(self.at(name)?.identity.certificate(&broker, self.clock().now())?)
     }
 

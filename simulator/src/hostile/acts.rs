@@ -70,14 +70,16 @@ impl Doing<'_> {
     pub(super) async fn act(&self, role: Role) -> anyhow::Result<Done> {
         match role {
             Role::TokenThief => {
-                self.pose("a token that the real broker signed", async |domain| {
-                    self.world.key(domain.as_str())
+                self.pose("a token that the real broker signed", |domain| {
+                    let key = self.world.key(domain.as_str())?;
+                    Ok((key, self.villain.certificate.clone()))
                 })
                 .await
             }
             Role::ForeignBroker => {
-                self.pose("a token in the real broker's name", async |_| {
-                    Ok(self.villain.key.clone())
+                self.pose("token and certificate in the real broker's name", |domain| {
+                    let shown = self.world.certificate(VILLAIN, domain)?;
+                    Ok((self.villain.key.clone(), shown))
                 })
                 .await
             }
@@ -113,41 +115,36 @@ impl Doing<'_> {
         ))
     }
 
-    /// Gives a message to a broker, and a notification to an agent, with tokens of other brokers that `key` has signed, and shows a
-    /// certificate of its own.
+    /// Gives a message to a broker, and a notification to an agent, as the broker of somebody's domain; `means` are the key that signs the
+    /// token, and the certificate that is shown.
     async fn pose(
         &self,
         what: &str,
-        key: impl AsyncFn(&Domain) -> anyhow::Result<NodeKey>,
+        means: impl Fn(&Domain) -> anyhow::Result<(NodeKey, Certificate)>,
     ) -> anyhow::Result<Done> {
         let mut done = Done::new();
         if self.site.broker {
             let (from, to) = (self.other()?, self.victim()?);
             let message = self.message(from)?;
             let digest = Digest::of(message.as_bytes());
+            let (key, shown) = means(from.domain())?;
             let token = channel::token(
-                &key(from.domain()).await?,
+                &key,
                 from,
                 to.domain(),
                 vec![to.clone()],
                 digest,
                 self.villain.stamp(),
             )?;
-            let told = self.hand_in(&token, message.into_bytes()).await?;
+            let told = self.hand_in(&shown, &token, message.into_bytes()).await?;
             done.push((format!("a message of {from}, with {what}"), told));
         }
         if let Some(at) = self.site.locator() {
             let abused = find(self.stage, |_, _| true).await?;
             let written = Written::of(&abused.notification(&abused.recipient))?;
-            let signed = key(abused.recipient.domain()).await?;
+            let (key, shown) = means(abused.recipient.domain())?;
             let told = self
-                .notify(
-                    &signed,
-                    &self.villain.certificate,
-                    &abused.recipient,
-                    &at,
-                    &written,
-                )
+                .notify(&key, &shown, &abused.recipient, &at, &written)
                 .await?;
             done.push((
                 format!("a notification for {}, with {what}", abused.recipient),
@@ -162,9 +159,8 @@ impl Doing<'_> {
         Ok(done)
     }
 
-    async fn hand_in(&self, token: &str, message: Vec<u8>) -> anyhow::Result<Told> {
-        let (shown, to) = (&self.villain.certificate, &self.site.name);
-        let kind = channel::MESSAGE_TYPE;
+    async fn hand_in(&self, shown: &Certificate, token: &str, message: Vec<u8>) -> anyhow::Result<Told> {
+        let (to, kind) = (&self.site.name, channel::MESSAGE_TYPE);
         let status = self.villain.post(shown, to, channel::PATH, kind, token, message);
         Ok(Told::status(status.await?))
     }
@@ -203,8 +199,9 @@ impl Doing<'_> {
             .locator()
             .context("a checked scenario has the mailbox")?;
         let abused = find(self.stage, |_, recipient| self.site.people.contains(recipient)).await?;
-        let broker = abused.recipient.domain().as_str();
-        let (key, shown) = (self.world.key(broker)?, self.world.certificate(broker)?);
+        let domain = abused.recipient.domain();
+        let key = self.world.key(domain.as_str())?;
+        let shown = self.world.certificate(domain.as_str(), domain)?;
         let written = Written::of(&abused.notification(&abused.recipient))?;
         let stamp = self.villain.stamp();
         let token = notification::token(
@@ -326,7 +323,8 @@ impl Doing<'_> {
         let mut done = Done::new();
         if self.site.broker {
             let token = "e30.e30.e30";
-            let flood = (0..FLOOD).map(|_| self.hand_in(token, self.villain.garbage(PIECE)));
+            let shown = &self.villain.certificate;
+            let flood = (0..FLOOD).map(|_| self.hand_in(shown, token, self.villain.garbage(PIECE)));
             let answers = futures::future::join_all(flood).await;
             // A connection that is not answered at all is refused too.
             let taken = answers.iter().flatten().find(|told| !told.refused);
