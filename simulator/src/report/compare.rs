@@ -37,6 +37,7 @@ pub enum ReadError {
 
 /// What is compared of a report: everything but the history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(expecting = "a report")]
 pub struct Outcome {
     /// The scenario.
     pub scenario: String,
@@ -56,6 +57,7 @@ pub struct Outcome {
 
 /// What every report has, whatever its format.
 #[derive(Deserialize)]
+#[serde(expecting = "a report")]
 struct Formatted {
     format: u64,
 }

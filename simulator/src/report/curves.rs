@@ -15,11 +15,14 @@ pub(super) type Points = Vec<(f64, f64)>;
 pub(super) struct Span {
     pub(super) site: String,
     /// What happened to it.
-    pub(super) what: String,
+    pub(super) what: &'static str,
     /// Milliseconds.
     pub(super) from: u64,
+    /// Before this mail was begun.
+    pub(super) from_mail: usize,
     /// None when it was never well again.
     pub(super) to: Option<u64>,
+    pub(super) to_mail: Option<usize>,
 }
 
 /// The accepted mails, with the time of that.
@@ -88,12 +91,17 @@ pub(super) fn spans(history: &History) -> Vec<Span> {
     for fault in &history.faults {
         let mut open = spans.iter_mut();
         match open.find(|span| span.site == fault.site && span.to.is_none()) {
-            Some(span) => span.to = Some(fault.at),
+            Some(span) => {
+                span.to = Some(fault.at);
+                span.to_mail = Some(fault.before_mail);
+            }
             None => spans.push(Span {
                 site: fault.site.clone(),
-                what: fault.what.to_owned(),
+                what: fault.what,
                 from: fault.at,
+                from_mail: fault.before_mail,
                 to: None,
+                to_mail: None,
             }),
         }
     }

@@ -86,13 +86,17 @@ pub(super) fn queue(report: &Report) -> Element {
     let points = under_way(history);
     let section = section("Mails under way");
     let most = points.iter().map(|(_, depth)| *depth).fold(0.0, f64::max);
+    let left = points.last().map_or(0.0, |(_, depth)| *depth);
     let spans = spans(history);
     let last_fault = history.faults.iter().map(|fault| fault.at).max().unwrap_or(0);
-    let last = points.last().map_or(0.0, |(at, _)| *at).max(real(last_fault));
+    let mut last = points.last().map_or(0.0, |(at, _)| *at).max(real(last_fault));
+    if left > 0.0 {
+        // What is never settled was waited for until the end.
+        last = last.max(report.seconds * 1000.0);
+    }
     if most == 0.0 {
         return section.holding(note("No mail was accepted, so none was under way."));
     }
-    let left = points.last().map_or(0.0, |(_, depth)| *depth);
     let faults = spans.len();
     let plot = Plot {
         id: "queue",

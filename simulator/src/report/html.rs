@@ -109,8 +109,8 @@ fn who_learned(report: &Report) -> Element {
             "Derived from the history and from the scenario's sites, not measured: an author's and a recipient's broker \
              see the placeholder (author, recipients, category, origin, sizes), an origin sees the share and the content, \
              a destination the notification for its own recipient and the content. Where content went is what the \
-             delivered placeholder says. Only the last column was looked at: the stores of the nodes, after they were \
-             stopped. The first {SITES} sites and the {PEOPLE} people with the most mails are shown."
+             delivered placeholder says; a mail of which neither copy nor receipt was seen counts on its author's side \
+             only. The stores of the nodes were looked at, after they were stopped. The first {SITES} sites and the {PEOPLE} people with the most mails are shown."
         )))
         .holding_all(knowledge(report))
 }

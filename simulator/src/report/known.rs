@@ -12,7 +12,7 @@ use indicatif::BinaryBytes;
 use super::markup::Element;
 use super::tables::{cell, name, number, table};
 use super::{Report, Site};
-use crate::history::{Mail, Sending};
+use crate::history::{Fate, Mail, Sending};
 
 /// Sites that the page shows.
 pub(super) const SITES: usize = 60;
@@ -73,7 +73,9 @@ impl Learned {
         let is_broker_of = |person: &Address| site.broker && *person.domain() == site.name;
         let recipients = || mail.fates.iter().map(|fate| &fate.recipient);
         let sent = is_broker_of(&mail.author);
-        let received = recipients().any(is_broker_of);
+        let arrived = mail.fates.iter().filter(|fate| has_arrived(fate));
+        let mut arrived = arrived.map(|fate| &fate.recipient);
+        let received = arrived.any(is_broker_of);
         let posted = site.mailbox.as_ref() == Some(origin);
         let here = |destination: &Option<Locator>| destination.is_some() && *destination == site.mailbox;
         let fetched = || mail.fates.iter().filter(|fate| here(&fate.destination));
@@ -92,7 +94,9 @@ impl Learned {
         let others = |person: &&Address| *person.domain() != site.name;
         let mut brokers = BTreeSet::new();
         if sent {
-            brokers.extend(recipients().filter(others).map(|person| person.domain()));
+            let arrived = mail.fates.iter().filter(|fate| has_arrived(fate));
+            let recipients = arrived.map(|fate| &fate.recipient);
+            brokers.extend(recipients.filter(others).map(Address::domain));
         }
         if received {
             brokers.extend(Some(&mail.author).filter(others).map(Address::domain));
@@ -128,28 +132,37 @@ impl Learned {
     }
 }
 
-/// What each site saw; and which people it can name, with how many of their mails and of the contents.
-pub(super) fn knowledge(report: &Report) -> [Element; 2] {
+/// Whether it was seen that a mail came to the recipient's broker.
+const fn has_arrived(fate: &Fate) -> bool {
+    fate.copies > 0 || fate.acknowledged_at.is_some()
+}
+
+/// Who has an account where, and what the stores hold; what each site saw; and which people it can name, with how many of
+/// their mails and of the contents.
+pub(super) fn knowledge(report: &Report) -> [Element; 3] {
     let learned = learned(report);
+    let shown = || learned.iter().take(SITES);
+    let rows = shown().map(|(site, _)| laid_out(report, site));
     let heads = [
         "Site",
         "Provider of",
         "Accounts at its mailbox",
+        "Content in its store, as it was searched",
+    ];
+    let sites = table("The sites, and what their stores hold", &heads, rows);
+    let rows = shown().map(|(site, learned)| seen(site, learned));
+    let heads = [
+        "Site",
         "Sent",
         "Received",
         "Posted to it",
         "Had for recipients",
         "Categories seen",
-        "Octets of a mail",
+        "Sizes of mails",
         "Placeholders with",
         "Content with",
-        "Content in its store",
     ];
-    let rows = learned
-        .iter()
-        .take(SITES)
-        .map(|(site, learned)| seen(report, site, learned));
-    let sites = table("What each site saw", &heads, rows);
+    let learnt = table("What each site saw, and from whom", &heads, rows);
 
     let mut mails_of: BTreeMap<&str, usize> = BTreeMap::new();
     for (person, known) in learned.iter().flat_map(|(_, learned)| &learned.people) {
@@ -161,13 +174,13 @@ pub(super) fn knowledge(report: &Report) -> [Element; 2] {
     people.truncate(PEOPLE);
     let mut heads = vec!["Site"];
     heads.extend(people.iter().map(|(person, _)| *person));
-    let rows = learned.iter().take(SITES).map(|(site, learned)| {
+    let rows = shown().map(|(site, learned)| {
         let of_person = |(person, _): &(&str, usize)| match learned.people.get(*person) {
             None => Element::of("td", "unknown").text("–"),
             Some(known) if known.contents == 0 => {
-                Element::of("td", "envelope").text(format_args!("{} mails, no content", known.mails))
+                Element::of("td", "short envelope").text(format_args!("{} mails, no content", known.mails))
             }
-            Some(known) => Element::of("td", "content").text(format_args!(
+            Some(known) => Element::of("td", "short content").text(format_args!(
                 "{} mails, content of {}",
                 known.mails, known.contents
             )),
@@ -176,15 +189,23 @@ pub(super) fn knowledge(report: &Report) -> [Element; 2] {
         row.extend(people.iter().map(of_person));
         row
     });
-    [sites, table("Which people each site can name", &heads, rows)]
+    let people = table("Which people each site can name", &heads, rows);
+    [sites, learnt, people]
 }
 
-fn seen(report: &Report, site: &Site, learned: &Learned) -> Vec<Element> {
-    let own = || site.people.iter().filter(|person| *person.domain() == site.name);
-    let accounts = match site.mailbox {
-        Some(_) => few(site.people.iter()),
-        None => "–".to_owned(),
-    };
+fn laid_out(report: &Report, site: &Site) -> Vec<Element> {
+    let own = site.people.iter().filter(|person| *person.domain() == site.name);
+    let provider_of = few(own.filter(|_| site.broker));
+    let accounts = few(site.people.iter().filter(|_| site.mailbox.is_some()));
+    vec![
+        name(&site.name),
+        cell(provider_of),
+        cell(accounts),
+        in_store(report, site),
+    ]
+}
+
+fn seen(site: &Site, learned: &Learned) -> Vec<Element> {
     let counted =
         |of: &BTreeMap<String, usize>| few(of.iter().map(|(name, count)| format!("{name} ({count})")));
     let octets = learned.octets.map_or_else(
@@ -193,8 +214,6 @@ fn seen(report: &Report, site: &Site, learned: &Learned) -> Vec<Element> {
     );
     vec![
         name(&site.name),
-        cell(if site.broker { few(own()) } else { "–".to_owned() }),
-        cell(accounts),
         number(learned.sent),
         number(learned.received),
         number(learned.posted),
@@ -203,7 +222,6 @@ fn seen(report: &Report, site: &Site, learned: &Learned) -> Vec<Element> {
         cell(octets),
         cell(counted(&learned.brokers)),
         cell(counted(&learned.mailboxes)),
-        in_store(report, site),
     ]
 }
 
@@ -212,7 +230,7 @@ fn in_store(report: &Report, site: &Site) -> Element {
     let history = &report.history;
     let name = site.name.as_str();
     if history.content_found.iter().any(|found| found == name) {
-        return Element::of("td", "content").text("yes, as it must");
+        return Element::of("td", "content").text("yes, as in any mailbox that has content");
     }
     let Some(provider) = history.providers.iter().find(|provider| provider.site == name) else {
         return Element::of("td", "unknown").text("none was found");

@@ -7,7 +7,7 @@ use super::scale::{Scale, real};
 /// Faults that are drawn in one plot.
 pub(super) const SPANS: usize = 60;
 /// Rows of names of faults above a plot.
-const ROWS: usize = 6;
+const ROWS: usize = 10;
 
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 64.0;
@@ -20,7 +20,7 @@ const LINE: f64 = 18.0;
 const LETTER: f64 = 6.8;
 /// Of the name of a bar, and of its number.
 const NAME: f64 = 200.0;
-const NUMBER: f64 = 110.0;
+const NUMBER: f64 = 190.0;
 
 /// A curve with its name.
 pub(super) struct Curve {
@@ -113,7 +113,7 @@ impl Plot {
         let height = top + HEIGHT + BELOW;
         let faults = self.spans.iter().take(SPANS).map(|span| {
             let (from, to) = self.reach(span);
-            let to_its_end = [(to - from).max(1.0), HEIGHT];
+            let to_its_end = [(to - from).max(2.0), HEIGHT];
             rectangle("fault", [from, top], to_its_end)
                 .holding(Element::new("title").text(format_args!("{} {}", span.site, span.what)))
         });
@@ -283,9 +283,11 @@ mod tests {
     fn span(from: u64) -> Span {
         Span {
             site: "foo.test".to_owned(),
-            what: "stopped".to_owned(),
+            what: "stopped",
             from,
+            from_mail: 1,
             to: Some(from + 10),
+            to_mail: Some(2),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use indicatif::BinaryBytes;
 
+use super::curves::spans;
 use super::markup::Element;
 use super::scale::time;
 use super::{Report, Spread, csv};
@@ -10,6 +11,10 @@ use crate::promise::Verdict;
 
 /// Mails and recipients that the page shows.
 pub(super) const MAILS: usize = 200;
+/// Times of failing that the page shows.
+const FAULTS: usize = 200;
+/// Cases against a promise that the page shows.
+const CASES: usize = 8;
 /// Letters of a case against a promise that the page shows.
 const CASE: usize = 600;
 
@@ -106,11 +111,11 @@ fn told(verdict: Verdict) -> Element {
 pub(super) fn promises(report: &Report) -> Element {
     let rows = report.promises.iter().map(|judged| {
         let mut against = Element::new("ul");
-        for case in &judged.against {
+        for case in judged.against.iter().take(CASES) {
             against = against.holding(Element::new("li").text(cut(case, CASE)));
         }
-        if judged.broken > judged.against.len() {
-            let more = judged.broken - judged.against.len();
+        if judged.broken > CASES {
+            let more = judged.broken - CASES;
             against = against.holding(Element::new("li").text(format_args!("… and {more} more")));
         }
         let mut what = cell(&judged.what);
@@ -137,17 +142,29 @@ pub(super) fn promises(report: &Report) -> Element {
 }
 
 pub(super) fn faults(report: &Report) -> Option<Element> {
-    let faults = &report.history.faults;
-    let rows = faults.iter().take(MAILS).map(|fault| {
+    let spans = spans(&report.history);
+    let rows = spans.iter().take(FAULTS).map(|span| {
+        let until = match (span.to, span.to_mail) {
+            (Some(at), Some(mail)) => moment(at, mail),
+            _ => cell("the end"),
+        };
         vec![
-            name(&fault.site),
-            cell(fault.what),
-            number(fault.before_mail),
-            number(time(fault.at)),
+            name(&span.site),
+            cell(span.what),
+            moment(span.from, span.from_mail),
+            until,
         ]
     });
-    let heads = ["Site", "What happened to it", "Before mail", "At"];
-    (!faults.is_empty()).then(|| table("What failed, and was well again", &heads, rows))
+    let heads = ["Site", "What befell it", "From", "Until"];
+    let caption = match spans.len() {
+        ..=FAULTS => "What failed".to_owned(),
+        all => format!("What failed: the first {FAULTS} times of {all}"),
+    };
+    (!spans.is_empty()).then(|| table(&caption, &heads, rows))
+}
+
+fn moment(at: u64, before_mail: usize) -> Element {
+    cell(format_args!("{}, before mail {before_mail}", time(at)))
 }
 
 /// A mail and one of its recipients; none for one that was not accepted.
@@ -174,6 +191,7 @@ pub(super) fn mails(report: &Report) -> Element {
         .map(|(verdict, _, row)| mail(*verdict, *row));
     let heads = [
         "Mail",
+        "Promises",
         "From",
         "To",
         "Category",
@@ -187,9 +205,12 @@ pub(super) fn mails(report: &Report) -> Element {
         "Copies",
         "Reports",
         "Reading",
-        "Promises",
     ];
-    table("Mails and their recipients", &heads, shown)
+    table(
+        "Mails and their recipients, with times since the traffic began",
+        &heads,
+        shown,
+    )
 }
 
 fn how_long(mail: &Mail, fate: &Fate) -> u64 {
@@ -228,10 +249,11 @@ fn mail(verdict: Verdict, (mail, fate): Row<'_>) -> Vec<Element> {
     let at = |tell: fn(&Fate) -> Option<u64>| millis(fate.and_then(tell));
     vec![
         name(mail.number),
+        Element::new("td").holding(told(verdict)),
         cell(&mail.author),
         of_fate(|fate| fate.recipient.to_string()),
         cell(&mail.category),
-        cell(csv::kebab(&mail.channel)),
+        cell(csv::kebab(&mail.channel)).with("class", "short"),
         number(mail.files),
         number(octets),
         millis(accepted),
@@ -241,6 +263,5 @@ fn mail(verdict: Verdict, (mail, fate): Row<'_>) -> Vec<Element> {
         of_fate(|fate| fate.copies.to_string()).with("class", "number"),
         of_fate(|fate| fate.reports.to_string()).with("class", "number"),
         of_fate(|fate| csv::reading(&fate.reading).to_owned()),
-        Element::new("td").holding(told(verdict)),
     ]
 }

@@ -156,9 +156,9 @@ impl Walk<'_> {
             files => format!("text, {files} files, share"),
         };
         let sent = match self.mail.channel {
-            Channel::Web => "placeholder, web channel",
-            Channel::Smtp => "placeholder, SMTP",
-            Channel::WebThenSmtp => "placeholder, web or SMTP",
+            Channel::Web => "by web channel",
+            Channel::Smtp => "by SMTP",
+            Channel::WebThenSmtp => "by web or SMTP",
         };
         let moved = match cast.origin == cast.destination {
             true => "nothing is moved",
@@ -222,7 +222,7 @@ impl Walk<'_> {
                 let known = Known::Seen;
                 rows.push(Row { at, known, step });
             };
-            befalls(span.from, span.what);
+            befalls(span.from, span.what.to_owned());
             if let Some(to) = span.to.filter(|to| *to <= end) {
                 befalls(to, "well again".to_owned());
             }

@@ -88,7 +88,10 @@ fn what_is_no_report_is_named_with_what_is_wrong() {
     assert!(said(folder.path()).ends_with("report.json cannot be read"));
     for (text, why) in [
         ("", "report.json is no report: EOF while parsing"),
-        ("[1]", "report.json is no report: invalid length"),
+        (
+            "7",
+            "report.json is no report: invalid type: integer `7`, expected a report",
+        ),
         (
             "{ \"seed\": 3 }",
             "report.json is no report: missing field `format`",
