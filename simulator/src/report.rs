@@ -10,6 +10,7 @@ mod known;
 mod markup;
 mod plot;
 mod scale;
+mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Two reports side by side: what one run came to, and another.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -284,6 +287,3 @@ impl fmt::Display for Comparison {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;
