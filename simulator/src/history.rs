@@ -99,8 +99,12 @@ pub struct Fate {
     pub copies: usize,
     /// When the first was seen.
     pub delivered_at: Option<u64>,
+    /// Where its content is to be had, as the copy says that was seen last.
+    pub destination: Option<Locator>,
     /// Reports about this recipient in the author's User Mailbox.
     pub reports: usize,
+    /// When the first was seen.
+    pub reported_at: Option<u64>,
     /// When the recipient had read it.
     pub read_at: Option<u64>,
     /// What came of reading it.
@@ -208,7 +212,9 @@ impl Fate {
             recipient,
             copies: 0,
             delivered_at: None,
+            destination: None,
             reports: 0,
+            reported_at: None,
             read_at: None,
             reading: Reading::NotTried,
             acknowledged_at: None,
@@ -226,5 +232,15 @@ impl Fate {
     pub fn is_settled(&self) -> bool {
         let read = matches!(self.reading, Reading::Equal { .. } | Reading::Different { .. });
         self.reports > 0 || (self.copies > 0 && read && self.acknowledged_at.is_some())
+    }
+
+    /// When it was settled; none while something is expected to happen.
+    #[must_use]
+    pub fn settled_at(&self) -> Option<u64> {
+        if self.reports > 0 {
+            return self.reported_at;
+        }
+        let last = self.delivered_at.max(self.read_at).max(self.acknowledged_at);
+        last.filter(|_| self.is_settled())
     }
 }

@@ -1,15 +1,17 @@
 //! `cargomail-simulator`: reads the command line, runs a scenario, tells what came of it. Everything else is the library's.
 //!
-//! Codes: 0 every promise held, 1 a promise was broken, 2 the scenario or the command line is wrong, or the run could not be
-//! made.
+//! Codes: 0 every promise held, 1 a promise was broken, 2 the scenario, a report or the command line is wrong, or the run
+//! could not be made.
 
 use std::fs::File;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use cargomail_simulator::report::Report;
+use cargomail_simulator::report::compare::{Comparison, Outcome};
+use cargomail_simulator::report::files::Files;
 use cargomail_simulator::scenario::{self, Scenario};
 use cargomail_simulator::{Options, run, run_virtually};
 use clap::{Args, Parser, Subcommand};
@@ -20,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Codes: 0 every promise held, 1 a promise was broken, 2 it could not be run.\n\
+    after_help = "Codes: 0 every promise held, 1 a promise was broken, 2 it could not be run or read.\n\
                   CARGOMAIL_LOG=info shows what the nodes log."
 )]
 struct Cli {
@@ -37,9 +39,22 @@ enum Command {
     #[command(
         after_help = "Examples:\n  cargomail-simulator run four-domains\n  cargomail-simulator run my.toml --seed 7\n  \
                         cargomail-simulator run estonian --virtual --check-determinism\n  \
-                        cargomail-simulator run storm --virtual --seeds 100"
+                        cargomail-simulator run storm --virtual --seeds 100\n  \
+                        cargomail-simulator run storm --virtual --report storm   (then open storm/report.html)"
     )]
     Run(Run),
+    /// Compare two reports: promises whose verdicts differ, then totals and times side by side
+    #[command(
+        after_help = "Codes: 0 every promise that held in A holds in B, 1 one does not, 2 a report cannot be read.\n\n\
+                        Examples:\n  cargomail-simulator compare before.json after.json\n  \
+                        cargomail-simulator compare storm-1 storm-2 --json"
+    )]
+    Compare {
+        /// A report.json, or a folder that has one
+        a: PathBuf,
+        /// Another
+        b: PathBuf,
+    },
     /// Read a scenario and say what is wrong with it
     Check {
         /// A TOML file, or the name of a shipped scenario
@@ -73,8 +88,9 @@ struct Run {
     /// With so many seeds, from that one on, each in a virtual world; the first that breaks a promise ends it
     #[arg(long, value_name = "N", default_value_t = 1, requires = "is_virtual")]
     seeds: u64,
-    /// Where the report is written as JSON
-    #[arg(long, value_name = "FILE", default_value = "report.json")]
+    /// Where the report is written: a name that ends in .json is one file; any other is a folder, which gets report.json,
+    /// report.html, mails.csv and promises.csv
+    #[arg(long, value_name = "DIR-or-FILE", default_value = "report.json")]
     report: PathBuf,
 }
 
@@ -88,6 +104,7 @@ fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Command::Run(run) => execute(&run, cli.json),
+        Command::Compare { a, b } => compare(&a, &b, cli.json),
         Command::Check { scenario } => check(&scenario, cli.json),
         Command::New => {
             print!("{}", scenario::NEW);
@@ -120,20 +137,20 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<bool> {
         folder: wanted.folder.clone(),
     };
     // A report that cannot be written is known before the run, not after it.
-    let failed = || format!("{} cannot be written", wanted.report.display());
-    let file = File::create(&wanted.report).with_context(failed)?;
+    let files = Files::open(&wanted.report)?;
+    let shown = files.shown().to_owned();
     let report = if wanted.is_virtual {
         in_virtual_worlds(&mut scenario, &options, wanted)?
     } else {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(run(&scenario, &options))?
     };
-    serde_json::to_writer_pretty(file, &report).with_context(failed)?;
+    files.write(&report)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print!("{report}");
-        println!("\nEverything that happened is in {}.", wanted.report.display());
+        println!("\nEverything that happened is in {}.", shown.display());
     }
     Ok(report.all_held())
 }
@@ -188,6 +205,17 @@ fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> any
         scenario.seed, ran.lines, ran.sum
     );
     Ok(ran.report)
+}
+
+/// Whether every promise that held in the first run held in the second.
+fn compare(a: &Path, b: &Path, json: bool) -> anyhow::Result<bool> {
+    let comparison = Comparison::of(Outcome::read(a)?, Outcome::read(b)?);
+    if json {
+        println!("{}", serde_json::to_string(&comparison)?);
+    } else {
+        print!("{comparison}");
+    }
+    Ok(comparison.kept)
 }
 
 fn check(name: &str, json: bool) -> anyhow::Result<bool> {

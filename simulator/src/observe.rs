@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use cargomail_node::api::Delivery;
+use cargomail_node::api::{Delivery, Message};
 use cargomail_node::app::{App, Letter, Opened, ReadError, Unwatched, Watch};
 use cargomail_node::harness::compare;
 use futures::TryStreamExt;
@@ -162,20 +162,24 @@ impl Observer {
     fn see(&mut self, name: &str, seen: Seen, waiting: &mut Vec<(Place, String)>) {
         let now = self.stage.now();
         if let Some(messages) = &seen.messages {
-            let mut copies: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+            let mut copies: BTreeMap<usize, Vec<&Message>> = BTreeMap::new();
             for message in messages {
                 if let Some(mail) = self.known.get(&message.message_id) {
-                    copies.entry(*mail).or_default().push(&message.id);
+                    copies.entry(*mail).or_default().push(message);
                 }
             }
-            for (mail, ids) in copies {
+            for (mail, copies) in copies {
                 let fates = self.mails[mail].fates.iter_mut().enumerate();
                 for (index, fate) in fates.filter(|(_, fate)| fate.recipient.to_string() == name) {
-                    fate.copies = ids.len();
+                    fate.copies = copies.len();
                     fate.delivered_at.get_or_insert(now);
+                    let mut told = copies.iter().rev().filter_map(|copy| copy.placeholder.as_ref());
+                    fate.destination = told
+                        .next()
+                        .and_then(|placeholder| placeholder.destination.clone());
                     let tried = matches!(fate.reading, Reading::Equal { .. } | Reading::Different { .. });
-                    if let Some(first) = ids.last().filter(|_| !tried) {
-                        waiting.push(((mail, index), (*first).to_owned()));
+                    if let Some(first) = copies.last().filter(|_| !tried) {
+                        waiting.push(((mail, index), first.id.clone()));
                     }
                 }
             }
@@ -201,7 +205,11 @@ impl Observer {
             }
         }
         for ((mail, index), count) in told {
-            self.mails[mail].fates[index].reports = count;
+            let fate = &mut self.mails[mail].fates[index];
+            fate.reports = count;
+            if count > 0 {
+                fate.reported_at.get_or_insert(now);
+            }
         }
         for share in &seen.shares {
             if let Some(mail) = self.known.get(&share.message_id) {

@@ -109,7 +109,7 @@ impl fmt::Display for Promise {
 }
 
 /// Whether a promise was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// In every case.
@@ -120,8 +120,18 @@ pub enum Verdict {
     NothingToCheck,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Held => "held",
+            Self::Broken => "BROKEN",
+            Self::NothingToCheck => "no case",
+        })
+    }
+}
+
 /// A promise with its verdict and evidence.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judged {
     /// The promise.
     pub promise: Promise,

@@ -1,17 +1,39 @@
-//! What came of a run: for people as a table, for programs as JSON.
+//! What came of a run: for people as a table and as a page, for programs as JSON and CSV; and how two of them compare.
+
+pub mod compare;
+mod csv;
+mod curves;
+mod figures;
+pub mod files;
+mod html;
+mod known;
+mod markup;
+mod plot;
+mod scale;
+mod svg;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use cargomail_protocol::address::{Address, Domain, Locator};
+use serde::{Deserialize, Serialize};
 
 use crate::history::{Fate, History, Sending};
 use crate::promise::{Judged, Verdict};
 use crate::scenario::Scenario;
 
+/// The form of a report as JSON. A report of another form is not compared with this program's.
+pub const FORMAT: u32 = 1;
+
 /// What came of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// [`FORMAT`]
+    pub format: u32,
     /// The scenario.
     pub scenario: String,
     /// What it shows.
@@ -28,12 +50,27 @@ pub struct Report {
     pub totals: Totals,
     /// The promises and their verdicts.
     pub promises: Vec<Judged>,
+    /// The nodes that there were.
+    pub sites: Vec<Site>,
     /// Everything that happened.
     pub history: History,
 }
 
+/// A node, as the scenario laid it out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Site {
+    /// Its domain.
+    pub name: Domain,
+    /// Whether it is the Cargo Broker of its domain.
+    pub broker: bool,
+    /// Its Resource Mailbox, if it has one.
+    pub mailbox: Option<Locator>,
+    /// Who has an account there.
+    pub people: Vec<Address>,
+}
+
 /// The traffic in numbers.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Mails of the plan.
     pub mails: usize,
@@ -56,7 +93,7 @@ pub struct Totals {
 }
 
 /// Durations in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
     /// How many there are.
     pub count: usize,
@@ -124,7 +161,14 @@ impl Report {
     #[must_use]
     pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str) -> Self {
         let promises = scenario.promises.iter().map(|promise| promise.judge(&history));
+        let sites = scenario.sites.iter().map(|site| Site {
+            name: site.name.clone(),
+            broker: site.broker,
+            mailbox: site.locator(),
+            people: site.people.clone(),
+        });
         Self {
+            format: FORMAT,
             scenario: scenario.name.clone(),
             description: scenario.description.clone(),
             seed: scenario.seed,
@@ -133,6 +177,7 @@ impl Report {
             seconds: took.as_secs_f64(),
             totals: Totals::of(&history),
             promises: promises.collect(),
+            sites: sites.collect(),
             history,
         }
     }
@@ -143,6 +188,23 @@ impl Report {
         let mut promises = self.promises.iter();
         promises.all(|judged| judged.verdict != Verdict::Broken)
     }
+
+    /// The command that makes the same plan again and carries it out on the same ground.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let ground = if self.mode == "virtual" { " --virtual" } else { "" };
+        let scenario = quoted(&self.scenario);
+        format!("cargomail-simulator run {scenario} --seed {}{ground}", self.seed)
+    }
+}
+
+/// A word as a shell of POSIX takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 impl fmt::Display for Report {
@@ -186,12 +248,11 @@ impl fmt::Display for Report {
         row(f, "acknowledged at the origin", &totals.to_acknowledged)?;
         writeln!(f, "\n  {:<26} {:<8} what was looked at", "promise", "verdict")?;
         for judged in &self.promises {
-            let verdict = match judged.verdict {
-                Verdict::Held => "held",
-                Verdict::Broken => "BROKEN",
-                Verdict::NothingToCheck => "no case",
-            };
-            writeln!(f, "  {:<26} {verdict:<8} {}", judged.promise, judged.what)?;
+            writeln!(
+                f,
+                "  {:<26} {:<8} {}",
+                judged.promise, judged.verdict, judged.what
+            )?;
             for against in &judged.against {
                 writeln!(f, "    {against}")?;
             }
@@ -200,22 +261,12 @@ impl fmt::Display for Report {
             }
         }
         if !self.all_held() {
-            let ground = if self.mode == "virtual" { " --virtual" } else { "" };
-            let again = format!("run {} --seed {}{ground}", self.scenario, self.seed);
-            writeln!(f, "\nA promise was broken. The same plan again: {again}")?;
+            writeln!(
+                f,
+                "\nA promise was broken. The same plan again: {}",
+                self.command()
+            )?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spread_of_nothing_is_nothing_and_of_twenty_the_nineteenth() {
-        assert_eq!(Spread::of(Vec::new()), Spread::default());
-        let spread = Spread::of((1..=20).rev().collect());
-        assert_eq!((spread.median, spread.p95, spread.longest), (10, 19, 20));
     }
 }

@@ -199,6 +199,47 @@ fn a_site_that_never_comes_back_breaks_what_depends_on_it() {
 }
 
 #[test]
+fn a_report_in_a_folder_has_a_page_and_tables_and_compares_with_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 1\n";
+    let good = TOWN.replace("PATIENCE", "300");
+    for (name, scenario) in [("good", &good), ("bad", &(TOWN.replace("PATIENCE", "4") + fault))] {
+        let file = folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, scenario).unwrap();
+        let mut run = simulator();
+        run.arg("run").arg(&file).args(["--virtual", "--report"]);
+        let output = run.arg(folder.path().join(name)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(&format!("{name}/report.html")), "{said}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("good/report.html")).unwrap();
+    assert!(page.contains("No promise was broken."), "{page}");
+    let mails = std::fs::read_to_string(folder.path().join("good/mails.csv")).unwrap();
+    assert!(
+        mails.contains("alice@foo.test,bob@bar.test,healthcare"),
+        "{mails}"
+    );
+
+    let compare = |a: &str, b: &str| {
+        let [a, b] = [a, b].map(|name| folder.path().join(name));
+        let output = simulator().arg("compare").args([a, b]).arg("--json").output();
+        let output = output.unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said, complaint)
+    };
+    let (code, said, _) = compare("good", "good/report.json");
+    assert_eq!((code, &said["kept"]), (Some(0), &Value::Bool(true)));
+    let (code, said, _) = compare("good", "bad");
+    assert_eq!((code, &said["kept"]), (Some(1), &Value::Bool(false)));
+    assert_eq!(said["differing"][0]["a"], "held", "{said}");
+    assert_eq!(compare("bad", "good").0, Some(0));
+    let (code, _, complaint) = compare("good", "bad.toml");
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains("bad.toml is no report"), "{complaint}");
+}
+
+#[test]
 fn a_wrong_scenario_ends_with_code_2_and_names_the_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wrong.toml");
