@@ -23,6 +23,7 @@ use crate::clock::{Clock, Randomness};
 use crate::store::{CommitError, Op, RecordStore, StoreError, typed};
 
 use checkers::Checkers;
+pub use password::PasswordCost;
 
 /// `account/<address>` → [`Account`].
 const ACCOUNTS: &str = "account/";
@@ -98,6 +99,7 @@ pub struct Accounts {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     checkers: Arc<Checkers>,
+    cost: PasswordCost,
     /// Accounts that were there a moment ago, and until when that is believed.
     known: Arc<Mutex<HashMap<String, Timestamp>>>,
 }
@@ -115,8 +117,16 @@ impl Accounts {
             clock,
             randomness,
             checkers: Arc::default(),
+            cost: PasswordCost::default(),
             known: Arc::default(),
         }
+    }
+
+    /// The same accounts, whose passwords will cost so much to try.
+    #[must_use]
+    pub fn with_password_cost(mut self, cost: PasswordCost) -> Self {
+        self.cost = cost;
+        self
     }
 
     /// Makes an account, or gives an existing one another password and quota.
@@ -138,8 +148,11 @@ impl Accounts {
             .map_or_else(|| self.clock.now(), |old| old.created);
         let mut salt = [0_u8; 16];
         self.randomness.fill(&mut salt);
-        let text = password.to_owned();
-        let password = self.checkers.work(move || password::hash(&text, &salt)).await??;
+        let (text, cost) = (password.to_owned(), self.cost);
+        let password = self
+            .checkers
+            .work(move || password::hash(&text, &salt, cost))
+            .await??;
         let account = Account {
             address: address.clone(),
             created,
@@ -215,11 +228,11 @@ impl Accounts {
             return Err(AccountError::Unauthenticated);
         }
         let kept = self.find(address).await?.map(|account| account.password);
-        let text = password.to_owned();
+        let (text, cost) = (password.to_owned(), self.cost);
         let fits = self.checkers.work(move || match kept {
             Some(kept) => password::fits(&text, &kept),
             // Nobody: the same work, and never right.
-            None => password::hash(&text, &[0; 16]).is_err(),
+            None => password::hash(&text, &[0; 16], cost).is_err(),
         });
         if !fits.await? {
             return Err(AccountError::Unauthenticated);

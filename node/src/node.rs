@@ -11,6 +11,7 @@ use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::KeyError;
 use tracing::Instrument;
 
+use crate::accounts::PasswordCost;
 use crate::accounts::door::TokenError;
 use crate::broker::BrokerError;
 use crate::clock::{Clock, SystemClock, SystemRandomness};
@@ -155,6 +156,7 @@ async fn begin(
         peers: peers.clone().map(|host| Arc::new(host) as Arc<dyn Peers>),
         blocks: store.blocks(),
         records: store.records(),
+        password_cost: PasswordCost::default(),
     };
     match Services::start(settings, identity.clone(), environment).await {
         Ok(services) => Ok((peers, services)),

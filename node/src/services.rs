@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::accounts::Accounts;
 use crate::accounts::door::{self, AdminToken, Door};
+use crate::accounts::{Accounts, PasswordCost};
 use crate::agent::Agent;
 use crate::api::Queued;
 use crate::broker::{self, Broker};
@@ -57,6 +57,8 @@ pub struct Environment {
     pub blocks: Arc<dyn BlockStore>,
     /// Records.
     pub records: Arc<dyn RecordStore>,
+    /// What it costs to try a password.
+    pub password_cost: PasswordCost,
 }
 
 /// What every role of a node shares.
@@ -162,10 +164,12 @@ impl Common {
             dns,
             blocks,
             records,
+            password_cost,
             ..
         } = &environment;
         let ledger = Ledger::open(records.clone(), clock.clone()).await?;
-        let accounts = Accounts::new(records.clone(), clock.clone(), randomness.clone());
+        let accounts = Accounts::new(records.clone(), clock.clone(), randomness.clone())
+            .with_password_cost(*password_cost);
         let shelters = Shelters::default();
         let holds = LegalHolds::new(
             records.clone(),

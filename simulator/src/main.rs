@@ -60,8 +60,20 @@ enum Command {
         /// A TOML file, or the name of a shipped scenario
         scenario: String,
     },
-    /// Print a scenario with comments, to begin with
-    New,
+    /// Print a scenario with comments, to begin with; or one of many domains, each broker and mailbox of its people
+    #[command(after_help = "Examples:\n  cargomail-simulator new > mine.toml\n  \
+                        cargomail-simulator new --domains 100 --people 10 --mails 10000 > large.toml")]
+    New {
+        /// So many domains
+        #[arg(long, requires = "people", requires = "mails")]
+        domains: Option<usize>,
+        /// With so many people each
+        #[arg(long, requires = "domains")]
+        people: Option<usize>,
+        /// Who write so many mails to each other
+        #[arg(long, requires = "domains")]
+        mails: Option<usize>,
+    },
     /// List the scenarios that are shipped
     List,
 }
@@ -106,7 +118,15 @@ fn main() -> ExitCode {
         Command::Run(run) => execute(&run, cli.json),
         Command::Compare { a, b } => compare(&a, &b, cli.json),
         Command::Check { scenario } => check(&scenario, cli.json),
-        Command::New => {
+        Command::New {
+            domains: Some(domains),
+            people: Some(people),
+            mails: Some(mails),
+        } => {
+            print!("{}", scenario::of_many(domains, people, mails));
+            Ok(true)
+        }
+        Command::New { .. } => {
             print!("{}", scenario::NEW);
             Ok(true)
         }

@@ -27,6 +27,15 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Who is asked what they see.
+#[derive(Clone, Copy)]
+enum Whom {
+    /// Everybody.
+    Everybody,
+    /// Authors and recipients of mails of which something is expected to happen.
+    Parties,
+}
+
 /// A mail and one of its recipients, by their places in the plan.
 type Place = (usize, usize);
 
@@ -35,6 +44,8 @@ pub(crate) struct Observer {
     stage: Arc<Stage>,
     mails: Vec<Mail>,
     letters: Vec<Option<Arc<Letter>>>,
+    /// Mails that were accepted, and of which something is expected to happen.
+    open: BTreeSet<usize>,
     /// The mail of each Message-ID.
     known: BTreeMap<String, usize>,
     /// By person, the name of each message that is no placeholder.
@@ -68,6 +79,7 @@ impl Observer {
             places: Arc::new(Semaphore::new(stage.scenario.concurrent)),
             stage,
             mails,
+            open: BTreeSet::new(),
             known: BTreeMap::new(),
             reports: BTreeMap::new(),
             retrieving: BTreeMap::new(),
@@ -89,17 +101,18 @@ impl Observer {
         loop {
             let began = Instant::now();
             let written = self.take(&mut sent);
-            self.look().await?;
+            self.look(Whom::Parties).await?;
             if written {
                 let patience = Duration::from_secs(self.stage.scenario.patience);
                 let deadline = *deadline.get_or_insert(Instant::now() + patience);
                 let late = Instant::now() >= deadline;
                 if late || self.is_settled() {
+                    self.look(Whom::Everybody).await?;
                     let left = self.left().await;
                     if late || left.iter().all(|left| left.waiting.is_empty()) {
                         self.readers.shutdown().await;
                         // Once more: what came a second time must not be missed.
-                        self.look().await?;
+                        self.look(Whom::Everybody).await?;
                         self.readers.shutdown().await;
                         return Ok((self.mails, left));
                     }
@@ -127,14 +140,31 @@ impl Observer {
             let to = &self.stage.plan.mails[sent.mail].to;
             mail.fates = to.iter().cloned().map(Fate::open).collect();
             self.letters[sent.mail] = Some(Arc::new(sent.letter));
+            self.open.insert(sent.mail);
         }
         mail.sending = sent.sending;
     }
 
-    /// Asks everybody, and lets them read what has come.
-    async fn look(&mut self) -> anyhow::Result<()> {
+    /// The names of those who are asked.
+    fn asked(&self, whom: Whom) -> BTreeSet<String> {
+        match whom {
+            Whom::Everybody => self.stage.apps.keys().cloned().collect(),
+            Whom::Parties => {
+                let open = self.open.iter().map(|mail| &self.mails[*mail]);
+                let parties = open.flat_map(|mail| {
+                    let recipients = mail.fates.iter().map(|fate| &fate.recipient);
+                    std::iter::once(&mail.author).chain(recipients)
+                });
+                parties.map(ToString::to_string).collect()
+            }
+        }
+    }
+
+    /// Asks people, and lets them read what has come.
+    async fn look(&mut self, whom: Whom) -> anyhow::Result<()> {
         let mut looking = JoinSet::new();
-        for (name, app) in &self.stage.apps {
+        let asked = self.asked(whom);
+        for (name, app) in self.stage.apps.iter().filter(|(name, _)| asked.contains(*name)) {
             let known = self.reports.get(name).into_iter().flat_map(BTreeMap::keys);
             let (name, app, known) = (name.clone(), app.clone(), known.cloned().collect());
             looking.spawn(async move {
@@ -154,6 +184,9 @@ impl Observer {
         for (place, message) in waiting {
             self.begin_to_read(place, message);
         }
+        let mails = &self.mails;
+        self.open
+            .retain(|mail| !mails[*mail].fates.iter().all(Fate::is_settled));
         self.tell();
         Ok(())
     }
@@ -256,8 +289,7 @@ impl Observer {
     }
 
     fn is_settled(&self) -> bool {
-        let mut fates = self.mails.iter().flat_map(|mail| &mail.fates);
-        fates.all(Fate::is_settled) && self.reading.is_empty()
+        self.open.is_empty() && self.reading.is_empty()
     }
 
     /// What waits to be sent at each broker, and to be retrieved for each person.

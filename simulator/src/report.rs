@@ -160,7 +160,11 @@ impl Report {
     /// Judges the promises of a scenario over what happened.
     #[must_use]
     pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str) -> Self {
-        let promises = scenario.promises.iter().map(|promise| promise.judge(&history));
+        let promises = scenario
+            .promises
+            .iter()
+            .chain(&scenario.also)
+            .map(|promise| promise.judge(&history));
         let sites = scenario.sites.iter().map(|site| Site {
             name: site.name.clone(),
             broker: site.broker,

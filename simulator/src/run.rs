@@ -27,6 +27,9 @@ use crate::world;
 /// Mails that were written and not yet taken note of: more make their authors wait.
 const UNNOTED: usize = 64;
 
+/// Real sites of one run: each has an address of its own in one network of 256.
+const REAL_SITES: usize = 250;
+
 /// How it is run.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -95,6 +98,9 @@ impl Stage {
 pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Report> {
     if let Some(index) = scenario.faults.iter().position(|fault| fault.how != How::Stop) {
         bail!("faults[{index}].how: only a virtual world can do that: run it with --virtual");
+    }
+    if scenario.sites.len() > REAL_SITES {
+        bail!("sites: {REAL_SITES} can be run as real nodes, more in a virtual world: run it with --virtual");
     }
     if !scenario.hostile.is_empty() {
         bail!("hostile: only in a virtual world somebody does harm: run it with --virtual");

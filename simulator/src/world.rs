@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use cargomail_node::accounts::PasswordCost;
 use cargomail_node::accounts::door::AdminToken;
 use cargomail_node::api::NewAccount;
 use cargomail_node::app::administration::Administration;
@@ -212,6 +213,7 @@ impl World {
             peers,
             blocks: mounted.clone(),
             records: mounted,
+            password_cost: PasswordCost::Least,
         };
         let (settings, identity) = (site.settings.clone(), site.identity.clone());
         let started = Services::start(settings, identity, environment).await;

@@ -9,6 +9,27 @@ use super::AccountError;
 /// ones from the heap, and leaves that in pieces. Only what is used is memory.
 const ROOM: usize = 33 * 1024;
 
+/// What it costs to try a password.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PasswordCost {
+    /// What the library recommends: 19 MiB, twice.
+    #[default]
+    Recommended,
+    /// As little as there can be, where there is nobody to try any: in worlds that are made up.
+    Least,
+}
+
+impl PasswordCost {
+    fn params(self) -> Result<Params, AccountError> {
+        match self {
+            Self::Recommended => Ok(Params::default()),
+            Self::Least => {
+                Params::new(Params::MIN_M_COST, Params::MIN_T_COST, Params::MIN_P_COST, None).map_err(failed)
+            }
+        }
+    }
+}
+
 fn digest(argon: &Argon2<'_>, password: &str, salt: &[u8]) -> Result<Output, AccountError> {
     let length = argon.params().output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
     let blocks = argon.params().block_count();
@@ -23,8 +44,8 @@ fn digest(argon: &Argon2<'_>, password: &str, salt: &[u8]) -> Result<Output, Acc
 }
 
 /// A password in the form in which it is kept.
-pub(super) fn hash(password: &str, salt: &[u8]) -> Result<String, AccountError> {
-    let (algorithm, version, params) = (Algorithm::default(), Version::default(), Params::default());
+pub(super) fn hash(password: &str, salt: &[u8], cost: PasswordCost) -> Result<String, AccountError> {
+    let (algorithm, version, params) = (Algorithm::default(), Version::default(), cost.params()?);
     let kept = PasswordHash {
         algorithm: algorithm.ident(),
         version: Some(version.into()),
@@ -63,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_what_the_library_itself_makes_and_takes() {
-        let kept = hash("correct horse", &[7; 16]).unwrap();
+        let kept = hash("correct horse", &[7; 16], PasswordCost::default()).unwrap();
         let theirs: PasswordHash = Argon2::default()
             .hash_password_with_salt(b"correct horse", &[7; 16])
             .unwrap();

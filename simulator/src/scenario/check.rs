@@ -7,9 +7,8 @@ use cargomail_protocol::limits;
 
 use super::{How, Scenario, Traffic};
 use crate::hostile::VILLAIN;
+use crate::world::SITES;
 
-/// Sites: each has an address of its own in one network of 256.
-const SITES: usize = 250;
 /// Mails of one run: every one has its place in memory and in the report.
 const MAILS: usize = 100_000;
 /// Octets of all files together: they lie on this machine's disk, and once more at every origin and destination.
@@ -17,7 +16,7 @@ const OCTETS: u64 = 64 << 30;
 /// Files that one mail encloses.
 const FILES: usize = 100;
 /// Mails at once: more only wait for each other on one machine.
-const CONCURRENT: usize = 64;
+pub(super) const CONCURRENT: usize = 64;
 /// Seconds of patience: nothing in a town on one machine takes longer than an hour.
 const PATIENCE: u64 = 3600;
 
