@@ -24,8 +24,8 @@ use crate::traffic::Sent;
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
 const LOOK: Duration = Duration::from_millis(250);
-/// The longest pause between two looks.
-const LONGEST: Duration = Duration::from_secs(2);
+/// The longest pause between two looks at real nodes, and in a virtual world, where nobody notices more the more often they look.
+const LONGEST: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 
 /// Who is asked what they see.
 #[derive(Clone, Copy)]
@@ -56,6 +56,8 @@ pub(crate) struct Observer {
     readers: JoinSet<(Place, Reading, u64)>,
     places: Arc<Semaphore>,
     progress: ProgressBar,
+    /// Something was seen since that was not there before.
+    news: bool,
 }
 
 impl Observer {
@@ -86,6 +88,7 @@ impl Observer {
             reading: BTreeSet::new(),
             readers: JoinSet::new(),
             progress,
+            news: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl Observer {
         mut sent: mpsc::Receiver<Sent>,
     ) -> anyhow::Result<(Vec<Mail>, Vec<Left>)> {
         let mut deadline = None;
+        let mut pause = LOOK;
         loop {
             let began = Instant::now();
             let written = self.take(&mut sent);
@@ -118,7 +122,22 @@ impl Observer {
                     }
                 }
             }
-            tokio::time::sleep((began.elapsed() * 4).clamp(LOOK, LONGEST)).await;
+            // While nothing happens the pauses grow.
+            pause = if std::mem::take(&mut self.news) {
+                LOOK
+            } else {
+                pause * 5 / 4
+            };
+            let pause = pause.max(began.elapsed() * 4);
+            tokio::time::sleep(pause.min(self.longest())).await;
+        }
+    }
+
+    fn longest(&self) -> Duration {
+        let [real, made_up] = LONGEST;
+        match self.stage.reading {
+            How::Saved => real,
+            How::InMemory => made_up,
         }
     }
 
@@ -134,6 +153,7 @@ impl Observer {
     }
 
     fn note(&mut self, sent: Sent) {
+        self.news = true;
         let mail = &mut self.mails[sent.mail];
         if let Sending::Accepted { message_id, .. } = &sent.sending {
             self.known.insert(message_id.clone(), sent.mail);
@@ -205,6 +225,7 @@ impl Observer {
                 let fates = self.mails[mail].fates.iter_mut().enumerate();
                 for (index, fate) in fates.filter(|(_, fate)| fate.recipient.to_string() == name) {
                     fate.copies = copies.len();
+                    self.news |= fate.delivered_at.is_none();
                     fate.delivered_at.get_or_insert(now);
                     let mut told = copies.iter().rev().filter_map(|copy| copy.placeholder.as_ref());
                     fate.destination = told
@@ -241,6 +262,7 @@ impl Observer {
             let fate = &mut self.mails[mail].fates[index];
             fate.reports = count;
             if count > 0 {
+                self.news |= fate.reported_at.is_none();
                 fate.reported_at.get_or_insert(now);
             }
         }
@@ -248,6 +270,7 @@ impl Observer {
             if let Some(mail) = self.known.get(&share.message_id) {
                 let fates = self.mails[*mail].fates.iter_mut();
                 for fate in fates.filter(|fate| share.received_by.contains(&fate.recipient)) {
+                    self.news |= fate.acknowledged_at.is_none();
                     fate.acknowledged_at.get_or_insert(now);
                 }
             }
@@ -284,6 +307,7 @@ impl Observer {
         let fate = &mut self.mails[mail].fates[index];
         fate.reading = reading;
         if matches!(fate.reading, Reading::Equal { .. }) {
+            self.news = true;
             fate.read_at = Some(at);
         }
     }
