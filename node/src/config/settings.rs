@@ -368,7 +368,8 @@ fn peers(written: PeersSection, public: &[IpAddr], policy: &AddressPolicy) -> Re
         let address: Multiaddr = named("peers.announce", text, way_out)?;
         announce.push(address.to_string());
     }
-    if announce.is_empty() {
+    // Whoever is always reached over relays has public addresses for its other faces only.
+    if announce.is_empty() && written.relay != Relaying::Always {
         announce = announced(public, quic, tcp);
     }
     if written.quic == Listen::Off && written.tcp == Listen::Off {

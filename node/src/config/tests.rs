@@ -93,8 +93,9 @@ fn public_addresses_are_announced_and_are_no_origins() {
 fn a_community_is_named_by_addresses_and_by_names_and_joined_only_when_it_is_written() {
     assert!(settings(BOTH).unwrap().peers.communities.is_empty());
     let relay = "/ip4/9.9.9.9/udp/4001/quic-v1/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k";
-    let text =
-        format!("{BOTH}[peers]\ncommunities = [\"{relay}\", \"community.test\"]\nrelay = \"always\"\n");
+    let text = format!(
+        "{BOTH}[network]\npublic = [\"203.0.113.5\"]\n[peers]\ncommunities = [\"{relay}\", \"community.test\"]\nrelay = \"always\"\n"
+    );
     let settings = settings(&text).unwrap();
     let written: Vec<String> = settings
         .peers
@@ -105,6 +106,7 @@ fn a_community_is_named_by_addresses_and_by_names_and_joined_only_when_it_is_wri
     assert_eq!(written, [relay, "community.test"]);
     assert_eq!(settings.peers.relay, Relaying::Always);
     let identity = Identity::from_seed(&[1; 32]);
+    assert!(settings.peers.announce.is_empty());
     let planned = crate::publish::planned_peers(&settings, &identity);
     let over = format!("{relay}/p2p-circuit/p2p/{}", identity.peer_id());
     assert_eq!(planned, [crate::peers::PeerAddress(over)]);

@@ -135,7 +135,7 @@ section! {
         /// Where to listen for TCP with TLS; `off` for nowhere.
         tcp: Listen = Listen::At(local(4001)),
         /// Multiaddrs that go into the DNS, as `/ip4/203.0.113.5/udp/4001/quic-v1`. By default the public addresses with the
-        /// ports that are listened at.
+        /// ports that are listened at; with `relay = "always"`, none.
         announce: Vec<String> = Vec::new(),
         /// The community's introducers, for a node at home behind a NAT, or one that writes with such nodes: addresses that end in
         /// `/p2p/<peer id>`, or names in the DNS whose `_dnsaddr` records hold some. Without any, relayed addresses are not dialled.

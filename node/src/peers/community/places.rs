@@ -40,8 +40,9 @@ impl Place {
         now: Instant,
     ) {
         match (self.listener, at) {
-            (Some(listener), _) if !wanted => {
-                swarm.remove_listener(listener);
+            // The listener ends with the connection. Alone it must not: libp2p would panic over an answer that comes after.
+            (Some(_), Some(_)) if !wanted => {
+                let _ = swarm.disconnect_peer_id(relay);
             }
             (None, Some(at)) if wanted && self.next.is_none_or(|next| next <= now) => {
                 match swarm.listen_on(at.with(Protocol::P2pCircuit)) {
