@@ -30,6 +30,8 @@ use tempfile::TempDir;
 /// The Internet's own machine; the brokers of Alice and Bob; the routers of their Resource Mailboxes.
 const INTERNET: [&str; 3] = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
 const ROUTERS: [&str; 2] = ["203.0.113.10", "203.0.113.20"];
+/// Where the first router is when its provider has given it another address.
+const MOVED: &str = "203.0.113.30";
 /// Names the namespaces to the test that runs inside of them.
 const INSIDE: &str = "CARGOMAIL_HOMES";
 const MIB: u64 = 1024 * 1024;
@@ -241,6 +243,7 @@ impl Drop for Introducer {
 }
 
 /// A node, and where people and others reach it.
+#[derive(Clone)]
 struct Site {
     folder: PathBuf,
     outside: &'static str,
@@ -437,6 +440,24 @@ async fn inside() {
     assert!(came("direct") + came("relayed") < relayed + direct + MIB);
     introducer.begin("");
     arrives(&alice, &bob, &sent.message_id, &late, town).await;
+
+    // The first router loses its line, and gets it back with another address: its mailbox loses every connection, and nobody else
+    // is told.
+    let router = format!("{}-router0", std::env::var(INSIDE).unwrap());
+    run(&format!(
+        "ip -n {router} address delete {}/24 dev out",
+        ROUTERS[0]
+    ));
+    run(&format!("ip -n {router} address add {MOVED}/24 dev out"));
+    run(&format!("ip -n {router} link set out up"));
+    let hospital = Site {
+        outside: MOVED,
+        ..hospital.clone()
+    };
+    let alice = person("alice@foo.test", foo, &hospital).await;
+    let moved = letter(town, "moved", 8 * MIB);
+    let sent = alice.send(&moved, &watch).await.unwrap();
+    arrives(&alice, &bob, &sent.message_id, &moved, town).await;
     for process in processes {
         process.stop().await.unwrap();
     }

@@ -8,14 +8,13 @@
 mod finds;
 mod places;
 mod visits;
+mod whereabouts;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::core::transport::ListenerId;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::task::JoinSet;
@@ -24,8 +23,9 @@ use tokio::time::Instant;
 use self::finds::Finds;
 use self::places::Place;
 use self::visits::Visits;
+use self::whereabouts::{direct, is_end_of, show};
 use super::PeerAddress;
-use super::dialable::{ip_of, is_relayed, nameless};
+use super::dialable::{ip_of, is_relayed};
 use super::introducer::{Introducer, Relaying};
 use super::members::{Members, ReachEvent};
 use super::swarm::{Behaviour, BehaviourEvent};
@@ -33,6 +33,7 @@ use crate::dns::Dns;
 use crate::network::AddressPolicy;
 
 pub(super) use finds::Found;
+pub(super) use whereabouts::{Shown, Whereabouts};
 
 /// How long introducers have to say whether this node can be dialled; without an answer it is taken for unreachable.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -61,20 +62,6 @@ impl fmt::Debug for Joining {
         write!(f, "Joining({:?}, {:?})", self.introducers, self.relay)
     }
 }
-
-/// Where this node is, for others.
-#[derive(Debug, Default)]
-pub(super) struct Whereabouts {
-    /// What is listened at on this machine.
-    pub(super) listening: Vec<Multiaddr>,
-    /// What introducers have dialled with success, and this node's ends of relays.
-    pub(super) reachable: Vec<Multiaddr>,
-    /// Whether nobody can dial what is listened at.
-    pub(super) is_hidden: bool,
-}
-
-/// Shared between the swarm's task and whoever asks.
-pub(super) type Shown = Arc<RwLock<Whereabouts>>;
 
 /// What introducers say of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +193,8 @@ impl Community {
         }
         self.visits.visit(swarm, now);
         self.places(swarm, now);
-        self.show(swarm);
+        let places = self.visits.places();
+        show(&self.shown, swarm, &places, self.wants_places());
     }
 
     /// Whether this node holds places at relays, or would.
@@ -371,44 +359,6 @@ impl Community {
             ReachEvent::Relay(event) => tracing::debug!(?event, "relay"),
         }
     }
-
-    /// Lets others know where this node is.
-    pub(super) fn show(&self, swarm: &Swarm<Behaviour>) {
-        let mut reachable: Vec<Multiaddr> = direct(swarm).into_iter().map(nameless).collect();
-        for place in self.visits.places() {
-            reachable.extend(place.iter().cloned());
-        }
-        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-        shown.is_hidden = self.wants_places();
-        if shown.reachable != reachable {
-            let mut new = reachable.iter().filter(|at| !shown.reachable.contains(at));
-            for address in new.by_ref() {
-                tracing::info!(%address, "others reach this node here, with its name at the end: publish it in the DNS");
-            }
-            shown.reachable = reachable;
-        }
-    }
-}
-
-/// This node's own addresses that introducers have dialled.
-fn direct(swarm: &Swarm<Behaviour>) -> Vec<Multiaddr> {
-    let confirmed: HashSet<&Multiaddr> = swarm.external_addresses().filter(|at| !is_relayed(at)).collect();
-    let mut confirmed: Vec<Multiaddr> = confirmed.into_iter().cloned().collect();
-    confirmed.sort_unstable();
-    confirmed
-}
-
-/// Whether an address is a peer's end of this relay, and one that this node itself would dial.
-fn is_end_of(address: &Multiaddr, relay: PeerId, policy: &AddressPolicy) -> bool {
-    if ip_of(address).is_none_or(|ip| policy.check(ip).is_err()) {
-        return false;
-    }
-    let mut parts = address
-        .iter()
-        .skip_while(|part| !matches!(part, Protocol::P2p(_)));
-    parts.next() == Some(Protocol::P2p(relay))
-        && parts.next() == Some(Protocol::P2pCircuit)
-        && parts.next().is_none()
 }
 
 async fn looked_up(dns: &dyn Dns, name: &str) -> Vec<PeerAddress> {

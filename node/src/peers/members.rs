@@ -303,6 +303,7 @@ mod tests {
         table.add_address(&bob, named[0].clone());
         assert!(dial(&mut members, &[]).unwrap().is_empty());
         members.set_sought(HashSet::from([bob]));
-        assert_eq!(dial(&mut members, &[]).unwrap(), named[..1]);
+        let named = named[0].clone().with_p2p(bob).unwrap();
+        assert_eq!(dial(&mut members, &[]).unwrap(), [named]);
     }
 }
