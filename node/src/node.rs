@@ -16,12 +16,12 @@ use crate::accounts::door::TokenError;
 use crate::broker::BrokerError;
 use crate::clock::{Clock, SystemClock, SystemRandomness};
 use crate::config::Settings;
-use crate::dns::{DnsError, Resolver};
+use crate::dns::{Dns, DnsError, Resolver};
 use crate::https::TlsError;
 use crate::identity::{Identity, IdentityError};
 use crate::mailbox::MailboxError;
 use crate::network::Tcp;
-use crate::peers::{Host, HostOptions, PeerAddress, PeerError, Peers};
+use crate::peers::{Host, HostOptions, Joining, PeerAddress, PeerError, Peers};
 use crate::services::{Environment, SPAN, Services};
 use crate::store::{Embedded, StoreError};
 
@@ -123,6 +123,12 @@ impl Node {
         self.peers.as_ref().map(Peers::addresses).unwrap_or_default()
     }
 
+    /// Whether its peers may find it over a community.
+    #[must_use]
+    pub fn is_in_community(&self) -> bool {
+        self.peers.as_ref().is_some_and(Host::is_member)
+    }
+
     /// Stops taking work, waits for what is under way, and closes the store.
     pub async fn stop(self) {
         self.services.end();
@@ -145,7 +151,7 @@ async fn begin(
     let dns = Arc::new(Resolver::new(&settings.dns, clock.clone())?);
     let span = tracing::error_span!(SPAN, name = settings.name());
     let peers = match &settings.mailbox {
-        Some(_) => Some(host(&settings, identity).instrument(span).await?),
+        Some(_) => Some(host(&settings, identity, dns.clone()).instrument(span).await?),
         None => None,
     };
     let environment = Environment {
@@ -169,12 +175,18 @@ async fn begin(
     }
 }
 
-async fn host(settings: &Settings, identity: &Identity) -> Result<Host, NodeError> {
+async fn host(settings: &Settings, identity: &Identity, dns: Arc<dyn Dns>) -> Result<Host, NodeError> {
     let peers = &settings.peers;
+    let joining = (!peers.communities.is_empty()).then(|| Joining {
+        introducers: peers.communities.clone(),
+        relay: peers.relay,
+        dns,
+    });
     let options = HostOptions {
         quic: peers.quic,
         tcp: peers.tcp,
         announce: peers.announce.clone(),
+        joining,
         policy: peers.policy.clone(),
         ..HostOptions::default()
     };

@@ -3,18 +3,26 @@
 //! A peer is a key and nothing else: what the key may do is the GRIP verification's business.
 
 mod admission;
+mod community;
 mod crowd;
 mod dialable;
 mod host;
+mod introducer;
+mod members;
 mod muxer;
+mod outward;
+mod running;
 mod streams;
+mod swarm;
 
 use async_trait::async_trait;
 use cargomail_protocol::fault::{Fault, Faulty};
 
 use crate::dns::{Dns, DnsError};
 use crate::network::ByteStream;
+pub use community::Joining;
 pub use host::{Host, HostOptions};
+pub use introducer::{BadIntroducer, Introducer, Relaying};
 
 /// A stream to or from a peer whose key the channel proved.
 pub struct PeerStream {

@@ -14,7 +14,7 @@ use data_encoding::BASE64;
 use crate::config::{BrokerRole, MailboxRole, Settings};
 use crate::dns::{Mx, Record, Srv};
 use crate::identity::Identity;
-use crate::peers::PeerAddress;
+use crate::peers::{PeerAddress, Relaying};
 
 /// The DKIM selector of a node.
 pub const SELECTOR: &str = "cargomail";
@@ -59,12 +59,18 @@ pub fn records(settings: &Settings, identity: &Identity, peers: &[PeerAddress]) 
     list.0
 }
 
-/// Where a node that does not run yet will be: what its settings announce, with the name of its key.
+/// Where a node that does not run yet will be: what its settings announce, and the introducers that always relay to it, with the
+/// name of its key. Where the DNS only knows the introducers, the running node says it.
 #[must_use]
 pub fn planned_peers(settings: &Settings, identity: &Identity) -> Vec<PeerAddress> {
-    let peer = identity.peer_id();
+    let (peer, peers) = (identity.peer_id(), &settings.peers);
     let named = |address: &String| PeerAddress(format!("{address}/p2p/{peer}"));
-    settings.peers.announce.iter().map(named).collect()
+    let relays = peers
+        .communities
+        .iter()
+        .filter(|_| peers.relay == Relaying::Always);
+    let relayed = relays.filter_map(|introducer| introducer.relayed(peer));
+    peers.announce.iter().map(named).chain(relayed).collect()
 }
 
 #[derive(Default)]

@@ -20,6 +20,7 @@ use crate::config::{
 };
 use crate::dns::{Dns, DnsError, Record, Resolver};
 use crate::identity::Identity;
+use crate::peers::{Introducer, Relaying};
 use crate::publish::{Published, planned_peers, records};
 
 #[derive(Debug, Args)]
@@ -29,6 +30,7 @@ Examples:
   cargomail init --domain foo.test --public 203.0.113.5             both roles, for the Internet
   cargomail init --domain hospital.test --mailbox mailbox.hospital.test --public 203.0.113.5
   cargomail init --domain foo.test --broker --public 203.0.113.5 --public 2001:db8::5
+  cargomail init --domain foo.test --community community.test       at home, reached over the community's relays
   cargomail init --check                                            is it in the DNS as it should be?
 
 A configuration or a key that is there already is kept, and the records to publish are printed again.")]
@@ -48,8 +50,12 @@ pub(super) struct InitArgs {
     /// An address at which others reach this machine: listen for everybody, not for this machine only
     #[arg(long, value_name = "IP")]
     public: Vec<IpAddr>,
+    /// An introducer of the community to join, `/ip4/…/p2p/<peer id>` or a name in the DNS: be reached over it by other Resource
+    /// Mailboxes, at home behind a NAT if no address is --public
+    #[arg(long, value_name = "INTRODUCER")]
+    community: Vec<Introducer>,
     /// Compare what should be published with what the DNS says today
-    #[arg(long, conflicts_with_all = ["domain", "mailbox", "broker", "hostname", "public"])]
+    #[arg(long, conflicts_with_all = ["domain", "mailbox", "broker", "hostname", "public", "community"])]
     check: bool,
 }
 
@@ -147,8 +153,21 @@ impl InitArgs {
             }),
             ..Config::default()
         };
+        let everywhere = |port| SocketAddr::from(([0_u16; 8], port));
+        if !self.community.is_empty() {
+            config.peers = PeersSection {
+                quic: Listen::At(everywhere(4001)),
+                tcp: Listen::At(everywhere(4001)),
+                communities: self.community.iter().map(ToString::to_string).collect(),
+                // What stands in the DNS has to stay, whatever the introducers find today.
+                relay: match config.network.public.is_empty() {
+                    true => Relaying::Always,
+                    false => Relaying::Auto,
+                },
+                ..PeersSection::default()
+            };
+        }
         if !config.network.public.is_empty() {
-            let everywhere = |port| SocketAddr::from(([0_u16; 8], port));
             config.grip = GripSection {
                 listen: everywhere(7443),
                 ..GripSection::default()
@@ -157,7 +176,7 @@ impl InitArgs {
             config.peers = PeersSection {
                 quic: Listen::At(everywhere(4001)),
                 tcp: Listen::At(everywhere(4001)),
-                ..PeersSection::default()
+                ..config.peers
             };
             config.smtp = SmtpSection {
                 listen: Listen::At(everywhere(25)),

@@ -48,8 +48,11 @@ fn tell(everywhere: &Everywhere, node: &Node) -> anyhow::Result<()> {
     if let Some(smtp) = node.services().smtp_address() {
         println!("  mail:              {smtp}");
     }
-    for peer in peers {
+    for peer in &peers {
         println!("  peers:             {peer}");
+    }
+    if peers.is_empty() && node.is_in_community() {
+        println!("  peers:             the log says it once the community has a place for this node");
     }
     Ok(())
 }

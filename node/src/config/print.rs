@@ -120,6 +120,7 @@ pub(super) fn samples() -> Config {
         key = "privkey.pem"
         [peers]
         announce = ["/ip4/203.0.113.5/udp/4001/quic-v1"]
+        communities = ["community.example.test"]
         [mailbox]
         locator = "mailbox.example.test"
         domain = "example.test"

@@ -18,7 +18,11 @@ use crate::broker::Deliver;
 use crate::dns::ResolverOptions;
 use crate::identity::{Certificate, IdentityError};
 use crate::network::{AddressPolicy, Cidr};
+use crate::peers::{Introducer, Relaying};
 use crate::store::EmbeddedOptions;
+
+/// Introducers that a configuration may name.
+const COMMUNITIES: usize = 8;
 
 /// What a node needs to start. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -80,6 +84,10 @@ pub struct PeersFace {
     pub tcp: Option<SocketAddr>,
     /// Multiaddrs that go into the DNS, without `/p2p/…`; none for those that are listened at.
     pub announce: Vec<String>,
+    /// Its community's introducers; none for a node that joins none.
+    pub communities: Vec<Introducer>,
+    /// When they relay to it.
+    pub relay: Relaying,
     /// Which addresses it dials: none of this node's own, because strangers name them.
     pub policy: AddressPolicy,
 }
@@ -360,22 +368,51 @@ fn peers(written: PeersSection, public: &[IpAddr], policy: &AddressPolicy) -> Re
         let address: Multiaddr = named("peers.announce", text, way_out)?;
         announce.push(address.to_string());
     }
-    if announce.is_empty() {
+    // Whoever is always reached over relays has public addresses for its other faces only.
+    if announce.is_empty() && written.relay != Relaying::Always {
         announce = announced(public, quic, tcp);
     }
     if written.quic == Listen::Off && written.tcp == Listen::Off {
         let why = "both QUIC and TCP are off, so nobody could fetch anything";
         return Err(bad("peers.quic", why, "write an address for one of them"));
     }
+    let policy = AddressPolicy {
+        own: public.to_vec(),
+        ..policy.clone()
+    };
+    let communities = communities(&written.communities, &policy)?;
+    if communities.is_empty() && written.relay != Relaying::Auto {
+        let why = "there are no introducers that could relay";
+        return Err(bad("peers.relay", why, "write them as peers.communities"));
+    }
     Ok(PeersFace {
         quic,
         tcp,
         announce,
-        policy: AddressPolicy {
-            own: public.to_vec(),
-            ..policy.clone()
-        },
+        communities,
+        relay: written.relay,
+        policy,
     })
+}
+
+fn communities(written: &[String], policy: &AddressPolicy) -> Result<Vec<Introducer>, BadValue> {
+    const KEY: &str = "peers.communities";
+    if written.len() > COMMUNITIES {
+        let why = format!("{} introducers are too many", written.len());
+        return Err(bad(KEY, why, format!("write {COMMUNITIES} or fewer")));
+    }
+    let mut introducers = Vec::new();
+    for text in written {
+        let way_out = "write an address as /ip4/203.0.113.9/tcp/4001/p2p/12D3KooW…, or a name as community.example.test";
+        let introducer: Introducer = named(KEY, text, way_out)?;
+        introducer.check(policy).map_err(|why| {
+            let way_out =
+                "write an address that this node may dial; private ones have to stand in network.allow";
+            bad(KEY, why, way_out)
+        })?;
+        introducers.push(introducer);
+    }
+    Ok(introducers)
 }
 
 /// The public addresses with the ports that are listened at. A port that the system chooses is not known yet.

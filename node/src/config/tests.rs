@@ -2,6 +2,8 @@
 use super::print::samples;
 use super::*;
 use crate::broker::Deliver;
+use crate::identity::Identity;
+use crate::peers::Relaying;
 
 const BOTH: &str =
     "[mailbox]\nlocator = \"mailbox.foo.test\"\ndomain = \"foo.test\"\n[broker]\ndomain = \"foo.test\"\n";
@@ -88,6 +90,29 @@ fn public_addresses_are_announced_and_are_no_origins() {
 }
 
 #[test]
+fn a_community_is_named_by_addresses_and_by_names_and_joined_only_when_it_is_written() {
+    assert!(settings(BOTH).unwrap().peers.communities.is_empty());
+    let relay = "/ip4/9.9.9.9/udp/4001/quic-v1/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k";
+    let text = format!(
+        "{BOTH}[network]\npublic = [\"203.0.113.5\"]\n[peers]\ncommunities = [\"{relay}\", \"community.test\"]\nrelay = \"always\"\n"
+    );
+    let settings = settings(&text).unwrap();
+    let written: Vec<String> = settings
+        .peers
+        .communities
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(written, [relay, "community.test"]);
+    assert_eq!(settings.peers.relay, Relaying::Always);
+    let identity = Identity::from_seed(&[1; 32]);
+    assert!(settings.peers.announce.is_empty());
+    let planned = crate::publish::planned_peers(&settings, &identity);
+    let over = format!("{relay}/p2p-circuit/p2p/{}", identity.peer_id());
+    assert_eq!(planned, [crate::peers::PeerAddress(over)]);
+}
+
+#[test]
 fn places_to_deliver_and_to_send_by_are_read() {
     let text = "[broker]\ndomain = \"foo.test\"\ndeliver = \"lmtp://[::1]:24\"\n[smtp]\nsmart_host = \"mail.foo.test:25\"\n";
     let settings = settings(text).unwrap();
@@ -155,6 +180,36 @@ fn errors_name_the_file_the_key_and_the_way_out() {
             "quic-v1",
         ),
         (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\ncommunities = [\"/ip4/9.9.9.9/tcp/4001\"]\n",
+            "peers.communities",
+            "/p2p/12D3KooW",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\ncommunities = [\"a b\"]\n",
+            "peers.communities",
+            "community.example.test",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\ncommunities = [\"/ip4/10.0.0.1/tcp/4001/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k\"]\n",
+            "peers.communities",
+            "network.allow",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\ncommunities = [\"/dns4/bar.test/tcp/4001/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k\"]\n",
+            "peers.communities",
+            "may dial",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\ncommunities = [\"a.test\", \"b.test\", \"c.test\", \"d.test\", \"e.test\", \"f.test\", \"g.test\", \"h.test\", \"i.test\"]\n",
+            "peers.communities",
+            "8 or fewer",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[peers]\nrelay = \"always\"\n",
+            "peers.relay",
+            "peers.communities",
+        ),
+        (
             "[broker]\ndomain = \"foo.test\"\n[store]\ncache = 1\n",
             "store.cache",
             "or more",
@@ -174,6 +229,7 @@ fn an_unknown_key_and_a_wrong_value_are_refused_with_their_line() {
         "dta = \"data\"\n",
         "[grip]\nlisten = \"nowhere\"\n",
         "[peers]\nquic = \"on\"\n",
+        "[peers]\nrelay = \"perhaps\"\n",
         "[broker]\ndomain = \"a_b\"\n",
     ] {
         let error = refused(text);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Channel;
 use crate::dns::Dnssec;
+use crate::peers::Relaying;
 use crate::store::IndexKind;
 
 /// A section with the documentation of its fields at hand, from which the example file is printed.
@@ -134,8 +135,13 @@ section! {
         /// Where to listen for TCP with TLS; `off` for nowhere.
         tcp: Listen = Listen::At(local(4001)),
         /// Multiaddrs that go into the DNS, as `/ip4/203.0.113.5/udp/4001/quic-v1`. By default the public addresses with the
-        /// ports that are listened at.
+        /// ports that are listened at; with `relay = "always"`, none.
         announce: Vec<String> = Vec::new(),
+        /// The community's introducers, for a node at home behind a NAT, or one that writes with such nodes: addresses that end in
+        /// `/p2p/<peer id>`, or names in the DNS whose `_dnsaddr` records hold some. Without any, relayed addresses are not dialled.
+        communities: Vec<String> = Vec::new(),
+        /// When the introducers relay to this node: `auto`, while they say that nobody can dial it; `always`; `never`.
+        relay: Relaying = Relaying::Auto,
     }
 }
 

@@ -5,6 +5,7 @@
 //! sent exactly once; nothing that a peer does makes a queue here longer than the bounds say.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -72,8 +73,16 @@ impl Drop for Place {
 /// The connections to one peer, and who waits for the first.
 #[derive(Default)]
 struct Peer {
-    connections: Vec<ConnectionId>,
+    direct: Vec<ConnectionId>,
+    relayed: Vec<ConnectionId>,
     waiting: Vec<Reply>,
+}
+
+impl Peer {
+    /// The one for the next stream: the newest, and a relayed one only where there is no other.
+    fn best(&self) -> Option<ConnectionId> {
+        self.direct.last().or(self.relayed.last()).copied()
+    }
 }
 
 /// The behaviour.
@@ -85,11 +94,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Opens a stream, on the newest connection to the peer or on one that is dialled first.
+    /// Opens a stream, on the best connection to the peer or on one that is dialled first.
     pub(super) fn open(&mut self, peer_id: PeerId, addresses: Vec<Multiaddr>, reply: Reply) {
         let peer = self.peers.entry(peer_id).or_default();
-        if let Some(connection) = peer.connections.last() {
-            let handler = NotifyHandler::One(*connection);
+        if let Some(connection) = peer.best() {
+            let handler = NotifyHandler::One(connection);
             self.actions.push_back(ToSwarm::NotifyHandler {
                 peer_id,
                 handler,
@@ -112,6 +121,7 @@ impl Streams {
                 let opts = DialOpts::peer_id(peer_id)
                     .condition(PeerCondition::DisconnectedAndNotDialing)
                     .addresses(addresses)
+                    .override_dial_concurrency_factor(NonZeroU8::MIN)
                     .build();
                 self.actions.push_back(ToSwarm::Dial { opts });
             }
@@ -121,9 +131,12 @@ impl Streams {
         }
     }
 
-    fn connected(&mut self, peer_id: PeerId, connection: ConnectionId) {
+    fn connected(&mut self, peer_id: PeerId, connection: ConnectionId, is_relayed: bool) {
         let peer = self.peers.entry(peer_id).or_default();
-        peer.connections.push(connection);
+        match is_relayed {
+            true => peer.relayed.push(connection),
+            false => peer.direct.push(connection),
+        }
         for event in peer.waiting.drain(..) {
             let handler = NotifyHandler::One(connection);
             self.actions.push_back(ToSwarm::NotifyHandler {
@@ -136,8 +149,9 @@ impl Streams {
 
     fn disconnected(&mut self, peer_id: PeerId, connection: ConnectionId) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
-            peer.connections.retain(|other| *other != connection);
-            if peer.connections.is_empty() && peer.waiting.is_empty() {
+            peer.direct.retain(|other| *other != connection);
+            peer.relayed.retain(|other| *other != connection);
+            if peer.best().is_none() && peer.waiting.is_empty() {
                 self.peers.remove(&peer_id);
             }
         }
@@ -151,7 +165,7 @@ impl Streams {
         let Some(peer) = self.peers.get_mut(&peer_id) else {
             return;
         };
-        if peer.connections.is_empty() {
+        if peer.best().is_none() {
             let why = error.to_string();
             for reply in peer.waiting.drain(..) {
                 answer(reply, Err(PeerError::Unreachable(why.clone())));
@@ -205,7 +219,9 @@ impl NetworkBehaviour for Streams {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(new) => self.connected(new.peer_id, new.connection_id),
+            FromSwarm::ConnectionEstablished(new) => {
+                self.connected(new.peer_id, new.connection_id, new.endpoint.is_relayed());
+            }
             FromSwarm::ConnectionClosed(old) => self.disconnected(old.peer_id, old.connection_id),
             FromSwarm::DialFailure(failed) => {
                 if let Some(peer) = failed.peer_id {

@@ -19,6 +19,7 @@ fn args(domain: &str) -> InitArgs {
         broker: false,
         hostname: None,
         public: vec![IpAddr::from([127, 0, 0, 1])],
+        community: Vec::new(),
         check: false,
     }
 }
@@ -53,6 +54,24 @@ fn roles_are_those_that_were_asked_for() {
     let config = only_broker.config().unwrap();
     assert!(config.mailbox.is_none() && config.broker.is_some());
     assert!(config.grip.listen.ip().is_loopback());
+}
+
+#[test]
+fn a_node_at_home_is_reached_over_its_community() {
+    let relay = "/ip4/9.9.9.9/tcp/4001/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k";
+    let mut home = args("foo.test");
+    home.public.clear();
+    home.community = vec![relay.parse().unwrap()];
+    let config = home.config().unwrap();
+    assert_eq!(config.peers.communities, [relay]);
+    assert_eq!(config.peers.relay, Relaying::Always);
+    assert!(config.peers.tcp.address().unwrap().ip().is_unspecified());
+    assert!(config.grip.listen.ip().is_loopback());
+    let mut public = args("foo.test");
+    public.community = vec!["community.test".parse().unwrap()];
+    let config = public.config().unwrap();
+    assert_eq!(config.peers.communities, ["community.test"]);
+    assert_eq!(config.peers.relay, Relaying::Auto);
 }
 
 #[tokio::test]

@@ -1,0 +1,55 @@
+//! A transport that dials only what the policy allows: no stranger makes this machine connect to its neighbours.
+//!
+//! It stands below everything that dials (openings, relays, tables, hole punching), because addresses come from strangers by
+//! more than one way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use libp2p::Multiaddr;
+use libp2p::core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
+
+use super::dialable::ip_of;
+use crate::network::AddressPolicy;
+
+/// Another transport, without the addresses that the policy forbids.
+pub(super) struct Outward<T> {
+    transport: T,
+    policy: Arc<AddressPolicy>,
+}
+
+impl<T> Outward<T> {
+    pub(super) fn new(transport: T, policy: Arc<AddressPolicy>) -> Self {
+        Self { transport, policy }
+    }
+}
+
+impl<T: Transport + Unpin> Transport for Outward<T> {
+    type Output = T::Output;
+    type Error = T::Error;
+    type ListenerUpgrade = T::ListenerUpgrade;
+    type Dial = T::Dial;
+
+    fn listen_on(&mut self, id: ListenerId, at: Multiaddr) -> Result<(), TransportError<Self::Error>> {
+        self.transport.listen_on(id, at)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.transport.remove_listener(id)
+    }
+
+    fn dial(&mut self, to: Multiaddr, how: DialOpts) -> Result<Self::Dial, TransportError<Self::Error>> {
+        match ip_of(&to).map(|ip| self.policy.check(ip)) {
+            Some(Ok(_)) => self.transport.dial(to, how),
+            _ => Err(TransportError::MultiaddrNotSupported(to)),
+        }
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        Pin::new(&mut self.transport).poll(cx)
+    }
+}
