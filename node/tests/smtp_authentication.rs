@@ -225,6 +225,25 @@ async fn s10_a_forged_author_is_disowned_by_a_domain_that_asks_for_that() {
 }
 
 #[tokio::test]
+async fn s10_a_sender_that_wears_the_judge_out_is_disowned_all_the_same() {
+    let world = World::new().await;
+    world.txt("_dmarc.foo.test", "v=DMARC1; p=reject");
+    let hosts: Vec<String> = (0..10).map(|host| format!("mx:m{host}.evil.test")).collect();
+    world.txt("evil.test", &format!("v=spf1 {} -all", hosts.join(" ")));
+    for host in 0..10 {
+        for exchange in 0..10 {
+            let mx = Mx {
+                preference: 1,
+                host: format!("x{host}-{exchange}.evil.test"),
+            };
+            world.zone.add(&format!("m{host}.evil.test"), Record::Mx(mx));
+        }
+    }
+    let judged = world.judge(Some("mallory@evil.test"), MESSAGE).await;
+    assert!(judged.disowned && judged.author.is_none(), "{}", judged.results);
+}
+
+#[tokio::test]
 async fn s10_a_message_with_other_than_one_author_has_none() {
     let world = World::new().await;
     world.txt("foo.test", "v=spf1 ip4:192.0.2.7 -all");

@@ -91,11 +91,12 @@ impl Intake {
         }
     }
 
-    /// Whether another block may be taken. While the disk is full or others keep it busy none is: what waits in memory is lost with
-    /// the node.
+    /// Whether another block may be taken. On a full disk none is, and while others keep it busy one at a time: what waits in memory
+    /// is lost with the node.
     pub(super) fn has_room(&self) -> bool {
         let is_full = self.full.load(Ordering::Relaxed);
-        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full && !self.store.is_held_up()
+        let is_quick = self.is_idle() || !self.store.is_held_up();
+        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full && is_quick
     }
 
     /// Whether the store has room for another block beside those that are on their way.

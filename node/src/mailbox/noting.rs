@@ -70,12 +70,13 @@ impl<'a> Noting<'a> {
         }
     }
 
-    /// Whether what came is noted, or on its way to be, and nothing holds that up: what is not would come twice if the node died.
+    /// Whether what came is noted, or on its way to be without being held up: what is not would come twice if the node died.
     pub(super) fn keeps_up(&self) -> bool {
         let is_told = self
             .noted
             .is_some_and(|noted| noted.verified == self.came.verified);
-        is_told && self.full.is_none() && !self.jobs.is_held_up()
+        let is_quick = self.commits.is_empty() || !self.jobs.is_held_up();
+        is_told && self.full.is_none() && is_quick
     }
 
     /// Whether a commit is under way, or waits for room.

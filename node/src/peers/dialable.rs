@@ -133,6 +133,19 @@ fn direct(parts: &[Protocol<'_>], policy: &AddressPolicy) -> Result<Multiaddr, S
     Ok(address)
 }
 
+/// An address at which somebody listens and nothing more, with or without their name, as it is dialled. libp2p's TCP reads an address from
+/// its end, and what is checked has to be what is dialled.
+///
+/// # Errors
+/// When it has another shape, or the policy forbids it.
+pub(super) fn place(address: &Multiaddr, policy: &AddressPolicy) -> Result<Multiaddr, String> {
+    let parts: Vec<Protocol<'_>> = address.iter().collect();
+    match parts.as_slice() {
+        [place @ .., Protocol::P2p(peer)] => Ok(direct(place, policy)?.with(Protocol::P2p(*peer))),
+        place => direct(place, policy),
+    }
+}
+
 /// The IP address with which an address begins.
 pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {

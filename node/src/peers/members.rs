@@ -34,8 +34,12 @@ const QUESTION: Duration = Duration::from_secs(15);
 const PROBE: Duration = Duration::from_secs(1);
 /// IP addresses of this node that introducers have seen, the last ones.
 const SEEN: usize = 8;
-/// Relayed connections after which the upgrades are begun anew: libp2p keeps a note of each.
+/// Relayed connections, and upgrades that were tried, after which the upgrades are begun anew: libp2p keeps a note of each.
 const UPGRADES: usize = 1024;
+/// Upgrades that are tried with one peer, while it is connected.
+const TRIES: u32 = 3;
+/// Upgrades that are tried at once.
+const AT_ONCE: usize = 8;
 
 /// The protocols of a community.
 #[derive(NetworkBehaviour)]
@@ -55,6 +59,9 @@ pub(super) struct Members {
     seen: Vec<IpAddr>,
     candidates: Vec<Multiaddr>,
     live: HashMap<ConnectionId, (PeerId, ConnectedPoint)>,
+    /// Dials to peers that are connected already, to upgrade that: they ask for them, as often as they like.
+    upgrading: HashSet<ConnectionId>,
+    tries: HashMap<PeerId, u32>,
     relayed: usize,
 }
 
@@ -62,6 +69,11 @@ pub(super) struct Members {
 #[derive(Debug, thiserror::Error)]
 #[error("{0} addresses are too many for one dial")]
 struct TooManyAddresses(usize);
+
+/// A connection is upgraded too often, or too many are at once.
+#[derive(Debug, thiserror::Error)]
+#[error("a direct connection was tried often enough")]
+struct TooManyTries;
 
 impl Members {
     pub(super) fn new(own: PeerId, relay: relay::Behaviour) -> Self {
@@ -78,6 +90,8 @@ impl Members {
             seen: Vec::new(),
             candidates: Vec::new(),
             live: HashMap::new(),
+            upgrading: HashSet::new(),
+            tries: HashMap::new(),
             relayed: 0,
         }
     }
@@ -133,6 +147,22 @@ impl Members {
         }
         self.reach.dcutr = anew;
         self.relayed = 0;
+    }
+
+    /// Notes a dial that is made to upgrade a connection; an error when there were, or are, enough.
+    fn upgrade(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), TooManyTries> {
+        self.relayed += 1;
+        let tries = self.tries.entry(peer).or_default();
+        *tries = tries.saturating_add(1);
+        if *tries > TRIES || self.upgrading.len() >= AT_ONCE {
+            return Err(TooManyTries);
+        }
+        self.upgrading.insert(id);
+        Ok(())
+    }
+
+    fn is_live(&self, peer: &PeerId) -> bool {
+        self.live.values().any(|(live, _)| live == peer)
     }
 
     /// Whether an address may be one of this node's: the IP address is what an introducer has seen.
@@ -203,6 +233,9 @@ impl NetworkBehaviour for Members {
         if addresses.len() > ADDRESSES {
             return Err(ConnectionDenied::new(TooManyAddresses(addresses.len())));
         }
+        if let Some(peer) = peer.filter(|peer| !self.introducers.contains(peer) && self.is_live(peer)) {
+            self.upgrade(id, peer).map_err(ConnectionDenied::new)?;
+        }
         let mut heard = self
             .reach
             .handle_pending_outbound_connection(id, peer, addresses, role)?;
@@ -231,11 +264,18 @@ impl NetworkBehaviour for Members {
             FromSwarm::NewExternalAddrCandidate(candidate) if !self.is_candidate(candidate.addr) => return,
             FromSwarm::ConnectionEstablished(new) => {
                 self.relayed += usize::from(new.endpoint.is_relayed());
+                self.upgrading.remove(&new.connection_id);
                 let endpoint = new.endpoint.clone();
                 self.live.insert(new.connection_id, (new.peer_id, endpoint));
             }
             FromSwarm::ConnectionClosed(old) => {
                 self.live.remove(&old.connection_id);
+                if old.remaining_established == 0 {
+                    self.tries.remove(&old.peer_id);
+                }
+            }
+            FromSwarm::DialFailure(failed) => {
+                self.upgrading.remove(&failed.connection_id);
             }
             _ => {}
         }
@@ -285,6 +325,31 @@ mod tests {
         assert!(!members.is_candidate(&at("/ip4/9.9.9.99/tcp/1".to_owned())));
         members.seen([9, 9, 9, 9].into());
         assert!(members.is_candidate(&at("/ip4/9.9.9.9/tcp/1".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_connected_is_dialled_so_often_to_upgrade_that() {
+        let (mut members, bob) = (members(), PeerId::random());
+        let (address, relay) = (at("/ip4/9.9.9.9/tcp/1".to_owned()), PeerId::random());
+        let endpoint = ConnectedPoint::Listener {
+            local_addr: at(format!("/ip4/9.9.9.8/tcp/1/p2p/{relay}/p2p-circuit")),
+            send_back_addr: at(format!("/p2p/{bob}")),
+        };
+        members
+            .live
+            .insert(ConnectionId::new_unchecked(0), (bob, endpoint));
+        let dial = |members: &mut Members, id| {
+            let (id, addresses) = (ConnectionId::new_unchecked(id), [address.clone()]);
+            members.handle_pending_outbound_connection(id, Some(bob), &addresses, Endpoint::Dialer)
+        };
+        let tried: Vec<bool> = (1..=6).map(|id| dial(&mut members, id).is_ok()).collect();
+        assert_eq!(tried, [true, true, true, false, false, false]);
+        assert_eq!((members.upgrading.len(), members.relayed), (3, 6));
+        members.live.clear();
+        assert!(
+            dial(&mut members, 7).is_ok(),
+            "who is not connected is dialled as ever"
+        );
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use libp2p::Multiaddr;
 use libp2p::core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 
-use super::dialable::ip_of;
+use super::dialable::place;
 use crate::network::AddressPolicy;
 
 /// Another transport, without the addresses that the policy forbids.
@@ -40,9 +40,9 @@ impl<T: Transport + Unpin> Transport for Outward<T> {
     }
 
     fn dial(&mut self, to: Multiaddr, how: DialOpts) -> Result<Self::Dial, TransportError<Self::Error>> {
-        match ip_of(&to).map(|ip| self.policy.check(ip)) {
-            Some(Ok(_)) => self.transport.dial(to, how),
-            _ => Err(TransportError::MultiaddrNotSupported(to)),
+        match place(&to, &self.policy) {
+            Ok(place) => self.transport.dial(place, how),
+            Err(_) => Err(TransportError::MultiaddrNotSupported(to)),
         }
     }
 

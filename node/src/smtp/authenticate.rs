@@ -75,10 +75,11 @@ impl Authenticator {
         let judging = Box::pin(self.judge(mail));
         match tokio::time::timeout(limits::AUTHENTICATION, judging).await {
             Ok(authentication) => authentication,
+            // How long it takes, the sender decides too: nobody knows what the author's domain says of it.
             Err(_) => Authentication {
                 author: None,
                 results: format!("{}; none", self.host),
-                disowned: false,
+                disowned: true,
                 temporary: true,
             },
         }
@@ -99,6 +100,13 @@ impl Authenticator {
         let answers = Answers::new(self.dns.as_ref());
         let sender = mail.sender.as_ref().map(Address::to_string).unwrap_or_default();
         let ip = mail.client.ip().to_canonical();
+        let envelope = mail
+            .sender
+            .as_ref()
+            .map_or(mail.helo.as_str(), |sender| sender.domain().as_str());
+        // First what the author's domain says: how many questions SPF and DKIM need, the sender decides.
+        self.dmarc(&answers, &message, envelope, &[], &SpfOutput::new(String::new()))
+            .await;
         let spf = loop {
             let asked = SpfParameters::verify_mail_from(ip, &mail.helo, &self.host, &sender);
             let spf = self.judge.verify_spf(answers.parameters(asked)).await;
@@ -112,23 +120,7 @@ impl Authenticator {
                 break dkim;
             }
         };
-        let envelope = mail
-            .sender
-            .as_ref()
-            .map_or(mail.helo.as_str(), |sender| sender.domain().as_str());
-        let dmarc = loop {
-            let asked = DmarcParameters {
-                message: &message,
-                dkim_output: &dkim,
-                dkim2_output: None,
-                rfc5321_mail_from_domain: envelope,
-                spf_output: &spf,
-            };
-            let dmarc = self.judge.verify_dmarc(answers.parameters(asked)).await;
-            if answers.complete().await {
-                break dmarc;
-            }
-        };
+        let dmarc = self.dmarc(&answers, &message, envelope, &dkim, &spf).await;
         let author = the_author(&mail.message, &message);
         let findings = Findings { spf, dkim, dmarc };
         let vouched = author
@@ -141,6 +133,29 @@ impl Authenticator {
             temporary: author.is_some() && !vouched && answers.missed(),
             author: author.filter(|_| vouched),
             results,
+        }
+    }
+
+    async fn dmarc(
+        &self,
+        answers: &Answers<'_>,
+        message: &AuthenticatedMessage<'_>,
+        envelope: &str,
+        dkim_output: &[DkimOutput<'_>],
+        spf_output: &SpfOutput,
+    ) -> DmarcOutput {
+        loop {
+            let asked = DmarcParameters {
+                message,
+                dkim_output,
+                dkim2_output: None,
+                rfc5321_mail_from_domain: envelope,
+                spf_output,
+            };
+            let dmarc = self.judge.verify_dmarc(answers.parameters(asked)).await;
+            if answers.complete().await {
+                return dmarc;
+            }
         }
     }
 

@@ -93,6 +93,15 @@ struct At {
     since: AtomicU64,
 }
 
+/// A write that goes on as long as this lives.
+struct Writing<'a>(&'a At);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.since.store(0, Ordering::Relaxed);
+    }
+}
+
 impl At {
     fn new() -> Self {
         Self {
@@ -106,12 +115,10 @@ impl At {
         u64::try_from(self.epoch.elapsed().as_nanos()).map_or(u64::MAX, |nanos| nanos.max(1))
     }
 
-    fn begin(&self) {
+    /// Begins a write, which ends with what is returned.
+    fn begin(&self) -> Writing<'_> {
         self.since.store(self.now(), Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        self.since.store(0, Ordering::Relaxed);
+        Writing(self)
     }
 
     fn is_held_up(&self) -> bool {
@@ -204,9 +211,8 @@ fn run<W: Write>(
             };
         }
         if !group.is_empty() {
-            at.begin();
+            let _writing = at.begin();
             write(home, &mut work, group, settler);
-            at.end();
         }
         if let Some(stopped) = stop {
             settler.rest();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use cargomail_node::app::AppError;
 use cargomail_node::identity::Certificate;
 use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::channel;
@@ -22,8 +23,6 @@ use crate::world::{Villain, World};
 const FLOOD: usize = 64;
 /// Octets of each of them.
 const PIECE: usize = 4096;
-/// What stands above a message that is no good.
-const SUBJECT: &str = "Please read";
 /// How long a message that was taken is looked for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages of a folder that are looked at.
@@ -36,10 +35,16 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// A request that is the asker's fault, or that there is no time for.
+    /// A request of somebody who may not make it, or who makes too many. One that could not be read would show nothing.
     fn status(status: StatusCode) -> Self {
         Self {
-            refused: status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE,
+            refused: matches!(
+                status,
+                StatusCode::UNAUTHORIZED
+                    | StatusCode::FORBIDDEN
+                    | StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::SERVICE_UNAVAILABLE
+            ),
             answer: status.to_string(),
         }
     }
@@ -47,7 +52,7 @@ impl Told {
     /// A first frame on a stream.
     fn frame(heard: Option<&Frame>) -> Self {
         Self {
-            refused: matches!(heard, None | Some(Frame::Refused(_))),
+            refused: matches!(heard, Some(Frame::Refused(_))),
             answer: match heard {
                 None => "nothing".to_owned(),
                 Some(frame) => format!("{:?}", frame.name()),
@@ -107,12 +112,15 @@ impl Doing<'_> {
         others.next().context("there is nobody of another domain")
     }
 
-    fn message(&self, from: &Address) -> anyhow::Result<String> {
+    /// A message, and its Message-ID.
+    fn message(&self, from: &Address) -> anyhow::Result<(String, String)> {
         let (to, id) = (self.victim()?, self.villain.stamp().id);
-        Ok(format!(
-            "From: {from}\r\nTo: {to}\r\nSubject: {SUBJECT}\r\nMessage-ID: <{id}@{VILLAIN}>\r\n\
+        let id = format!("<{id}@{VILLAIN}>");
+        let message = format!(
+            "From: {from}\r\nTo: {to}\r\nSubject: Please read\r\nMessage-ID: {id}\r\n\
              Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nBelieve me.\r\n"
-        ))
+        );
+        Ok((message, id))
     }
 
     /// Gives a message to a broker, and a notification to an agent, as the broker of somebody's domain; `means` are the key that signs the
@@ -125,7 +133,7 @@ impl Doing<'_> {
         let mut done = Done::new();
         if self.site.broker {
             let (from, to) = (self.other()?, self.victim()?);
-            let message = self.message(from)?;
+            let (message, _) = self.message(from)?;
             let digest = Digest::of(message.as_bytes());
             let (key, shown) = means(from.domain())?;
             let token = channel::token(
@@ -275,7 +283,7 @@ impl Doing<'_> {
     /// Sends a message by SMTP in the name of somebody of another domain.
     async fn forge(&self) -> anyhow::Result<Done> {
         let (from, to) = (self.other()?, self.victim()?);
-        let message = self.message(from)?;
+        let (message, id) = self.message(from)?;
         let lines = [
             format!("EHLO {VILLAIN}"),
             format!("MAIL FROM:<{from}>"),
@@ -290,20 +298,19 @@ impl Doing<'_> {
                 refused: true,
                 answer,
             },
-            true => self.found(to, &answer).await?,
+            true => self.found(to, &id, &answer).await?,
         };
         Ok(vec![(format!("a message of {from}, by SMTP"), told)])
     }
 
     /// In which folder the victim finds what was taken: in the one for junk it has come to nothing.
-    async fn found(&self, victim: &Address, answer: &str) -> anyhow::Result<Told> {
+    async fn found(&self, victim: &Address, id: &str, answer: &str) -> anyhow::Result<Told> {
         let broker = self.stage.app(victim).broker()?;
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             for folder in ["inbox", "junk"] {
                 let messages = broker.list(folder, None, LISTED).await?;
-                let mut subjects = messages.iter().map(|message| &message.subject);
-                if subjects.any(|subject| subject == SUBJECT) {
+                if messages.iter().any(|message| message.message_id == id) {
                     return Ok(Told {
                         refused: folder == "junk",
                         answer: format!("{answer}; it is in {folder}"),
@@ -318,6 +325,24 @@ impl Doing<'_> {
         })
     }
 
+    /// A flood: nothing of it is taken, and whoever has an account is served meanwhile.
+    fn withstood(taken: Option<String>, served: Result<(), AppError>) -> Told {
+        match (taken, served) {
+            (Some(answer), _) => Told {
+                refused: false,
+                answer,
+            },
+            (None, Err(error)) => Told {
+                refused: false,
+                answer: format!("refused, and so is everybody else: {error}"),
+            },
+            (None, Ok(())) => Told {
+                refused: true,
+                answer: "refused, and others are served".to_owned(),
+            },
+        }
+    }
+
     /// Many requests and streams at once, with octets that mean nothing; the streams stay open.
     async fn flood(&self) -> anyhow::Result<Done> {
         let mut done = Done::new();
@@ -328,12 +353,11 @@ impl Doing<'_> {
             let answers = futures::future::join_all(flood).await;
             // A connection that is not answered at all is refused too.
             let taken = answers.iter().flatten().find(|told| !told.refused);
+            let broker = self.stage.app(self.victim()?).broker()?;
+            let served = broker.list("inbox", None, 1).await.map(drop);
             done.push((
                 format!("{FLOOD} requests at once that mean nothing"),
-                Told {
-                    refused: taken.is_none(),
-                    answer: taken.map_or_else(|| "refused".to_owned(), |told| told.answer.clone()),
-                },
+                Self::withstood(taken.map(|told| told.answer.clone()), served),
             ));
         }
         if self.site.mailbox {
@@ -352,9 +376,13 @@ impl Doing<'_> {
             }
             let garbage = Frame::Receipt("e30.e30.e30".to_owned());
             let heard = self.villain.say(&peers, garbage, Expect::Noted).await;
+            let taken = heard.ok().flatten().filter(|frame| *frame == Frame::Noted);
+            let at = self.site.locator().context("a mailbox has a name")?;
+            let mailbox = self.stage.app(self.victim()?).mailbox(&at)?;
+            let served = mailbox.shares().await.map(drop);
             done.push((
                 format!("{FLOOD} streams at once that mean nothing"),
-                Told::frame(heard.unwrap_or_default().as_ref()),
+                Self::withstood(taken.map(|frame| format!("{:?}", frame.name())), served),
             ));
         }
         Ok(done)
