@@ -67,6 +67,17 @@ fn run_with(folder: &Path, scenario: &str, flags: &[&str]) -> (Output, Value) {
     (output, report)
 }
 
+/// Whether every promise was kept, but for the one about harm, which nobody does here.
+fn all_held(report: &Value) {
+    for judged in report["promises"].as_array().unwrap() {
+        let expected = match judged["promise"] == "harm-is-refused" {
+            true => "nothing-to-check",
+            false => "held",
+        };
+        assert_eq!(judged["verdict"], expected, "{judged}");
+    }
+}
+
 fn verdict<'a>(report: &'a Value, promise: &str) -> &'a str {
     let mut promises = report["promises"].as_array().unwrap().iter();
     let judged = promises.find(|judged| judged["promise"] == promise).unwrap();
@@ -85,9 +96,7 @@ fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
     );
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed["promises"], report["promises"]);
-    for judged in report["promises"].as_array().unwrap() {
-        assert_eq!(judged["verdict"], "held", "{judged}");
-    }
+    all_held(&report);
     assert_eq!(report["totals"]["accepted"], 4);
     assert_eq!(report["totals"]["delivered"], report["totals"]["deliveries"]);
     assert_eq!(report["history"]["faults"].as_array().unwrap().len(), 2);
@@ -111,9 +120,7 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{report:#}\n{said}");
     assert_eq!(report["mode"], "virtual");
-    for judged in report["promises"].as_array().unwrap() {
-        assert_eq!(judged["verdict"], "held", "{judged}");
-    }
+    all_held(&report);
     assert_eq!(report["totals"]["delivered"], report["totals"]["deliveries"]);
     let trace = std::fs::read_to_string(trace).unwrap();
     assert!(

@@ -209,6 +209,10 @@ impl Community {
     fn places(&mut self, swarm: &mut Swarm<Behaviour>, now: Instant) {
         let wanted = self.wants_places();
         for (relay, known) in self.visits.known_mut() {
+            // What is on its way over the relay goes on there.
+            if !wanted && members(swarm).goes_over(relay) {
+                continue;
+            }
             known
                 .place
                 .hold(swarm, *relay, known.is_here_and_relays(), wanted, now);

@@ -155,6 +155,15 @@ pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// Whether an address is one that more than this machine, or this one line of it, could use.
+pub(super) fn is_routed(address: &Multiaddr) -> bool {
+    match ip_of(address) {
+        Some(IpAddr::V4(v4)) => !v4.is_loopback() && !v4.is_link_local(),
+        Some(IpAddr::V6(v6)) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+        None => false,
+    }
+}
+
 /// Whether an address leads over a relay.
 pub(super) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NewExternalAddrCandidate, THandler,
@@ -159,6 +160,17 @@ impl Members {
         }
         self.upgrading.insert(id);
         Ok(())
+    }
+
+    /// Whether a connection that is open goes over this relay.
+    pub(super) fn goes_over(&self, relay: &PeerId) -> bool {
+        self.live.values().any(|(_, endpoint)| {
+            let at = match endpoint {
+                ConnectedPoint::Dialer { address, .. } => address,
+                ConnectedPoint::Listener { local_addr, .. } => local_addr,
+            };
+            endpoint.is_relayed() && at.iter().any(|part| part == Protocol::P2p(*relay))
+        })
     }
 
     fn is_live(&self, peer: &PeerId) -> bool {

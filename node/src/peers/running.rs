@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::PeerError;
 use super::admission::Admission;
 use super::community::{Community, Concern, Found, Shown, Whereabouts};
+use super::dialable::is_routed;
 use super::streams::Reply;
 use super::swarm::{Behaviour, BehaviourEvent, cannot_listen};
 
@@ -106,13 +107,17 @@ impl Running {
                 self.swarm.close_connection(connection);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
+                if is_routed(&address) {
+                    self.moved(false);
+                }
                 self.whereabouts().listening.push(address);
-                self.moved(false);
                 self.started(Some(listener_id));
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.whereabouts().listening.retain(|other| *other != address);
-                self.moved(true);
+                if is_routed(&address) {
+                    self.moved(true);
+                }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a peer listener failed"),
             SwarmEvent::ListenerClosed {

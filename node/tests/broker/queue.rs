@@ -85,9 +85,10 @@ async fn mail_that_cannot_be_given_for_five_days_comes_back() {
     let world = World::new().await;
     let foo = Node::start(&world, "foo.test", web()).await;
     let alice = foo.user("alice").await;
-    let gone = std::net::TcpListener::bind(crate::rig::ANYWHERE).unwrap();
-    world.serve("dead.test", gone.local_addr().unwrap().port());
-    drop(gone);
+    // taken, and not listened at
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(crate::rig::ANYWHERE).unwrap();
+    world.serve("dead.test", silent.local_addr().unwrap().port());
     let message = note("alice@foo.test", "x@dead.test", "1");
     alice.send(&message, &[&["x@dead.test"]]).await;
     until("it is tried", async || {

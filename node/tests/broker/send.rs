@@ -239,10 +239,10 @@ async fn q11_a_web_channel_that_stays_away_is_replaced_by_smtp_and_never_where_t
         },
     )
     .await;
-    // the record stands, nobody answers
-    let gone = std::net::TcpListener::bind(crate::rig::ANYWHERE).unwrap();
-    world.serve("bar.test", gone.local_addr().unwrap().port());
-    drop(gone);
+    // the record stands, nobody answers: the port is taken, and not listened at
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(crate::rig::ANYWHERE).unwrap();
+    world.serve("bar.test", silent.local_addr().unwrap().port());
     let foo = Node::start(
         &world,
         "foo.test",
