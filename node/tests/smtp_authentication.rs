@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cargomail_node::clock::SystemClock;
+use cargomail_node::clock::{Clock, SystemClock};
 use cargomail_node::dns::{Answer, Dns, DnsError, Dnssec, Mx, Record, Resolver, ResolverOptions, Srv, Zone};
 use cargomail_node::identity::Identity;
 use cargomail_node::smtp::{Authentication, Authenticator, Dkim, Mail};
@@ -527,4 +527,52 @@ fn what_has_not_one_author_is_not_signed() {
         dkim.record(),
         "v=DKIM1; k=ed25519; h=sha256; p=iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w="
     );
+}
+
+/// Knows the DMARC record of foo.test, and is silent about everything else but other such records.
+struct Silent {
+    policy: &'static str,
+}
+
+#[async_trait]
+impl Dns for Silent {
+    async fn txt(&self, name: &str) -> Result<Answer<String>, DnsError> {
+        match name.strip_prefix("_dmarc.") {
+            Some("foo.test") => Ok(Answer {
+                records: vec![self.policy.to_owned()],
+                authenticated: false,
+                valid_until: SystemClock.now(),
+            }),
+            Some(_) => Err(DnsError::NoRecord {
+                name: name.to_owned(),
+                kind: "TXT",
+            }),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn srv(&self, _: &str) -> Result<Answer<Srv>, DnsError> {
+        std::future::pending().await
+    }
+
+    async fn mx(&self, _: &str) -> Result<Answer<Mx>, DnsError> {
+        std::future::pending().await
+    }
+
+    async fn addresses(&self, _: &str) -> Result<Answer<IpAddr>, DnsError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s10_a_judgement_that_takes_too_long_keeps_what_the_authors_domain_said() {
+    for (policy, disowned) in [("v=DMARC1; p=reject", true), ("v=DMARC1; p=none", false)] {
+        let dns = Arc::new(Silent { policy });
+        let authenticator = Authenticator::new(dns, "mx.bar.test".to_owned());
+        let mail = mail(CLIENT, Some("mallory@evil.test"), MESSAGE);
+        let judged = authenticator.authenticate(&mail).await;
+        assert_eq!(judged.author, None);
+        assert!(judged.temporary, "{}", judged.results);
+        assert_eq!(judged.disowned, disowned, "{policy}");
+    }
 }

@@ -8,7 +8,7 @@
 mod answers;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::limits;
@@ -72,20 +72,22 @@ impl Authenticator {
 
     /// What SPF, DKIM and DMARC say of this message.
     pub async fn authenticate(&self, mail: &Mail) -> Authentication {
-        let judging = Box::pin(self.judge(mail));
+        let distrust = OnceLock::new();
+        let judging = Box::pin(self.judge(mail, &distrust));
         match tokio::time::timeout(limits::AUTHENTICATION, judging).await {
             Ok(authentication) => authentication,
-            // How long it takes, the sender decides too: nobody knows what the author's domain says of it.
+            // How long it takes, the sender decides too.
             Err(_) => Authentication {
                 author: None,
                 results: format!("{}; none", self.host),
-                disowned: true,
+                disowned: *distrust.get().unwrap_or(&true),
                 temporary: true,
             },
         }
     }
 
-    async fn judge(&self, mail: &Mail) -> Authentication {
+    /// `distrust` is told early whether the author's domain wants messages distrusted that nobody vouches for.
+    async fn judge(&self, mail: &Mail, distrust: &OnceLock<bool>) -> Authentication {
         let Some(mut message) = AuthenticatedMessage::parse(&mail.message) else {
             return Authentication {
                 author: None,
@@ -105,8 +107,11 @@ impl Authenticator {
             .as_ref()
             .map_or(mail.helo.as_str(), |sender| sender.domain().as_str());
         // First what the author's domain says: how many questions SPF and DKIM need, the sender decides.
-        self.dmarc(&answers, &message, envelope, &[], &SpfOutput::new(String::new()))
-            .await;
+        let (nobody, nothing) = (SpfOutput::new(String::new()), []);
+        let policy = self.dmarc(&answers, &message, envelope, &nothing, &nobody).await;
+        if !answers.missed() {
+            distrust.get_or_init(|| asks_for_distrust(&policy));
+        }
         let spf = loop {
             let asked = SpfParameters::verify_mail_from(ip, &mail.helo, &self.host, &sender);
             let spf = self.judge.verify_spf(answers.parameters(asked)).await;
@@ -129,7 +134,7 @@ impl Authenticator {
         let results = self.results(mail, &findings, &sender, message.from());
         tracing::debug!(client = %mail.client, vouched, results, "authenticated");
         Authentication {
-            disowned: !vouched && findings.asks_for_distrust(),
+            disowned: !vouched && asks_for_distrust(&findings.dmarc),
             temporary: author.is_some() && !vouched && answers.missed(),
             author: author.filter(|_| vouched),
             results,
@@ -170,12 +175,6 @@ impl Authenticator {
 }
 
 impl Findings<'_> {
-    /// Whether the author's domain has a DMARC policy for messages that nobody vouches for. `reject` is one too (RFC 9989 has receivers
-    /// that know nothing else of a message treat it as `quarantine`: it may have come through a mailing list).
-    fn asks_for_distrust(&self) -> bool {
-        matches!(self.dmarc.policy(), Policy::Quarantine | Policy::Reject)
-    }
-
     /// Whether SPF or DKIM vouches for the author's domain.
     fn vouch(&self, author: &Domain, envelope: &str) -> bool {
         if self.dmarc.dmarc_record().is_some() {
@@ -189,6 +188,12 @@ impl Findings<'_> {
         });
         signed || (self.spf.result() == SpfResult::Pass && same(envelope))
     }
+}
+
+/// Whether the author's domain has a DMARC policy for messages that nobody vouches for. `reject` is one too (RFC 9989 has receivers that
+/// know nothing else of a message treat it as `quarantine`: it may have come through a mailing list).
+fn asks_for_distrust(dmarc: &DmarcOutput) -> bool {
+    matches!(dmarc.policy(), Policy::Quarantine | Policy::Reject)
 }
 
 /// Whether a signature can vouch for anything: it covers From, and is not made with SHA-1 (RFC 8301).
