@@ -271,3 +271,20 @@ fn what_new_prints_passes_check_and_list_names_what_is_shipped() {
         assert!(listed.contains(name), "{listed}");
     }
 }
+
+#[test]
+fn what_needs_a_virtual_world_is_refused_on_real_ground_before_anything_is_laid_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = ["new", "--domains", "251", "--people", "1", "--mails", "10"];
+    let large = simulator().args(large).output().unwrap();
+    let large = String::from_utf8(large.stdout).unwrap();
+    let hostile = TOWN.replace("PATIENCE", "10")
+        + "\n[[hostile]]\nrole = \"flooder\"\nagainst = \"bar.test\"\nbefore = 1\n";
+    for (scenario, key) in [(large, "sites: "), (hostile, "hostile: ")] {
+        let (output, _) = run(folder.path(), &scenario);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(key) && said.contains("--virtual"), "{said}");
+        assert!(!folder.path().join("town").exists());
+    }
+}

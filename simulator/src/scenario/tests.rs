@@ -33,6 +33,13 @@ fn every_shipped_scenario_and_the_commented_one_can_be_run() {
 }
 
 #[test]
+fn a_large_scenario_that_was_printed_can_be_run() {
+    let scenario = Scenario::read("large", &of_many(30, 4, 500)).unwrap();
+    assert_eq!((scenario.sites.len(), scenario.mails()), (30, 500));
+    assert_eq!(scenario.everybody().len(), 120);
+}
+
+#[test]
 fn who_wishes_nothing_gets_everything_where_they_have_an_account() {
     let scenario = Scenario::find("four-domains").unwrap();
     let bob = Address::parse("bob@bar.test").unwrap();
