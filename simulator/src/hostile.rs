@@ -164,9 +164,10 @@ impl Written {
 /// Waits for a mail that fits: by the origin where its resources are, and its recipient.
 async fn find(stage: &Stage, fits: impl Fn(&Locator, &Address) -> bool) -> anyhow::Result<Abused> {
     let until = tokio::time::Instant::now() + Duration::from_secs(stage.scenario.patience);
+    let accounts = stage.scenario.accounts();
     loop {
         for sender in stage.apps.values().map(|app| &app.profile().address) {
-            for origin in stage.scenario.mailboxes_of(sender) {
+            for origin in accounts.mailboxes_of(sender) {
                 // Who is away has nothing to abuse.
                 let session = stage.app(sender).mailbox(&origin)?;
                 for share in session.shares().await.unwrap_or_default() {

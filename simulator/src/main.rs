@@ -12,7 +12,7 @@ use anyhow::Context;
 use cargomail_simulator::report::Report;
 use cargomail_simulator::report::compare::{Comparison, Outcome};
 use cargomail_simulator::report::files::Files;
-use cargomail_simulator::scenario::{self, Scenario};
+use cargomail_simulator::scenario::{self, Many, Scenario};
 use cargomail_simulator::{Options, run, run_virtually};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
@@ -62,11 +62,15 @@ enum Command {
     },
     /// Print a scenario with comments, to begin with; or one of many domains, each broker and mailbox of its people
     #[command(after_help = "Examples:\n  cargomail-simulator new > mine.toml\n  \
-                        cargomail-simulator new --domains 100 --people 10 --mails 10000 > large.toml")]
+                        cargomail-simulator new --domains 100 --people 10 --mails 10000 > large.toml\n  \
+                        cargomail-simulator new --domains 100 --mailboxes 10 --people 10 --mails 10000 > nodes.toml")]
     New {
         /// So many domains
         #[arg(long, requires = "people", requires = "mails")]
         domains: Option<usize>,
+        /// With so many Resource Mailboxes each, nodes of their own; 0 makes each broker a mailbox, too
+        #[arg(long, requires = "domains", default_value_t = 0)]
+        mailboxes: usize,
         /// With so many people each
         #[arg(long, requires = "domains")]
         people: Option<usize>,
@@ -120,10 +124,17 @@ fn main() -> ExitCode {
         Command::Check { scenario } => check(&scenario, cli.json),
         Command::New {
             domains: Some(domains),
+            mailboxes,
             people: Some(people),
             mails: Some(mails),
         } => {
-            print!("{}", scenario::of_many(domains, people, mails));
+            let many = Many {
+                domains,
+                mailboxes,
+                people,
+                mails,
+            };
+            print!("{}", many.scenario());
             Ok(true)
         }
         Command::New { .. } => {

@@ -1,7 +1,7 @@
 //! The people look: what has come, whether it can be read and equals what was written, what was reported, which receipts
 //! there are; until nothing more is expected to happen, or the scenario's patience is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::ask::{Report, Seen, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
 use crate::run::{Reading as How, Stage};
 use crate::traffic::Sent;
+use crate::world::disk::Mark;
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
 const LOOK: Duration = Duration::from_millis(250);
@@ -34,6 +35,8 @@ enum Whom {
     Everybody,
     /// Authors and recipients of mails of which something is expected to happen.
     Parties,
+    /// Those of them at one of whose nodes something has changed since they were asked, as far as that can be known from outside.
+    Touched,
 }
 
 /// A mail and one of its recipients, by their places in the plan.
@@ -50,6 +53,8 @@ pub(crate) struct Observer {
     known: BTreeMap<String, usize>,
     /// By person, the name of each message that is no placeholder.
     reports: BTreeMap<String, BTreeMap<String, Report>>,
+    /// By person, how far the disks of their nodes had come when they were asked.
+    marks: HashMap<String, Vec<Mark>>,
     /// By person, how many retrievals are on their way; none when that cannot be known.
     retrieving: BTreeMap<String, Option<usize>>,
     reading: BTreeSet<Place>,
@@ -84,6 +89,7 @@ impl Observer {
             open: BTreeSet::new(),
             known: BTreeMap::new(),
             reports: BTreeMap::new(),
+            marks: HashMap::new(),
             retrieving: BTreeMap::new(),
             reading: BTreeSet::new(),
             readers: JoinSet::new(),
@@ -105,7 +111,13 @@ impl Observer {
         loop {
             let began = Instant::now();
             let written = self.take(&mut sent);
-            self.look(Whom::Parties).await?;
+            // Once nothing happens any more, nobody is left out.
+            let whom = if pause > LOOK {
+                Whom::Parties
+            } else {
+                Whom::Touched
+            };
+            self.look(whom).await?;
             if written {
                 let patience = Duration::from_secs(self.stage.scenario.patience);
                 let deadline = *deadline.get_or_insert(Instant::now() + patience);
@@ -166,25 +178,35 @@ impl Observer {
     }
 
     /// The names of those who are asked.
-    fn asked(&self, whom: Whom) -> BTreeSet<String> {
-        match whom {
-            Whom::Everybody => self.stage.apps.keys().cloned().collect(),
-            Whom::Parties => {
-                let open = self.open.iter().map(|mail| &self.mails[*mail]);
-                let parties = open.flat_map(|mail| {
-                    let recipients = mail.fates.iter().map(|fate| &fate.recipient);
-                    std::iter::once(&mail.author).chain(recipients)
-                });
-                parties.map(ToString::to_string).collect()
-            }
+    fn asked(&mut self, whom: Whom) -> BTreeSet<String> {
+        if let Whom::Everybody = whom {
+            return self.stage.apps.keys().cloned().collect();
         }
+        let open = self.open.iter().map(|mail| &self.mails[*mail]);
+        let parties = open.flat_map(|mail| {
+            let recipients = mail.fates.iter().map(|fate| &fate.recipient);
+            std::iter::once(&mail.author).chain(recipients)
+        });
+        let mut asked: BTreeSet<String> = parties.map(ToString::to_string).collect();
+        asked.retain(|person| {
+            let marks = self.stage.marks(person);
+            let is_known = marks.is_some() && self.marks.get(person) == marks.as_ref();
+            if let Some(marks) = marks {
+                self.marks.insert(person.clone(), marks);
+            }
+            !is_known || matches!(whom, Whom::Parties)
+        });
+        asked
     }
 
     /// Asks people, and lets them read what has come.
     async fn look(&mut self, whom: Whom) -> anyhow::Result<()> {
         let mut looking = JoinSet::new();
         let asked = self.asked(whom);
-        for (name, app) in self.stage.apps.iter().filter(|(name, _)| asked.contains(*name)) {
+        for (name, app) in asked
+            .iter()
+            .filter_map(|name| self.stage.apps.get_key_value(name))
+        {
             let known = self.reports.get(name).into_iter().flat_map(BTreeMap::keys);
             let (name, app, known) = (name.clone(), app.clone(), known.cloned().collect());
             looking.spawn(async move {

@@ -3,6 +3,7 @@
 //! What always holds: the same scenario and seed give the same plan, files included. Not decided here: what happens when,
 //! which is the machine's matter in this mode.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use cargomail_node::api::Channel;
 use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::placeholder::Category;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::{IndexedRandom, SliceRandom, index};
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::scenario::{Scenario, Size, Traffic};
@@ -69,8 +70,9 @@ impl Plan {
             let shared: Vec<usize> = (0..traffic.shared_files)
                 .map(|_| plan.file(traffic, &mut chance))
                 .collect();
+            let places: HashMap<&Address, usize> = traffic.to.iter().zip(0..).collect();
             for _ in 0..traffic.count {
-                let mail = plan.mail(traffic, &shared, &mut chance);
+                let mail = plan.mail(traffic, &places, &shared, &mut chance);
                 plan.mails.push(mail);
             }
         }
@@ -78,17 +80,27 @@ impl Plan {
         plan
     }
 
-    fn mail(&mut self, traffic: &Traffic, shared: &[usize], chance: &mut StdRng) -> Planned {
+    /// One mail; `places` says where in `to` everybody stands.
+    fn mail(
+        &mut self,
+        traffic: &Traffic,
+        places: &HashMap<&Address, usize>,
+        shared: &[usize],
+        chance: &mut StdRng,
+    ) -> Planned {
         let author = traffic
             .from
             .choose(chance)
             .expect("a checked scenario has authors")
             .clone();
-        let others: Vec<&Address> = traffic.to.iter().filter(|to| **to != author).collect();
+        let own = places.get(&author).copied();
+        let others = traffic.to.len() - usize::from(own.is_some());
         let recipients = chance.random_range(1..=traffic.recipients);
-        let to = others
-            .sample(chance, recipients)
-            .map(|to| (*to).clone())
+        // Of everybody but the author.
+        let to = index::sample(chance, others, recipients.min(others))
+            .into_iter()
+            .map(|place| place + usize::from(own.is_some_and(|own| own <= place)))
+            .filter_map(|place| traffic.to.get(place).cloned())
             .collect();
         let [least, most] = traffic.files;
         let count = chance.random_range(least..=most);

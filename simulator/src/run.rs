@@ -1,7 +1,7 @@
 //! One run: the town is built, people get accounts and wishes, they write and look, the nodes stop, and what happened is
 //! judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ use crate::provider;
 use crate::report::Report;
 use crate::scenario::{How, Scenario};
 use crate::traffic::write_all;
-use crate::world;
+use crate::world::disk::Mark;
+use crate::world::{self, Disk};
 
 /// Mails that were written and not yet taken note of: more make their authors wait.
 const UNNOTED: usize = 64;
@@ -56,6 +57,8 @@ pub(crate) struct Stage {
     pub(crate) folder: PathBuf,
     /// The people's applications, by address.
     pub(crate) apps: BTreeMap<String, App>,
+    /// The disks of the nodes that each of them has an account at; of real nodes nothing is known.
+    disks: HashMap<String, Vec<Disk>>,
     /// The administrators of the brokers, by site.
     pub(crate) brokers: Vec<(String, Administration)>,
     /// How what was received is compared with what was written.
@@ -78,6 +81,12 @@ impl Stage {
         self.apps
             .get(&person.to_string())
             .expect("everybody in a checked scenario has accounts")
+    }
+
+    /// How far the disks of a person's nodes have come, if that can be seen.
+    pub(crate) fn marks(&self, person: &str) -> Option<Vec<Mark>> {
+        let disks = self.disks.get(person)?;
+        Some(disks.iter().map(Disk::mark).collect())
     }
 
     /// A file of the plan.
@@ -238,6 +247,7 @@ async fn prepare(
         plan: Plan::of(scenario),
         folder: folder.to_owned(),
         apps: BTreeMap::new(),
+        disks: HashMap::new(),
         brokers: Vec::new(),
         reading: if ground.is_virtual() {
             Reading::InMemory
@@ -247,12 +257,17 @@ async fn prepare(
         began: Instant::now(),
     };
     progress.set_message("people get accounts");
+    let accounts = scenario.accounts();
     for person in scenario.everybody() {
         let app = ground.person(&person).await?;
         app.broker()?
-            .set_preferences(&scenario.wishes_of(&person))
+            .set_preferences(&scenario.wishes_of(&person, &accounts))
             .await?;
         stage.apps.insert(person.to_string(), app);
+        if let Some(world) = ground.world() {
+            let disks = world.disks_of(&person).cloned().collect();
+            stage.disks.insert(person.to_string(), disks);
+        }
     }
     for site in scenario.sites.iter().filter(|site| site.broker) {
         let administration = ground.administration(site.name.as_str())?;

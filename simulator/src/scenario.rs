@@ -9,7 +9,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -21,7 +21,7 @@ use cargomail_protocol::routing::{Preferences, Rule};
 use serde::Deserialize;
 
 pub use check::Wrong;
-pub use many::of_many;
+pub use many::Many;
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};
@@ -208,6 +208,24 @@ pub enum How {
     NoDns,
 }
 
+/// The sites at which each person has an account.
+#[derive(Debug, Default)]
+pub struct Accounts<'a>(HashMap<&'a Address, Vec<&'a Site>>);
+
+impl Accounts<'_> {
+    /// Whether a person has any.
+    #[must_use]
+    pub fn has(&self, person: &Address) -> bool {
+        self.0.contains_key(person)
+    }
+
+    /// The mailboxes among them.
+    pub fn mailboxes_of(&self, person: &Address) -> impl Iterator<Item = Locator> {
+        let sites = self.0.get(person).into_iter().flatten();
+        sites.filter_map(|site| site.locator())
+    }
+}
+
 impl Fault {
     /// The sites that fail together.
     #[must_use]
@@ -311,17 +329,21 @@ impl Scenario {
             .fold(0, |all, traffic| all.saturating_add(traffic.count))
     }
 
-    /// The mailboxes where a person has an account.
-    pub fn mailboxes_of(&self, person: &Address) -> impl Iterator<Item = Locator> {
-        self.sites
-            .iter()
-            .filter(|site| site.people.contains(person))
-            .filter_map(Site::locator)
+    /// Who has accounts where.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts<'_> {
+        let mut accounts = Accounts::default();
+        for site in &self.sites {
+            for person in &site.people {
+                accounts.0.entry(person).or_default().push(site);
+            }
+        }
+        accounts
     }
 
     /// What a person wishes.
     #[must_use]
-    pub fn wishes_of(&self, person: &Address) -> Preferences {
+    pub fn wishes_of(&self, person: &Address, accounts: &Accounts<'_>) -> Preferences {
         match self.wishes.iter().find(|wishes| wishes.person == *person) {
             Some(wishes) => Preferences {
                 rules: wishes.rules.clone(),
@@ -329,7 +351,7 @@ impl Scenario {
             },
             None => Preferences {
                 rules: Vec::new(),
-                default: self.mailboxes_of(person).collect(),
+                default: accounts.mailboxes_of(person).collect(),
             },
         }
     }

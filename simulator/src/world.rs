@@ -12,7 +12,7 @@ mod time;
 mod trace;
 mod villain;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::{Address, ClientId, Domain};
 use cargomail_protocol::grip::NodeKey;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use disk::Disk;
@@ -73,6 +74,10 @@ pub struct World {
     zone: Zone,
     wires: Wires,
     sites: Vec<Site>,
+    /// Where each site stands among them.
+    places: HashMap<String, usize>,
+    /// And those at which each person has an account.
+    homes: HashMap<Address, Vec<usize>>,
     chance: Seeded,
 }
 
@@ -92,7 +97,9 @@ pub fn run<T>(
         .context("no runtime can be started")?;
     Ok(runtime.block_on(async {
         let trace = Trace::new(out);
-        let subscriber = tracing_subscriber::registry().with(trace::Logged(trace.clone()));
+        let subscriber = tracing_subscriber::registry()
+            .with(LevelFilter::INFO)
+            .with(trace::Logged(trace.clone()));
         let _logged = tracing::subscriber::set_default(subscriber);
         work(trace).await
     }))
@@ -117,11 +124,17 @@ impl World {
             zone: Zone::default(),
             wires: Wires::new(quality, trace.clone()),
             sites: Vec::new(),
+            places: HashMap::new(),
+            homes: HashMap::new(),
             chance: Seeded::new(seed),
         };
         for (number, plan) in plans.iter().enumerate() {
             let site = world.lay_out(folder, plan, number)?;
             world.sites.push(site);
+            world.places.insert(plan.name.clone(), number);
+            for person in &plan.people {
+                world.homes.entry(person.clone()).or_default().push(number);
+            }
         }
         Ok(world)
     }
@@ -167,12 +180,14 @@ impl World {
     }
 
     fn at(&self, name: &str) -> anyhow::Result<&Site> {
-        let found = self.sites.iter().find(|site| site.plan.name == name);
+        let place = self.places.get(name);
+        let found = place.and_then(|place| self.sites.get(*place));
         found.with_context(|| format!("there is no site {name}"))
     }
 
     fn at_mut(&mut self, name: &str) -> anyhow::Result<&mut Site> {
-        let found = self.sites.iter_mut().find(|site| site.plan.name == name);
+        let place = self.places.get(name);
+        let found = place.and_then(|place| self.sites.get_mut(*place));
         found.with_context(|| format!("there is no site {name}"))
     }
 
@@ -388,6 +403,16 @@ impl World {
         Ok(certificate.spki_sha256())
     }
 
+    fn homes_of(&self, person: &Address) -> impl Iterator<Item = &Site> {
+        let homes = self.homes.get(person).into_iter().flatten();
+        homes.filter_map(|home| self.sites.get(*home))
+    }
+
+    /// The disks of the sites where a person has an account.
+    pub fn disks_of(&self, person: &Address) -> impl Iterator<Item = &Disk> {
+        self.homes_of(person).map(|site| &site.disk)
+    }
+
     /// Gives a person an account at every site that names them, and logs them in there. The sites must run.
     ///
     /// # Errors
@@ -396,7 +421,7 @@ impl World {
         let world = self.world_of(&address.to_string());
         let client = world.client();
         let mut profile = Profile::new(address.clone());
-        for site in self.sites.iter().filter(|site| site.plan.has(address)) {
+        for site in self.homes_of(address) {
             let account = NewAccount {
                 address: address.clone(),
                 password: PASSWORD.to_owned(),

@@ -1,11 +1,11 @@
 //! What a scenario must fulfil beyond its form.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::limits;
 
-use super::{How, Scenario, Traffic};
+use super::{Accounts, How, Scenario, Traffic};
 use crate::hostile::VILLAIN;
 use crate::world::SITES;
 
@@ -47,9 +47,10 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
     }
     sites(scenario)?;
     wishes(scenario)?;
+    let accounts = scenario.accounts();
     let mut octets = 0_u64;
     for (index, traffic) in scenario.traffic.iter().enumerate() {
-        octets = octets.saturating_add(one_traffic(scenario, traffic, index)?);
+        octets = octets.saturating_add(one_traffic(&accounts, traffic, index)?);
     }
     match scenario.mails() {
         0 => return wrong("traffic", "nobody writes anything"),
@@ -70,6 +71,12 @@ fn sites(scenario: &Scenario) -> Result<(), Wrong> {
     if !(1..=SITES).contains(&scenario.sites.len()) {
         return wrong("sites", format!("1 to {SITES} are possible"));
     }
+    let brokers: HashMap<_, _> = scenario
+        .sites
+        .iter()
+        .filter(|site| site.broker)
+        .map(|site| (&site.name, site))
+        .collect();
     let mut names = HashSet::new();
     for (index, site) in scenario.sites.iter().enumerate() {
         let key = |rest: &str| format!("sites[{index}].{rest}");
@@ -87,10 +94,7 @@ fn sites(scenario: &Scenario) -> Result<(), Wrong> {
             if !people.insert(person.to_string()) {
                 return wrong(key("people"), format!("{person} is named twice"));
             }
-            let broker = scenario
-                .sites
-                .iter()
-                .find(|site| site.broker && site.name == *person.domain());
+            let broker = brokers.get(person.domain());
             if !broker.is_some_and(|broker| broker.people.contains(person)) {
                 let why = format!(
                     "{person} has no account at a broker of {}, which everybody needs who is in the town",
@@ -104,7 +108,7 @@ fn sites(scenario: &Scenario) -> Result<(), Wrong> {
 }
 
 fn wishes(scenario: &Scenario) -> Result<(), Wrong> {
-    let everybody = scenario.everybody();
+    let accounts = scenario.accounts();
     let mailboxes: Vec<Locator> = scenario.sites.iter().filter_map(super::Site::locator).collect();
     let known = |key: String, locator: &Locator| {
         if mailboxes.contains(locator) {
@@ -119,7 +123,7 @@ fn wishes(scenario: &Scenario) -> Result<(), Wrong> {
     let mut seen = HashSet::new();
     for (index, wishes) in scenario.wishes.iter().enumerate() {
         let key = |rest: &str| format!("wishes[{index}].{rest}");
-        person(&everybody, &wishes.person, key("person"))?;
+        person(&accounts, &wishes.person, key("person"))?;
         if !seen.insert(wishes.person.to_string()) {
             return wrong(key("person"), format!("{} wishes twice", wishes.person));
         }
@@ -136,23 +140,23 @@ fn wishes(scenario: &Scenario) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn person(everybody: &[Address], person: &Address, key: String) -> Result<(), Wrong> {
-    if everybody.contains(person) {
+fn person(accounts: &Accounts<'_>, person: &Address, key: String) -> Result<(), Wrong> {
+    if accounts.has(person) {
         return Ok(());
     }
     wrong(key, format!("{person} has no account at any site"))
 }
 
 /// The octets that its files may have.
-fn one_traffic(scenario: &Scenario, traffic: &Traffic, index: usize) -> Result<u64, Wrong> {
+fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Result<u64, Wrong> {
     let key = |rest: &str| format!("traffic[{index}].{rest}");
-    let everybody = scenario.everybody();
     if traffic.from.is_empty() || traffic.to.is_empty() {
         return wrong(key("from"), "somebody must write, and somebody must get it");
     }
+    let to: HashSet<&Address> = traffic.to.iter().collect();
     for author in &traffic.from {
-        person(&everybody, author, key("from"))?;
-        let mut mailboxes = scenario.mailboxes_of(author);
+        person(accounts, author, key("from"))?;
+        let mut mailboxes = accounts.mailboxes_of(author);
         match &traffic.origin {
             None if mailboxes.next().is_none() => {
                 let why = format!("{author} has no account at a mailbox, and nowhere to post");
@@ -163,7 +167,7 @@ fn one_traffic(scenario: &Scenario, traffic: &Traffic, index: usize) -> Result<u
             }
             _ => {}
         }
-        let others = traffic.to.iter().filter(|to| *to != author).count();
+        let others = to.len() - usize::from(to.contains(author));
         if !(1..=others).contains(&traffic.recipients) {
             let why = format!("a mail of {author} may have 1 to {others} recipients out of `to`");
             return wrong(key("recipients"), why);
@@ -171,7 +175,7 @@ fn one_traffic(scenario: &Scenario, traffic: &Traffic, index: usize) -> Result<u
     }
     let mut named = HashSet::new();
     for recipient in &traffic.to {
-        person(&everybody, recipient, key("to"))?;
+        person(accounts, recipient, key("to"))?;
         if !named.insert(recipient.to_string()) {
             return wrong(key("to"), format!("{recipient} is named twice"));
         }

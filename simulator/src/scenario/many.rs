@@ -2,29 +2,64 @@
 
 use super::check::CONCURRENT;
 
-/// A scenario of many domains, each broker and mailbox of so many people, who write so many mails to each other: one recipient each, and
-/// mostly a small file.
-#[must_use]
-pub fn of_many(domains: usize, people: usize, mails: usize) -> String {
-    let of = |domain: usize| {
-        let people = (1..=people).map(move |person| format!("\"p{person}@d{domain}.test\""));
-        people.collect::<Vec<_>>().join(", ")
-    };
-    let everybody: Vec<String> = (1..=domains).map(of).collect();
-    let everybody = everybody.join(",\n    ");
-    let mut text = format!(
-        "description = \"{domains} domains with {people} people each, who write {mails} mails to each other\"\n\
-         seed = 1\npatience = 3600\nconcurrent = {CONCURRENT}\n"
-    );
-    for domain in 1..=domains {
-        text += &format!(
-            "\n[[sites]]\nname = \"d{domain}.test\"\nbroker = true\nmailbox = true\npeople = [{}]\n",
-            of(domain)
+/// How large a scenario is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Many {
+    /// So many domains.
+    pub domains: usize,
+    /// With so many Resource Mailboxes each, nodes of their own; 0 makes each domain's broker its mailbox, too.
+    pub mailboxes: usize,
+    /// With so many people each, who share the mailboxes of their domain evenly.
+    pub people: usize,
+    /// Who write so many mails to each other.
+    pub mails: usize,
+}
+
+impl Many {
+    /// The scenario: mails of one recipient each, and mostly with a small file.
+    #[must_use]
+    pub fn scenario(&self) -> String {
+        let Self {
+            domains,
+            mailboxes,
+            people,
+            mails,
+        } = *self;
+        let all = |_: usize| true;
+        let everybody: Vec<String> = (1..=domains).map(|domain| self.of(domain, all)).collect();
+        let everybody = everybody.join(",\n    ");
+        let nodes = match mailboxes {
+            0 => String::new(),
+            _ => format!(" {mailboxes} mailboxes and"),
+        };
+        let mut text = format!(
+            "description = \"{domains} domains with{nodes} {people} people each, who write {mails} mails to each other\"\n\
+             seed = 1\npatience = 3600\nconcurrent = {CONCURRENT}\n"
         );
+        for domain in 1..=domains {
+            text += &format!(
+                "\n[[sites]]\nname = \"d{domain}.test\"\nbroker = true\nmailbox = {}\npeople = [{}]\n",
+                mailboxes == 0,
+                self.of(domain, all)
+            );
+            for mailbox in 1..=mailboxes {
+                let theirs = self.of(domain, |person| person % mailboxes == mailbox % mailboxes);
+                text += &format!(
+                    "\n[[sites]]\nname = \"m{mailbox}.d{domain}.test\"\nmailbox = true\npeople = [{theirs}]\n"
+                );
+            }
+        }
+        text + &format!(
+            "\n[[traffic]]\ncount = {mails}\nfrom = [\n    {everybody},\n]\nto = [\n    {everybody},\n]\n\
+             category = \"personal\"\nfiles = [0, 1]\nsizes = [\"2 KiB\", \"40 KiB\"]\n\
+             channels = {{ web = 3, smtp = 1 }}\n"
+        )
     }
-    text + &format!(
-        "\n[[traffic]]\ncount = {mails}\nfrom = [\n    {everybody},\n]\nto = [\n    {everybody},\n]\n\
-         category = \"personal\"\nfiles = [0, 1]\nsizes = [\"2 KiB\", \"40 KiB\"]\n\
-         channels = {{ web = 3, smtp = 1 }}\n"
-    )
+
+    /// Those of a domain's people, counted from 1, as a list in TOML.
+    fn of(&self, domain: usize, which: impl Fn(usize) -> bool) -> String {
+        let people = (1..=self.people).filter(|person| which(*person));
+        let people = people.map(|person| format!("\"p{person}@d{domain}.test\""));
+        people.collect::<Vec<_>>().join(", ")
+    }
 }

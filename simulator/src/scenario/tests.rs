@@ -34,9 +34,22 @@ fn every_shipped_scenario_and_the_commented_one_can_be_run() {
 
 #[test]
 fn a_large_scenario_that_was_printed_can_be_run() {
-    let scenario = Scenario::read("large", &of_many(30, 4, 500)).unwrap();
+    let mut many = Many {
+        domains: 30,
+        mailboxes: 0,
+        people: 4,
+        mails: 500,
+    };
+    let scenario = Scenario::read("large", &many.scenario()).unwrap();
     assert_eq!((scenario.sites.len(), scenario.mails()), (30, 500));
     assert_eq!(scenario.everybody().len(), 120);
+    many.mailboxes = 3;
+    let scenario = Scenario::read("nodes", &many.scenario()).unwrap();
+    assert_eq!(scenario.sites.len(), 30 * 4);
+    let accounts = scenario.accounts();
+    for person in scenario.everybody() {
+        assert_eq!(accounts.mailboxes_of(&person).count(), 1, "{person}");
+    }
 }
 
 #[test]
@@ -44,7 +57,7 @@ fn who_wishes_nothing_gets_everything_where_they_have_an_account() {
     let scenario = Scenario::find("four-domains").unwrap();
     let bob = Address::parse("bob@bar.test").unwrap();
     let locator = Locator::parse("mailbox.insurance.test").unwrap();
-    assert_eq!(scenario.wishes_of(&bob).default, [locator]);
+    assert_eq!(scenario.wishes_of(&bob, &scenario.accounts()).default, [locator]);
 }
 
 #[test]

@@ -23,11 +23,22 @@ use super::time::Seeded;
 /// What one sync takes.
 const SYNC: Duration = Duration::from_millis(2);
 
+/// Changes that are remembered: as at a real store, whoever asks for older ones is told that they are gone.
+const REMEMBERED: usize = 4096;
+
 type Digest = [u8; 32];
+type IsGone = bool;
 
 /// What is on a disk. Clones are the same disk.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<State>>);
+
+/// How far a disk has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    mounts: u64,
+    version: Version,
+}
 
 #[derive(Default)]
 struct State {
@@ -36,11 +47,13 @@ struct State {
     blocks: BTreeMap<Digest, Bytes>,
     condemned: BTreeSet<Digest>,
     records: BTreeMap<Key, (Version, Bytes)>,
-    changes: Vec<Change>,
+    /// The last changes, and up to which version they are forgotten.
+    changes: VecDeque<Change>,
+    forgotten: Version,
     /// The last commit that was taken, durable or not.
     version: Version,
-    /// The versions that records will have, or none for those that will be gone, while that is not durable.
-    ahead: BTreeMap<Key, Option<Version>>,
+    /// The commit that will have changed a record last, and whether the record is gone then, while that is not durable.
+    ahead: BTreeMap<Key, (Version, IsGone)>,
     /// What is not durable yet.
     written: VecDeque<(Instant, Written)>,
     /// When the last sync that was asked for ends.
@@ -107,8 +120,22 @@ impl Disk {
             }
         }
         state.ahead.clear();
-        state.version = state.changes.last().map_or(0, |change| change.version);
+        state.version = state
+            .changes
+            .back()
+            .map_or(state.forgotten, |change| change.version);
         (state.synced, state.condemned) = (None, BTreeSet::new());
+    }
+
+    /// Changes whenever what its machine can see of records does.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        let state = self.state();
+        let last = state.changes.back();
+        Mark {
+            mounts: state.mounts,
+            version: last.map_or(state.forgotten, |change| change.version),
+        }
     }
 
     /// Says whether there is no room from now on for blocks that are asked for before they come.
@@ -155,6 +182,7 @@ impl State {
         for op in ops {
             let (key, value) = match op {
                 Op::Put(key, value) => {
+                    let value = copied(&value);
                     self.records.insert(key.clone(), (version, value.clone()));
                     (key, Some(value))
                 }
@@ -163,10 +191,15 @@ impl State {
                     (key, None)
                 }
             };
-            if self.written.iter().all(|(_, written)| !written.changes(&key)) {
+            if self.ahead.get(&key).is_some_and(|(last, _)| *last == version) {
                 self.ahead.remove(&key);
             }
-            self.changes.push(Change { version, key, value });
+            self.changes.push_back(Change { version, key, value });
+        }
+        while self.changes.len() > REMEMBERED
+            && let Some(change) = self.changes.pop_front()
+        {
+            self.forgotten = change.version;
         }
     }
 
@@ -186,7 +219,7 @@ impl State {
     /// The version that a record has, or is about to have.
     fn latest(&self, key: &str) -> Option<Version> {
         match self.ahead.get(key) {
-            Some(version) => *version,
+            Some((version, is_gone)) => (!is_gone).then_some(*version),
             None => self.records.get(key).map(|(version, _)| *version),
         }
     }
@@ -208,8 +241,8 @@ impl State {
         let version = self.version;
         for op in &then {
             match op {
-                Op::Put(key, _) => self.ahead.insert(key.clone(), Some(version)),
-                Op::Delete(key) => self.ahead.insert(key.clone(), None),
+                Op::Put(key, _) => self.ahead.insert(key.clone(), (version, false)),
+                Op::Delete(key) => self.ahead.insert(key.clone(), (version, true)),
             };
         }
         self.write(Written::Commit(version, then));
@@ -217,15 +250,9 @@ impl State {
     }
 }
 
-impl Written {
-    fn changes(&self, key: &str) -> bool {
-        match self {
-            Written::Blocks(_) => false,
-            Written::Commit(_, ops) => ops.iter().any(|op| match op {
-                Op::Put(changed, _) | Op::Delete(changed) => changed == key,
-            }),
-        }
-    }
+/// What a disk holds of octets: a copy. Whoever wrote them may have cut them out of something much larger.
+fn copied(octets: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(octets)
 }
 
 /// A disk, until its machine stops or crashes.
@@ -283,7 +310,7 @@ impl BlockStore for Mounted {
                     };
                     state.condemned.remove(&digest);
                     if !state.blocks.contains_key(&digest) {
-                        blocks.push((digest, block.bytes().clone()));
+                        blocks.push((digest, copied(block.bytes())));
                     }
                 }
                 (!blocks.is_empty()).then(|| state.write(Written::Blocks(blocks)))
@@ -400,13 +427,17 @@ impl RecordStore for Mounted {
 
     async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError> {
         let told = |state: &mut State| {
+            if after < state.forgotten {
+                return Err(StoreError::Compacted);
+            }
             let from = state.changes.partition_point(|change| change.version <= after);
-            let rest = state.changes.get(from..).unwrap_or_default();
-            let last = rest.get(limit.saturating_sub(1)).map(|change| change.version);
+            let rest = state.changes.range(from..);
+            let last = rest.clone().nth(limit.saturating_sub(1));
+            let last = last.map(|change| change.version);
             let within = |change: &&Change| last.is_none_or(|last| change.version <= last);
-            rest.iter().take_while(within).cloned().collect()
+            Ok(rest.take_while(within).cloned().collect())
         };
-        Ok(self.with(told).await)
+        self.with(told).await
     }
 }
 

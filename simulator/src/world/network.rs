@@ -39,6 +39,8 @@ struct State {
     listeners: BTreeMap<SocketAddr, mpsc::Sender<Arrived>>,
     peers: BTreeMap<[u8; 32], (IpAddr, mpsc::Sender<PeerStream>)>,
     streams: Vec<(IpAddr, IpAddr, Breaker)>,
+    /// So many streams are looked through for those that are over.
+    crowded: usize,
     ports: BTreeMap<IpAddr, u16>,
     /// Machines between which and all others nothing travels.
     parted: Vec<BTreeSet<IpAddr>>,
@@ -55,6 +57,7 @@ impl Wires {
             listeners: BTreeMap::new(),
             peers: BTreeMap::new(),
             streams: Vec::new(),
+            crowded: WAITING,
             ports: BTreeMap::new(),
             parted: Vec::new(),
             connections: 0,
@@ -130,7 +133,10 @@ impl State {
     fn stream(&mut self, from: IpAddr, to: IpAddr) -> (Stream, Stream) {
         let (there, back) = (self.line(from, to), self.line(to, from));
         let (near, far, breaker) = stream(&there, &back);
-        self.streams.retain(|(_, _, breaker)| !breaker.is_over());
+        if self.streams.len() >= self.crowded {
+            self.streams.retain(|(_, _, breaker)| !breaker.is_over());
+            self.crowded = (2 * self.streams.len()).max(WAITING);
+        }
         self.streams.push((from, to, breaker));
         (near, far)
     }
