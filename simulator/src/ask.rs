@@ -4,11 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargomail_node::api::{Message, Retrieval, ShareView};
 use cargomail_node::app::{App, AppError, Session};
+use cargomail_protocol::address::Locator;
 
 /// Messages on a page.
 const PAGE: usize = 500;
 
-/// What a person sees. A part that could not be had is none: its node may be stopped.
+/// Which nodes of a person are asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Nodes {
+    /// The broker.
+    pub(crate) broker: bool,
+    /// Mailboxes.
+    pub(crate) mailboxes: Vec<Locator>,
+}
+
+impl Nodes {
+    /// All that a person has.
+    pub(crate) fn of(app: &App) -> Self {
+        let mailboxes = app.profile().mailboxes.iter();
+        Self {
+            broker: true,
+            mailboxes: mailboxes.map(|mailbox| mailbox.locator.clone()).collect(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.broker && self.mailboxes.is_empty()
+    }
+}
+
+/// What a person sees at the nodes that were asked. A part that could not be had is none: its node may be stopped.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Everything in the inbox and in junk.
@@ -17,8 +42,8 @@ pub(crate) struct Seen {
     pub(crate) reports: BTreeMap<String, Report>,
     /// What the person shared, at mailboxes that answered.
     pub(crate) shares: Vec<ShareView>,
-    /// What is on its way to the person.
-    pub(crate) retrievals: Option<Vec<Retrieval>>,
+    /// What is on its way to each of the mailboxes.
+    pub(crate) retrievals: Vec<(Locator, Option<Vec<Retrieval>>)>,
 }
 
 /// A delivery status notification.
@@ -30,10 +55,12 @@ pub(crate) struct Report {
     pub(crate) recipients: Vec<String>,
 }
 
-/// Asks every node of a person.
-pub(crate) async fn ask(app: &App, known: &BTreeSet<String>) -> Seen {
+/// Asks nodes of a person.
+pub(crate) async fn ask(app: &App, nodes: Nodes, known: &BTreeSet<String>) -> Seen {
     let mut seen = Seen::default();
-    if let Ok(broker) = app.broker() {
+    if nodes.broker
+        && let Ok(broker) = app.broker()
+    {
         let found = async {
             let mut messages = everything(&broker, "inbox").await?;
             messages.extend(everything(&broker, "junk").await?);
@@ -54,20 +81,15 @@ pub(crate) async fn ask(app: &App, known: &BTreeSet<String>) -> Seen {
             seen.reports = reports;
         }
     }
-    let mut retrievals = Some(Vec::new());
-    for mailbox in &app.profile().mailboxes {
-        let Ok(session) = app.mailbox(&mailbox.locator) else {
+    for locator in nodes.mailboxes {
+        let Ok(session) = app.mailbox(&locator) else {
             continue;
         };
         if let Ok(shares) = session.shares().await {
             seen.shares.extend(shares);
         }
-        match (&mut retrievals, session.retrievals().await) {
-            (Some(all), Ok(these)) => all.extend(these),
-            _ => retrievals = None,
-        }
+        seen.retrievals.push((locator, session.retrievals().await.ok()));
     }
-    seen.retrievals = retrievals;
     seen
 }
 

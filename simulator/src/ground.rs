@@ -8,8 +8,8 @@ use cargomail_node::app::administration::Administration;
 use cargomail_node::harness::{SitePlan, Town};
 use cargomail_protocol::address::Address;
 
-use crate::history::{Mail, Provider};
-use crate::provider::{self, Thoroughly};
+use crate::history::Provider;
+use crate::provider::{self, Needles, Roots, Thoroughly};
 use crate::scenario::{Fault, How};
 use crate::world::{Quality, Trace, World};
 
@@ -98,14 +98,14 @@ impl Ground {
     }
 
     /// Looks for content at a site that has stopped, where it must not be.
-    pub(crate) async fn look_into(&self, provider: &mut Provider, mails: &[Mail], marker: &str) {
+    pub(crate) async fn look_into(&self, provider: &mut Provider, roots: &Roots, marker: &str) {
         match self {
             Self::Real(town) => {
                 let config = town.site(&provider.site).config();
-                provider::look_into(provider, &config, mails, marker).await;
+                provider::look_into(provider, &config, roots, marker).await;
             }
             Self::Virtual(world) => match world.disk(&provider.site) {
-                Ok(disk) => provider::look_into_disk(provider, disk, mails, marker).await,
+                Ok(disk) => provider::look_into_disk(provider, disk, roots, marker).await,
                 Err(error) => provider.found.push(format!("{error:#}")),
             },
         }
@@ -119,10 +119,7 @@ impl Ground {
                 let searched = provider::search(data, marker, Thoroughly::UntilFound).await?;
                 Ok(!searched.files.is_empty())
             }
-            Self::Virtual(world) => {
-                let (_, found) = world.disk(site)?.search(&provider::needles(marker.as_bytes()));
-                Ok(!found.is_empty())
-            }
+            Self::Virtual(world) => Ok(world.disk(site)?.has(&Needles::of(marker))),
         }
     }
 

@@ -18,6 +18,10 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+/// A virtual world is one thread that takes and gives back small pieces of memory.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs many Cargomail nodes together and checks what must hold
 #[derive(Parser)]
 #[command(

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::ask::{Report, Seen, ask};
+use crate::ask::{Nodes, Report, Seen, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
 use crate::run::{Reading as How, Stage};
 use crate::traffic::Sent;
@@ -35,7 +35,7 @@ enum Whom {
     Everybody,
     /// Authors and recipients of mails of which something is expected to happen.
     Parties,
-    /// Those of them at one of whose nodes something has changed since they were asked, as far as that can be known from outside.
+    /// Those of them, at those of their nodes where something has changed since they were asked, as far as that can be known from outside.
     Touched,
 }
 
@@ -49,14 +49,16 @@ pub(crate) struct Observer {
     letters: Vec<Option<Arc<Letter>>>,
     /// Mails that were accepted, and of which something is expected to happen.
     open: BTreeSet<usize>,
+    /// Recipients of all accepted mails.
+    fates: usize,
     /// The mail of each Message-ID.
     known: BTreeMap<String, usize>,
     /// By person, the name of each message that is no placeholder.
     reports: BTreeMap<String, BTreeMap<String, Report>>,
-    /// By person, how far the disks of their nodes had come when they were asked.
+    /// By person, how far the disk of each of their nodes had come when it was asked.
     marks: HashMap<String, Vec<Mark>>,
-    /// By person, how many retrievals are on their way; none when that cannot be known.
-    retrieving: BTreeMap<String, Option<usize>>,
+    /// By person and mailbox, how many retrievals are on their way; none when that cannot be known.
+    retrieving: BTreeMap<(String, String), Option<usize>>,
     reading: BTreeSet<Place>,
     readers: JoinSet<(Place, Reading, u64)>,
     places: Arc<Semaphore>,
@@ -87,6 +89,7 @@ impl Observer {
             stage,
             mails,
             open: BTreeSet::new(),
+            fates: 0,
             known: BTreeMap::new(),
             reports: BTreeMap::new(),
             marks: HashMap::new(),
@@ -171,46 +174,62 @@ impl Observer {
             self.known.insert(message_id.clone(), sent.mail);
             let to = &self.stage.plan.mails[sent.mail].to;
             mail.fates = to.iter().cloned().map(Fate::open).collect();
+            self.fates += mail.fates.len();
             self.letters[sent.mail] = Some(Arc::new(sent.letter));
             self.open.insert(sent.mail);
         }
         mail.sending = sent.sending;
     }
 
-    /// The names of those who are asked.
-    fn asked(&mut self, whom: Whom) -> BTreeSet<String> {
+    /// Who is asked, and at which nodes.
+    fn asked(&mut self, whom: Whom) -> BTreeMap<String, Nodes> {
         if let Whom::Everybody = whom {
-            return self.stage.apps.keys().cloned().collect();
+            let everybody = self.stage.apps.iter();
+            return everybody
+                .map(|(person, app)| (person.clone(), Nodes::of(app)))
+                .collect();
         }
         let open = self.open.iter().map(|mail| &self.mails[*mail]);
         let parties = open.flat_map(|mail| {
             let recipients = mail.fates.iter().map(|fate| &fate.recipient);
             std::iter::once(&mail.author).chain(recipients)
         });
-        let mut asked: BTreeSet<String> = parties.map(ToString::to_string).collect();
-        asked.retain(|person| {
-            let marks = self.stage.marks(person);
-            let is_known = marks.is_some() && self.marks.get(person) == marks.as_ref();
-            if let Some(marks) = marks {
-                self.marks.insert(person.clone(), marks);
+        let parties: BTreeSet<String> = parties.map(ToString::to_string).collect();
+        let mut asked = BTreeMap::new();
+        for person in parties {
+            let homes = self.stage.homes(&person);
+            let marks: Vec<Mark> = homes.iter().map(|home| home.disk.mark()).collect();
+            let nodes = match whom {
+                Whom::Touched if !homes.is_empty() => {
+                    let before = self.marks.get(&person);
+                    let touched = homes.iter().zip(&marks).enumerate().filter(|(index, (_, mark))| {
+                        before.and_then(|before| before.get(*index)) != Some(*mark)
+                    });
+                    touched.fold(Nodes::default(), |mut nodes, (_, (home, _))| {
+                        nodes.broker |= home.is_broker;
+                        nodes.mailboxes.extend(home.mailbox.clone());
+                        nodes
+                    })
+                }
+                _ => Nodes::of(&self.stage.apps[&person]),
+            };
+            self.marks.insert(person.clone(), marks);
+            if !nodes.is_empty() {
+                asked.insert(person, nodes);
             }
-            !is_known || matches!(whom, Whom::Parties)
-        });
+        }
         asked
     }
 
     /// Asks people, and lets them read what has come.
     async fn look(&mut self, whom: Whom) -> anyhow::Result<()> {
         let mut looking = JoinSet::new();
-        let asked = self.asked(whom);
-        for (name, app) in asked
-            .iter()
-            .filter_map(|name| self.stage.apps.get_key_value(name))
-        {
-            let known = self.reports.get(name).into_iter().flat_map(BTreeMap::keys);
-            let (name, app, known) = (name.clone(), app.clone(), known.cloned().collect());
+        for (name, nodes) in self.asked(whom) {
+            let app = self.stage.apps[&name].clone();
+            let known = self.reports.get(&name).into_iter().flat_map(BTreeMap::keys);
+            let known = known.cloned().collect();
             looking.spawn(async move {
-                let seen = ask(&app, &known).await;
+                let seen = ask(&app, nodes, &known).await;
                 (name, seen)
             });
         }
@@ -297,10 +316,12 @@ impl Observer {
                 }
             }
         }
-        let on_their_way = seen
-            .retrievals
-            .map(|all| all.iter().filter(|one| !one.progress.is_final()).count());
-        self.retrieving.insert(name.to_owned(), on_their_way);
+        for (mailbox, retrievals) in seen.retrievals {
+            let on_their_way =
+                retrievals.map(|all| all.iter().filter(|one| !one.progress.is_final()).count());
+            let place = (name.to_owned(), mailbox.to_string());
+            self.retrieving.insert(place, on_their_way);
+        }
     }
 
     fn begin_to_read(&mut self, place: Place, message: String) {
@@ -360,16 +381,14 @@ impl Observer {
                 waiting,
             });
         }
-        let mut people: Vec<_> = self.retrieving.iter().collect();
-        people.sort_unstable();
-        for (person, count) in people {
+        for ((person, mailbox), count) in &self.retrieving {
             let waiting = match count {
                 Some(0) => Vec::new(),
                 Some(count) => vec![format!("{count} retrievals are on their way")],
-                None => vec!["the retrievals cannot be known: a mailbox does not answer".to_owned()],
+                None => vec!["the retrievals cannot be known: the mailbox does not answer".to_owned()],
             };
             left.push(Left {
-                place: format!("retrievals of {person}"),
+                place: format!("retrievals of {person} at {mailbox}"),
                 waiting,
             });
         }
@@ -377,12 +396,12 @@ impl Observer {
     }
 
     fn tell(&self) {
-        let accepted = self.mails.iter().filter(|mail| mail.is_accepted()).count();
-        let fates = self.mails.iter().flat_map(|mail| &mail.fates);
-        let settled = fates.filter(|fate| fate.is_settled()).count();
-        self.progress.set_position(settled as u64);
+        let open = self.open.iter().flat_map(|mail| &self.mails[*mail].fates);
+        let unsettled = open.filter(|fate| !fate.is_settled()).count();
+        self.progress.set_position((self.fates - unsettled) as u64);
+        let (accepted, all) = (self.known.len(), self.mails.len());
         self.progress
-            .set_message(format!("{accepted} of {} mails accepted", self.mails.len()));
+            .set_message(format!("{accepted} of {all} mails accepted"));
     }
 }
 

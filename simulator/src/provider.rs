@@ -4,6 +4,7 @@
 //! after it was stopped, by asking its store for every root and by searching every octet of its data folder for the
 //! marker that stands in all content, as it is and in base64.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use cargomail_node::store::{BlockStore, Embedded, EmbeddedOptions};
 use cargomail_protocol::address::Address;
 use cargomail_protocol::dag::cid;
 use data_encoding::BASE64;
+use memchr::memmem::Finder;
 
 use crate::history::{Mail, Provider, Sending};
 use crate::run::Stage;
@@ -21,6 +23,8 @@ use crate::world::Disk;
 
 /// What is read at a time.
 const WINDOW: usize = 1 << 20;
+/// Blocks on a page.
+const PAGE: usize = 1000;
 /// Octets of the marker that are looked for in base64: short enough to stand on one line often.
 const PIECE: usize = 18;
 
@@ -71,11 +75,11 @@ async fn answer(stage: &Stage, person: &Address, resource: &str) -> Option<Strin
 }
 
 /// Looks for content in the store of a broker that was stopped.
-pub(crate) async fn look_into(provider: &mut Provider, config: &Path, mails: &[Mail], marker: &str) {
+pub(crate) async fn look_into(provider: &mut Provider, config: &Path, roots: &Roots, marker: &str) {
     let looked = async {
         let settings = Settings::open(config)?;
         let store = Embedded::open(&settings.store_folder(), EmbeddedOptions::default()).await?;
-        look_for_roots(provider, &*store.blocks(), mails).await?;
+        look_for_roots(provider, &*store.blocks(), roots).await?;
         store.close().await?;
         let searched = search(settings.data, marker, Thoroughly::EveryFile).await?;
         let files = searched.files.iter().map(|file| file.display().to_string());
@@ -88,31 +92,47 @@ pub(crate) async fn look_into(provider: &mut Provider, config: &Path, mails: &[M
 }
 
 /// The same on the disk of a virtual machine.
-pub(crate) async fn look_into_disk(provider: &mut Provider, disk: &Disk, mails: &[Mail], marker: &str) {
-    if let Err(error) = look_for_roots(provider, &disk.mount(), mails).await {
+pub(crate) async fn look_into_disk(provider: &mut Provider, disk: &Disk, roots: &Roots, marker: &str) {
+    if let Err(error) = look_for_roots(provider, &disk.mount(), roots).await {
         return not_looked(provider, &error);
     }
-    let (octets, found) = disk.search(&needles(marker.as_bytes()));
+    let (octets, found) = disk.search(&Needles::of(marker));
     note(provider, octets, found.into_iter());
 }
 
+/// The roots of everything that was accepted, by their digests.
+pub(crate) struct Roots(HashMap<[u8; 32], String>);
+
+impl Roots {
+    pub(crate) fn of(mails: &[Mail]) -> anyhow::Result<Self> {
+        let all = accepted(mails).flat_map(|(_, resources)| resources);
+        let digests = all.map(|root| {
+            let digest = cid::digest(&cid::from_text(root)?)?;
+            anyhow::Ok((digest, root.clone()))
+        });
+        digests.collect::<anyhow::Result<_>>().map(Self)
+    }
+}
+
+/// Goes through all blocks of a store.
 async fn look_for_roots(
     provider: &mut Provider,
     blocks: &dyn BlockStore,
-    mails: &[Mail],
+    roots: &Roots,
 ) -> anyhow::Result<()> {
-    let roots: Vec<&String> = accepted(mails).flat_map(|(_, resources)| resources).collect();
-    let cids = roots
-        .iter()
-        .map(|root| cid::from_text(root))
-        .collect::<Result<Vec<_>, _>>()?;
-    let here = blocks.has(&cids).await?;
-    provider.roots = roots.len();
-    let held = roots.iter().zip(here).filter(|(_, here)| *here);
-    provider
-        .found
-        .extend(held.map(|(root, _)| format!("its store holds {root}")));
-    Ok(())
+    provider.roots = roots.0.len();
+    let mut after = None;
+    loop {
+        let page = blocks.list(after, PAGE).await?;
+        let held = page.iter().filter_map(|(digest, _)| roots.0.get(digest));
+        provider
+            .found
+            .extend(held.map(|root| format!("its store holds {root}")));
+        match page.last() {
+            Some((digest, _)) => after = Some(*digest),
+            None => return Ok(()),
+        }
+    }
 }
 
 fn note(provider: &mut Provider, octets: u64, found: impl Iterator<Item = String>) {
@@ -148,20 +168,36 @@ pub(crate) struct Searched {
 
 /// Searches a folder for the marker.
 pub(crate) async fn search(folder: PathBuf, marker: &str, how: Thoroughly) -> anyhow::Result<Searched> {
-    let needles = needles(marker.as_bytes());
+    let needles = Needles::of(marker);
     let searched = tokio::task::spawn_blocking(move || search_folder(&folder, &needles, how));
     Ok(searched.await??)
 }
 
 /// The marker as it is, and as it looks in base64 at each of the three places where it may begin.
-pub(crate) fn needles(marker: &[u8]) -> Vec<Vec<u8>> {
-    let pieces = (0..3).filter_map(|begin| marker.get(begin..begin + PIECE));
-    std::iter::once(marker.to_vec())
-        .chain(pieces.map(|piece| BASE64.encode(piece).into_bytes()))
-        .collect()
+pub struct Needles(Vec<Finder<'static>>);
+
+impl Needles {
+    pub(crate) fn of(marker: &str) -> Self {
+        let marker = marker.as_bytes();
+        let pieces = (0..3).filter_map(|begin| marker.get(begin..begin + PIECE));
+        let encoded = pieces.map(|piece| Finder::new(&BASE64.encode(piece)).into_owned());
+        let plain = std::iter::once(Finder::new(marker).into_owned());
+        Self(plain.chain(encoded).collect())
+    }
+
+    /// Whether one of them stands there.
+    pub(crate) fn stand_in(&self, octets: &[u8]) -> bool {
+        self.0.iter().any(|needle| needle.find(octets).is_some())
+    }
+
+    /// Octets of the longest.
+    fn longest(&self) -> usize {
+        let lengths = self.0.iter().map(|needle| needle.needle().len());
+        lengths.max().unwrap_or(0)
+    }
 }
 
-fn search_folder(folder: &Path, needles: &[Vec<u8>], how: Thoroughly) -> io::Result<Searched> {
+fn search_folder(folder: &Path, needles: &Needles, how: Thoroughly) -> io::Result<Searched> {
     let mut searched = Searched::default();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -186,10 +222,10 @@ fn search_folder(folder: &Path, needles: &[Vec<u8>], how: Thoroughly) -> io::Res
 }
 
 /// How many octets were read, and whether one of the needles stands there.
-fn search_file(path: &Path, needles: &[Vec<u8>]) -> io::Result<(u64, bool)> {
+fn search_file(path: &Path, needles: &Needles) -> io::Result<(u64, bool)> {
     let mut file = File::open(path)?;
     // What stands across two windows is found too: the end of each is looked at again.
-    let kept = needles.iter().map(Vec::len).max().unwrap_or(0);
+    let kept = needles.longest();
     let mut window = Vec::with_capacity(WINDOW + kept);
     let mut octets = 0;
     loop {
@@ -198,26 +234,11 @@ fn search_file(path: &Path, needles: &[Vec<u8>]) -> io::Result<(u64, bool)> {
             return Ok((octets, false));
         }
         octets += read as u64;
-        if needles.iter().any(|needle| stands_in(&window, needle)) {
+        if needles.stand_in(&window) {
             return Ok((octets, true));
         }
         window.drain(..window.len().saturating_sub(kept));
     }
-}
-
-fn stands_in(octets: &[u8], needle: &[u8]) -> bool {
-    let Some(first) = needle.first() else {
-        return false;
-    };
-    let mut rest = octets;
-    while let Some(at) = rest.iter().position(|octet| octet == first) {
-        rest = rest.get(at..).unwrap_or_default();
-        if rest.starts_with(needle) {
-            return true;
-        }
-        rest = rest.get(1..).unwrap_or_default();
-    }
-    false
 }
 
 #[cfg(test)]

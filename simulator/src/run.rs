@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cargomail_node::app::App;
@@ -18,12 +19,11 @@ use crate::ground::Ground;
 use crate::history::{History, Ledger, Mail, Provider};
 use crate::observe::Observer;
 use crate::plan::Plan;
-use crate::provider;
+use crate::provider::{self, Roots};
 use crate::report::Report;
 use crate::scenario::{How, Scenario};
 use crate::traffic::write_all;
-use crate::world::disk::Mark;
-use crate::world::{self, Disk};
+use crate::world::{self, Home};
 
 /// Mails that were written and not yet taken note of: more make their authors wait.
 const UNNOTED: usize = 64;
@@ -57,8 +57,8 @@ pub(crate) struct Stage {
     pub(crate) folder: PathBuf,
     /// The people's applications, by address.
     pub(crate) apps: BTreeMap<String, App>,
-    /// The disks of the nodes that each of them has an account at; of real nodes nothing is known.
-    disks: HashMap<String, Vec<Disk>>,
+    /// The nodes at which each of them has an account, in a virtual world.
+    homes: HashMap<String, Vec<Home>>,
     /// The administrators of the brokers, by site.
     pub(crate) brokers: Vec<(String, Administration)>,
     /// How what was received is compared with what was written.
@@ -83,15 +83,22 @@ impl Stage {
             .expect("everybody in a checked scenario has accounts")
     }
 
-    /// How far the disks of a person's nodes have come, if that can be seen.
-    pub(crate) fn marks(&self, person: &str) -> Option<Vec<Mark>> {
-        let disks = self.disks.get(person)?;
-        Some(disks.iter().map(Disk::mark).collect())
+    /// The nodes at which a person has an account; none where nobody can look into them.
+    pub(crate) fn homes(&self, person: &str) -> &[Home] {
+        self.homes.get(person).map_or(&[], Vec::as_slice)
     }
 
     /// A file of the plan.
     pub(crate) fn file(&self, index: usize) -> PathBuf {
         self.folder.join("files").join(format!("file-{}.bin", index + 1))
+    }
+
+    /// Waits until a mail may be begun.
+    pub(crate) async fn turn_of(&self, mail: usize) {
+        if let Some(rate) = self.scenario.per_second {
+            let after = Duration::from_secs_f64(mail as f64 / rate);
+            tokio::time::sleep_until(self.began + after).await;
+        }
     }
 
     /// Milliseconds since the traffic began.
@@ -247,7 +254,7 @@ async fn prepare(
         plan: Plan::of(scenario),
         folder: folder.to_owned(),
         apps: BTreeMap::new(),
-        disks: HashMap::new(),
+        homes: HashMap::new(),
         brokers: Vec::new(),
         reading: if ground.is_virtual() {
             Reading::InMemory
@@ -265,8 +272,9 @@ async fn prepare(
             .await?;
         stage.apps.insert(person.to_string(), app);
         if let Some(world) = ground.world() {
-            let disks = world.disks_of(&person).cloned().collect();
-            stage.disks.insert(person.to_string(), disks);
+            stage
+                .homes
+                .insert(person.to_string(), world.homes_of(&person).collect());
         }
     }
     for site in scenario.sites.iter().filter(|site| site.broker) {
@@ -322,16 +330,20 @@ async fn ask_providers(stage: &Stage, mails: &[Mail]) -> Vec<Provider> {
 /// Looks for content where it must not be, and where it must be.
 async fn look_into_stores(
     stage: &Stage,
-    mut providers: Vec<Provider>,
+    asked: Vec<Provider>,
     ground: &Ground,
     mails: &[Mail],
 ) -> anyhow::Result<(Vec<Provider>, Vec<String>)> {
     let marker = &stage.plan.marker;
-    let mut content_found = Vec::new();
+    let roots = Roots::of(mails)?;
+    let asked = asked.into_iter().map(|asked| (asked.site.clone(), asked));
+    let mut asked: HashMap<String, Provider> = asked.collect();
+    let (mut providers, mut content_found) = (Vec::new(), Vec::new());
     for site in &stage.scenario.sites {
         let name = site.name.as_str();
-        if let Some(provider) = providers.iter_mut().find(|provider| provider.site == name) {
-            ground.look_into(provider, mails, marker).await;
+        if let Some(mut provider) = asked.remove(name) {
+            ground.look_into(&mut provider, &roots, marker).await;
+            providers.push(provider);
         } else if ground.has_content(name, marker).await? {
             content_found.push(name.to_owned());
         }

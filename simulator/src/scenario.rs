@@ -60,6 +60,8 @@ pub struct Scenario {
     /// Mails that are written at once, and read at once.
     #[serde(default = "concurrent")]
     pub concurrent: usize,
+    /// Mails that are begun a second; without it, each as soon as there is a place for it.
+    pub per_second: Option<f64>,
     /// The nodes.
     pub sites: Vec<Site>,
     /// What people wish; who wishes nothing gets everything at the mailboxes where they have an account.

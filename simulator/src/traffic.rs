@@ -48,6 +48,7 @@ pub(crate) async fn write_all(
     let (mut faults, mut acts) = (Vec::new(), Vec::new());
     let mails = stage.plan.mails.len();
     for mail in 0..mails {
+        stage.turn_of(mail).await;
         fail_before(mail + 1, &stage, ground, &mut faults).await?;
         if let Some(world) = ground.world() {
             hostile::act_before(mail + 1, &stage, world, &mut acts).await?;

@@ -33,7 +33,7 @@ use cargomail_node::network::Network;
 use cargomail_node::peers::{PeerAddress, Peers};
 use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
-use cargomail_protocol::address::{Address, ClientId, Domain};
+use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::grip::NodeKey;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -62,10 +62,23 @@ struct Site {
     running: Option<Running>,
 }
 
+/// A site at which a person has an account.
+pub struct Home {
+    /// Whether it is that person's broker.
+    pub is_broker: bool,
+    /// Its Resource Mailbox, if it has one.
+    pub mailbox: Option<Locator>,
+    /// Its disk.
+    pub disk: Disk,
+}
+
 /// A machine that runs.
 struct Running {
     services: Services,
     alive: Arc<AtomicBool>,
+    /// The key that its user face shows.
+    fingerprint: [u8; 32],
+    administration: Administration,
 }
 
 /// Sites, and everything between them.
@@ -234,7 +247,19 @@ impl World {
         let started = Services::start(settings, identity, environment).await;
         let services = started.with_context(|| format!("{name} does not start"))?;
         self.trace.line(name, format_args!("has started"));
-        self.at_mut(name)?.running = Some(Running { services, alive });
+        let site = self.at(name)?;
+        let certificate = site.settings.user_certificate(self.clock().now())?;
+        let fingerprint = certificate.spki_sha256();
+        let admin = AdminToken::open(&site.settings.data)?;
+        let listen: SocketAddr = site.ports.at(site.ports.user);
+        let client = self.world_of("an administrator").client();
+        let administration = Administration::at(&client, listen, fingerprint, admin.text());
+        self.at_mut(name)?.running = Some(Running {
+            services,
+            alive,
+            fingerprint,
+            administration,
+        });
         Ok(())
     }
 
@@ -385,32 +410,32 @@ impl World {
         }
     }
 
-    /// The administrator of a site that has run.
+    /// The administrator of a site that runs.
     ///
     /// # Errors
-    /// When there is no such site, or it has not run.
+    /// When there is no such site, or it does not run.
     pub fn administration(&self, name: &str) -> anyhow::Result<Administration> {
-        let site = self.at(name)?;
-        let admin = AdminToken::open(&site.settings.data)?;
-        let listen: SocketAddr = site.ports.at(site.ports.user);
-        let client = self.world_of("an administrator").client();
-        let fingerprint = self.fingerprint(site)?;
-        Ok(Administration::at(&client, listen, fingerprint, admin.text()))
+        Ok(Self::running(self.at(name)?)?.administration.clone())
     }
 
-    fn fingerprint(&self, site: &Site) -> anyhow::Result<[u8; 32]> {
-        let certificate = site.settings.user_certificate(self.clock().now())?;
-        Ok(certificate.spki_sha256())
+    fn running(site: &Site) -> anyhow::Result<&Running> {
+        let running = site.running.as_ref();
+        running.with_context(|| format!("{} does not run", site.plan.name))
     }
 
-    fn homes_of(&self, person: &Address) -> impl Iterator<Item = &Site> {
+    fn sites_of(&self, person: &Address) -> impl Iterator<Item = &Site> {
         let homes = self.homes.get(person).into_iter().flatten();
         homes.filter_map(|home| self.sites.get(*home))
     }
 
-    /// The disks of the sites where a person has an account.
-    pub fn disks_of(&self, person: &Address) -> impl Iterator<Item = &Disk> {
-        self.homes_of(person).map(|site| &site.disk)
+    /// The sites where a person has an account.
+    pub fn homes_of(&self, person: &Address) -> impl Iterator<Item = Home> {
+        let sites = self.sites_of(person);
+        sites.map(|site| Home {
+            is_broker: site.plan.broker.as_ref() == Some(person.domain()),
+            mailbox: site.plan.mailbox.clone(),
+            disk: site.disk.clone(),
+        })
     }
 
     /// Gives a person an account at every site that names them, and logs them in there. The sites must run.
@@ -421,17 +446,16 @@ impl World {
         let world = self.world_of(&address.to_string());
         let client = world.client();
         let mut profile = Profile::new(address.clone());
-        for site in self.homes_of(address) {
+        for site in self.sites_of(address) {
             let account = NewAccount {
                 address: address.clone(),
                 password: PASSWORD.to_owned(),
                 quota: None,
             };
-            self.administration(&site.plan.name)?
-                .set_account(&account)
-                .await?;
+            let running = Self::running(site)?;
+            running.administration.set_account(&account).await?;
             let url = Url::new(site.ports.address.to_string(), site.ports.user);
-            let fingerprint = Some(Fingerprint(self.fingerprint(site)?));
+            let fingerprint = Some(Fingerprint(running.fingerprint));
             let access = Session::log_in(&client, &url, fingerprint, address, PASSWORD).await?;
             if let Some(locator) = &site.plan.mailbox {
                 profile.set_mailbox(locator.clone(), access.clone());

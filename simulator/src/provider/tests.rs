@@ -9,7 +9,7 @@ fn searched(content: &[u8]) -> Searched {
     let deep = folder.path().join("deep");
     std::fs::create_dir(&deep).unwrap();
     std::fs::write(deep.join("store"), content).unwrap();
-    search_folder(folder.path(), &needles(MARKER.as_bytes()), Thoroughly::EveryFile).unwrap()
+    search_folder(folder.path(), &Needles::of(MARKER), Thoroughly::EveryFile).unwrap()
 }
 
 #[test]

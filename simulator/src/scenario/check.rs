@@ -17,6 +17,9 @@ const OCTETS: u64 = 64 << 30;
 const FILES: usize = 100;
 /// Mails at once: more only wait for each other on one machine.
 pub(super) const CONCURRENT: usize = 64;
+/// Mails a second: one in a day, and as many as there are.
+const SLOWEST: f64 = 0.000_01;
+const QUICKEST: f64 = MAILS as f64;
 /// Seconds of patience: nothing in a town on one machine takes longer than an hour.
 const PATIENCE: u64 = 3600;
 
@@ -44,6 +47,11 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
     }
     if !(1..=PATIENCE).contains(&scenario.patience) {
         return wrong("patience", format!("1 to {PATIENCE} seconds are possible"));
+    }
+    if let Some(rate) = scenario.per_second
+        && !(SLOWEST..=QUICKEST).contains(&rate)
+    {
+        return wrong("per_second", format!("{SLOWEST} to {QUICKEST} are possible"));
     }
     sites(scenario)?;
     wishes(scenario)?;

@@ -2,6 +2,13 @@
 
 use super::check::CONCURRENT;
 
+/// From one mail of a person to the next, in seconds: so many people write as many mails a second as that makes.
+const PAUSE: usize = 100;
+
+fn per_second(people: usize) -> f64 {
+    people.max(1) as f64 / PAUSE as f64
+}
+
 /// How large a scenario is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Many {
@@ -34,7 +41,8 @@ impl Many {
         };
         let mut text = format!(
             "description = \"{domains} domains with{nodes} {people} people each, who write {mails} mails to each other\"\n\
-             seed = 1\npatience = 3600\nconcurrent = {CONCURRENT}\n"
+             seed = 1\npatience = 3600\nconcurrent = {CONCURRENT}\nper_second = {}\n",
+            per_second(domains * people)
         );
         for domain in 1..=domains {
             text += &format!(

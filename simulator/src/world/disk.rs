@@ -19,6 +19,7 @@ use cargomail_protocol::limits;
 use tokio::time::{Instant, sleep_until};
 
 use super::time::Seeded;
+use crate::provider::Needles;
 
 /// What one sync takes.
 const SYNC: Duration = Duration::from_millis(2);
@@ -143,28 +144,41 @@ impl Disk {
         self.state().is_tight = is_tight;
     }
 
-    /// In which of its blocks and records these octets stand.
+    /// In which of its blocks and records these octets stand, and how many octets were looked at.
     #[must_use]
-    pub fn search(&self, needles: &[Vec<u8>]) -> (u64, Vec<String>) {
+    pub fn search(&self, needles: &Needles) -> (u64, Vec<String>) {
         let state = self.state();
-        let blocks = state
-            .blocks
-            .iter()
-            .map(|(digest, octets)| (data_encoding::HEXLOWER.encode(digest), octets));
-        let records = state.records.iter().map(|(key, (_, value))| (key.clone(), value));
         let (mut octets, mut found) = (0, Vec::new());
-        for (name, value) in blocks.chain(records) {
+        for (name, value) in state.contents() {
             octets += value.len() as u64;
-            let stands = |needle: &Vec<u8>| value.windows(needle.len().max(1)).any(|at| at == needle);
-            if needles.iter().any(stands) {
-                found.push(name);
+            if needles.stand_in(value) {
+                found.push(name());
             }
         }
         (octets, found)
     }
+
+    /// Whether they stand in any.
+    #[must_use]
+    pub fn has(&self, needles: &Needles) -> bool {
+        self.state().contents().any(|(_, value)| needles.stand_in(value))
+    }
 }
 
 impl State {
+    /// Everything that is on it, with its name.
+    fn contents(&self) -> impl Iterator<Item = (impl Fn() -> String, &Bytes)> {
+        let blocks = self.blocks.iter().map(|(digest, octets)| (Err(digest), octets));
+        let records = self.records.iter().map(|(key, (_, value))| (Ok(key), value));
+        blocks.chain(records).map(|(name, octets)| {
+            let name = move || match name {
+                Ok(key) => key.clone(),
+                Err(digest) => data_encoding::HEXLOWER.encode(digest),
+            };
+            (name, octets)
+        })
+    }
+
     /// Makes durable what is due.
     fn settle(&mut self, now: Instant) {
         while let Some((due, _)) = self.written.front()
