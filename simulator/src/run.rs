@@ -25,8 +25,9 @@ use crate::scenario::{How, Scenario};
 use crate::traffic::write_all;
 use crate::world::{self, Home};
 
-/// Mails that were written and not yet taken note of: more make their authors wait.
-const UNNOTED: usize = 64;
+/// Mails that were written and not yet taken note of: more make their authors wait. That is done a few times a second at most, and thousands are
+/// written in one.
+const UNNOTED: usize = 4096;
 
 /// Real sites of one run: each has an address of its own in one network of 256.
 const REAL_SITES: usize = 250;

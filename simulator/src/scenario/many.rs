@@ -3,7 +3,7 @@
 use super::check::CONCURRENT;
 
 /// From one mail of a person to the next, in seconds: so many people write as many mails a second as that makes.
-const PAUSE: usize = 100;
+const PAUSE: usize = 10;
 
 fn per_second(people: usize) -> f64 {
     people.max(1) as f64 / PAUSE as f64
