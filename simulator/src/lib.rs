@@ -6,6 +6,7 @@
 //! [`history`]; [`promise`]s are judged over that history alone; [`report`] tells it.
 
 mod ask;
+pub mod cost;
 mod ground;
 pub mod history;
 pub mod hostile;

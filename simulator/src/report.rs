@@ -1,6 +1,7 @@
 //! What came of a run: for people as a table and as a page, for programs as JSON and CSV; and how two of them compare.
 
 pub mod compare;
+mod costs;
 mod csv;
 mod curves;
 mod figures;
@@ -22,11 +23,13 @@ use std::time::Duration;
 use cargomail_protocol::address::{Address, Domain, Locator};
 use serde::{Deserialize, Serialize};
 
+use crate::cost::Cost;
 use crate::history::{Fate, History, Sending};
 use crate::promise::{Judged, Verdict};
 use crate::scenario::Scenario;
 
-/// The form of a report as JSON. A report of another form is not compared with this program's.
+/// The form of a report as JSON. A report of another form is not compared with this program's; what is only added to it, such as its
+/// cost, makes no other form.
 pub const FORMAT: u32 = 1;
 
 /// What came of a run.
@@ -50,6 +53,8 @@ pub struct Report {
     pub totals: Totals,
     /// The promises and their verdicts.
     pub promises: Vec<Judged>,
+    /// What it cost this machine.
+    pub cost: Cost,
     /// The nodes that there were.
     pub sites: Vec<Site>,
     /// Everything that happened.
@@ -159,7 +164,7 @@ impl Totals {
 impl Report {
     /// Judges the promises of a scenario over what happened.
     #[must_use]
-    pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str) -> Self {
+    pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str, cost: Cost) -> Self {
         let promises = scenario
             .promises
             .iter()
@@ -181,6 +186,7 @@ impl Report {
             seconds: took.as_secs_f64(),
             totals: Totals::of(&history),
             promises: promises.collect(),
+            cost,
             sites: sites.collect(),
             history,
         }
@@ -226,6 +232,7 @@ impl fmt::Display for Report {
             totals.reported,
             self.seconds
         )?;
+        writeln!(f, "{}", costs::told(&self.cost))?;
         for fault in &self.history.faults {
             writeln!(
                 f,

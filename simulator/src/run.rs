@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::cost::Meter;
 use crate::ground::Ground;
 use crate::history::{History, Ledger, Mail, Provider};
 use crate::observe::Observer;
@@ -114,12 +115,13 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     if !scenario.hostile.is_empty() {
         bail!("hostile: only in a virtual world somebody does harm: run it with --virtual");
     }
+    let meter = Meter::start();
     let folder = Folder::open(options)?;
     let progress = progress();
     let running = async {
         progress.set_message("the nodes start");
         let ground = Ground::real(&folder.path, &scenario.site_plans()).await?;
-        on_ground(scenario, ground, &folder.path, &progress).await
+        on_ground(scenario, ground, &folder.path, &progress, meter).await
     };
     let ran = tokio::select! {
         ran = running => ran,
@@ -142,6 +144,7 @@ pub fn run_virtually(
     options: &Options,
     trace: Option<Box<dyn std::io::Write + Send>>,
 ) -> anyhow::Result<Traced> {
+    let meter = Meter::start();
     let folder = Folder::open(options)?;
     let progress = progress();
     let ran = world::run(trace, async |trace| {
@@ -154,7 +157,7 @@ pub fn run_virtually(
             &trace,
         )
         .await?;
-        let report = on_ground(scenario, ground, &folder.path, &progress).await?;
+        let report = on_ground(scenario, ground, &folder.path, &progress, meter).await?;
         let (lines, sum) = trace.sum();
         anyhow::Ok(Traced { report, lines, sum })
     });
@@ -206,15 +209,20 @@ async fn on_ground(
     mut ground: Ground,
     folder: &Path,
     progress: &ProgressBar,
+    mut meter: Meter,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let stage = Arc::new(prepare(scenario, &ground, folder, progress).await?);
+    let mut stage = prepare(scenario, &ground, folder, progress).await?;
+    meter.laid_out();
+    make_files(&mut stage, &ground, progress)?;
+    let stage = Arc::new(stage);
     let deliveries: usize = stage.plan.mails.iter().map(|mail| mail.to.len()).sum();
     progress.set_length(deliveries as u64);
     let (out, sent) = mpsc::channel(UNNOTED);
     let observer = Observer::new(stage.clone(), progress.clone());
     let ((faults, hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
+    meter.settled();
     progress.set_message("the promises are checked");
     let ledgers = ledgers(scenario, &ground).await;
     let providers = ask_providers(&stage, &mails).await;
@@ -232,10 +240,11 @@ async fn on_ground(
         hostile,
     };
     let mode = if ground.is_virtual() { "virtual" } else { "real" };
-    Ok(Report::of(scenario, history, began.elapsed(), mode))
+    let cost = meter.checked(scenario);
+    Ok(Report::of(scenario, history, began.elapsed(), mode, cost))
 }
 
-/// Makes the files, the accounts and the wishes.
+/// Makes the accounts and the wishes.
 async fn prepare(
     scenario: &Scenario,
     ground: &Ground,
@@ -273,6 +282,11 @@ async fn prepare(
         let administration = ground.administration(site.name.as_str())?;
         stage.brokers.push((site.name.to_string(), administration));
     }
+    Ok(stage)
+}
+
+/// Makes the files that the mails enclose; then the traffic begins.
+fn make_files(stage: &mut Stage, ground: &Ground, progress: &ProgressBar) -> anyhow::Result<()> {
     progress.set_message("files are made");
     std::fs::create_dir_all(stage.folder.join("files"))?;
     for (index, file) in stage.plan.files.iter().enumerate() {
@@ -285,7 +299,7 @@ async fn prepare(
         written.with_context(|| format!("{} cannot be written", path.display()))?;
     }
     stage.began = Instant::now();
-    Ok(stage)
+    Ok(())
 }
 
 async fn ledgers(scenario: &Scenario, ground: &Ground) -> Vec<Ledger> {

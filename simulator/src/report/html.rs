@@ -9,7 +9,7 @@ use super::figures::{figure, note, octets, queue, section, times};
 use super::known::{PEOPLE, SITES, knowledge};
 use super::markup::Element;
 use super::scale::time;
-use super::{Report, tables, walk};
+use super::{Report, costs, tables, walk};
 use crate::history::History;
 
 const STYLE: &str = include_str!("page.css");
@@ -33,7 +33,8 @@ pub(super) fn page(report: &Report) -> Element {
                     .holding(octets(&report.history))
                     .holding(who_learned(report))
                     .holding(walks(&report.history))
-                    .holding(mails(report)),
+                    .holding(mails(report))
+                    .holding(costs::section_of(&report.cost)),
             ),
         )
 }
