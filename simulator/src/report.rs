@@ -15,6 +15,7 @@ mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;
+pub mod together;
 mod walk;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::cost::Cost;
 use crate::history::{Fate, History, Sending};
 use crate::promise::{Judged, Verdict};
 use crate::scenario::Scenario;
+use crate::shell::quoted;
 
 /// The form of a report as JSON. A report of another form is not compared with this program's; what is only added to it, such as its
 /// cost, makes no other form.
@@ -206,15 +208,6 @@ impl Report {
         let scenario = quoted(&self.scenario);
         format!("cargomail-simulator run {scenario} --seed {}{ground}", self.seed)
     }
-}
-
-/// A word as a shell of POSIX takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 impl fmt::Display for Report {

@@ -37,6 +37,18 @@ const REAL_SITES: usize = 250;
 pub struct Options {
     /// Where everything is laid out, and stays; without it, in a folder that is removed at the end.
     pub folder: Option<PathBuf>,
+    /// Whether anybody looks on.
+    pub progress: Progress,
+}
+
+/// What is shown while it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// A line on the terminal, if there is one.
+    #[default]
+    Shown,
+    /// Nothing: many runs are made, and somebody else tells of them.
+    Hidden,
 }
 
 /// What a run in a virtual world came to.
@@ -117,7 +129,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     }
     let meter = Meter::start();
     let folder = Folder::open(options)?;
-    let progress = progress();
+    let progress = options.progress.bar();
     let running = async {
         progress.set_message("the nodes start");
         let ground = Ground::real(&folder.path, &scenario.site_plans()).await?;
@@ -146,7 +158,7 @@ pub fn run_virtually(
 ) -> anyhow::Result<Traced> {
     let meter = Meter::start();
     let folder = Folder::open(options)?;
-    let progress = progress();
+    let progress = options.progress.bar();
     let ran = world::run(trace, async |trace| {
         progress.set_message("the world is made");
         let ground = Ground::make(
@@ -174,16 +186,34 @@ struct Folder {
 
 impl Folder {
     fn open(options: &Options) -> anyhow::Result<Self> {
-        let (path, is_temporary) = match &options.folder {
-            Some(folder) => (folder.clone(), false),
-            None => {
-                let name = format!("cargomail-simulator-{}", std::process::id());
-                (std::env::temp_dir().join(name), true)
-            }
+        let Some(folder) = &options.folder else {
+            return Self::temporary();
         };
-        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-        let path = std::path::absolute(path)?;
-        Ok(Self { path, is_temporary })
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        Ok(Self {
+            path: std::path::absolute(folder)?,
+            is_temporary: false,
+        })
+    }
+
+    /// A new one: where runs are killed, folders of processes with the same number may be left.
+    fn temporary() -> anyhow::Result<Self> {
+        let process = std::process::id();
+        let mut number = 0_u64;
+        loop {
+            let name = format!("cargomail-simulator-{process}-{number}");
+            let path = std::path::absolute(std::env::temp_dir().join(name))?;
+            match std::fs::create_dir(&path) {
+                Ok(()) => {
+                    return Ok(Self {
+                        path,
+                        is_temporary: true,
+                    });
+                }
+                Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(why) => return Err(why).with_context(|| format!("{} cannot be made", path.display())),
+            }
+        }
     }
 
     fn close(self) -> anyhow::Result<()> {
@@ -195,12 +225,17 @@ impl Folder {
     }
 }
 
-fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}");
-    let progress = ProgressBar::new(0);
-    match style {
-        Ok(style) => progress.with_style(style),
-        Err(_) => progress,
+impl Progress {
+    fn bar(self) -> ProgressBar {
+        if self == Self::Hidden {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}");
+        let progress = ProgressBar::new(0);
+        match style {
+            Ok(style) => progress.with_style(style),
+            Err(_) => progress,
+        }
     }
 }
 

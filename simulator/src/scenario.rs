@@ -21,7 +21,7 @@ use cargomail_protocol::routing::{Preferences, Rule};
 use serde::Deserialize;
 
 pub use check::Wrong;
-pub use many::Many;
+pub use many::{Many, SizeError};
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};

@@ -1,7 +1,5 @@
 //! What a run cost, in words and as a table.
 
-use indicatif::BinaryBytes;
-
 use super::figures::{note, section};
 use super::markup::Element;
 use super::scale::Unit;
@@ -15,7 +13,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 
 /// Octets as people write them.
 pub(super) fn octets(octets: f64) -> String {
-    BinaryBytes(octets as u64).to_string()
+    Unit::Octets.tell(octets)
 }
 
 /// Or a dash.

@@ -39,7 +39,8 @@ pub(super) fn page(report: &Report) -> Element {
         )
 }
 
-fn head(title: &str) -> Element {
+/// The head of every page.
+pub(super) fn head(title: &str) -> Element {
     // Nothing but the style that stands below, whose hash this is, is ever loaded or run.
     let hash = BASE64.encode(&Sha256::digest(STYLE));
     let policy =

@@ -172,14 +172,14 @@ fn what_a_run_cost_stands_on_the_terminal_on_the_page_and_in_the_json() {
     let report = report_of(History::default());
     let told = report.to_string();
     let line = "it cost this machine 13.5 s and 6.75 s of CPU: 250 ms a mail, 125 ms a node to lay out and start; \
-                32.00 MiB of memory, 1.00 MiB a node";
+                32 MiB of memory, 1 MiB a node";
     assert!(told.contains(line), "{told}");
     let page = Page::of(&report).text;
     for word in [
         "What it cost to simulate",
         "for each of 24 mails",
         "250 ms",
-        "14.00 MiB",
+        "14 MiB",
     ] {
         assert!(page.contains(word), "{word}: {page}");
     }

@@ -10,7 +10,7 @@ use crate::hostile::VILLAIN;
 use crate::world::SITES;
 
 /// Mails of one run: every one has its place in memory and in the report.
-const MAILS: usize = 100_000;
+pub(super) const MAILS: usize = 100_000;
 /// Octets of all files together: they lie on this machine's disk, and once more at every origin and destination.
 const OCTETS: u64 = 64 << 30;
 /// Files that one mail encloses.
