@@ -19,6 +19,7 @@ pub mod report;
 mod run;
 pub mod scenario;
 mod shell;
+pub mod shrink;
 pub mod sweep;
 mod traffic;
 pub mod world;

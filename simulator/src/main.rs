@@ -4,17 +4,18 @@
 //! could not be made or is missing.
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use cargomail_simulator::promise::Promise;
 use cargomail_simulator::report::Report;
 use cargomail_simulator::report::compare::{Comparison, Outcome};
 use cargomail_simulator::report::files::Files;
 use cargomail_simulator::scenario::{self, Many, Scenario};
 use cargomail_simulator::sweep::{self, Engine, Seeds};
-use cargomail_simulator::{Options, run, run_virtually};
+use cargomail_simulator::{Options, run, run_virtually, shrink};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -68,6 +69,14 @@ enum Command {
         #[command(subcommand)]
         sweep: Sweep,
     },
+    /// Look for a smaller scenario that breaks the same promise in a virtual world
+    #[command(
+        after_help = "Leaves out mails, faults, hostile acts, people and sites, piece by piece, and keeps what the promise is still broken \
+                        without.\n\nExamples:\n  cargomail-simulator shrink storm --seed 10 --into smaller.toml\n  \
+                        cargomail-simulator shrink mine.toml --promise queues-drain --tries 300 --into smaller.toml\n  \
+                        cargomail-simulator run smaller.toml --virtual"
+    )]
+    Shrink(Shrink),
     /// Read a scenario and say what is wrong with it
     Check {
         /// A TOML file, or the name of a shipped scenario
@@ -156,6 +165,24 @@ struct Emit {
 }
 
 #[derive(Args)]
+struct Shrink {
+    /// A TOML file, or the name of a shipped scenario
+    scenario: String,
+    /// Another seed than the scenario's
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The promise that is to stay broken; without it, the first that the scenario breaks
+    #[arg(long)]
+    promise: Option<Promise>,
+    /// So many scenarios are run at the most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    tries: u32,
+    /// Where the smaller scenario is written; nothing may be there yet
+    #[arg(long, value_name = "FILE")]
+    into: PathBuf,
+}
+
+#[derive(Args)]
 struct Run {
     /// A TOML file, or the name of a shipped scenario
     scenario: String,
@@ -203,6 +230,7 @@ fn main() -> ExitCode {
             Sweep::Emit(emitting) => emit(emitting, cli.json),
             Sweep::Collect { folder } => collect(&folder, cli.json),
         },
+        Command::Shrink(wanted) => shrink(&wanted, cli.json),
         Command::Check { scenario } => check(&scenario, cli.json),
         Command::New {
             domains: Some(domains),
@@ -402,6 +430,37 @@ fn collect(folder: &Path, json: bool) -> anyhow::Result<u8> {
         (true, false) => Ok(WRONG),
         (true, true) => Ok(HELD),
     }
+}
+
+fn shrink(wanted: &Shrink, json: bool) -> anyhow::Result<u8> {
+    let into = &wanted.into;
+    // Known before all the runs, not after them.
+    anyhow::ensure!(
+        !into.exists(),
+        "{} is there already: name another file",
+        into.display()
+    );
+    let folder = into.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let cannot = || format!("{} cannot be written", into.display());
+    std::fs::metadata(folder.unwrap_or(Path::new("."))).with_context(cannot)?;
+    let mut scenario = Scenario::find(&wanted.scenario)?;
+    scenario.seed = wanted.seed.unwrap_or(scenario.seed);
+    let shrunk = shrink::shrink(&scenario, wanted.promise, wanted.tries as usize)?;
+    let mut file = File::create_new(into).with_context(cannot)?;
+    file.write_all(shrunk.text()?.as_bytes()).with_context(cannot)?;
+    if json {
+        println!(
+            "{}",
+            json!({
+                "scenario": scenario.name, "seed": scenario.seed, "promise": shrunk.promise, "tries": shrunk.tries,
+                "is_spent": shrunk.is_spent, "left_out": shrunk.left_out, "file": into,
+            })
+        );
+    } else {
+        print!("{shrunk}");
+        println!("\nWhat is left is in {}: run it with --virtual.", into.display());
+    }
+    Ok(HELD)
 }
 
 fn check(name: &str, json: bool) -> anyhow::Result<u8> {

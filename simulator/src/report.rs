@@ -201,6 +201,20 @@ impl Report {
         promises.all(|judged| judged.verdict != Verdict::Broken)
     }
 
+    /// The command that looks for a smaller scenario, where a promise was broken and every run of the seed is the same.
+    #[must_use]
+    pub fn shrinking(&self) -> Option<String> {
+        let is_shrinkable = !self.all_held() && self.mode == "virtual";
+        let scenario = quoted(&self.scenario);
+        let command = || {
+            format!(
+                "cargomail-simulator shrink {scenario} --seed {} --into smaller.toml",
+                self.seed
+            )
+        };
+        is_shrinkable.then(command)
+    }
+
     /// The command that makes the same plan again and carries it out on the same ground.
     #[must_use]
     pub fn command(&self) -> String {
@@ -270,6 +284,9 @@ impl fmt::Display for Report {
                 "\nA promise was broken. The same plan again: {}",
                 self.command()
             )?;
+            if let Some(shrinking) = self.shrinking() {
+                writeln!(f, "A smaller scenario that breaks it: {shrinking}")?;
+            }
         }
         Ok(())
     }

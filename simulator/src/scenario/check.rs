@@ -233,12 +233,7 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
                 format!("{} is after the last mail", mails + 1),
             );
         }
-        let meets = |other: &super::Fault| {
-            other.site == fault.site
-                && other.stop_before <= until
-                && fault.stop_before <= other.start_before.unwrap_or(usize::MAX)
-        };
-        if scenario.faults.iter().take(index).any(meets) {
+        if scenario.faults.iter().take(index).any(|other| fault.meets(other)) {
             let why = format!("{} fails already then", fault.site);
             return wrong(key("stop_before"), why);
         }
