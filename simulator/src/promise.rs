@@ -6,6 +6,7 @@ mod tests;
 
 use std::fmt;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
@@ -14,7 +15,7 @@ use crate::history::History;
 const SHOWN: usize = 20;
 
 /// What must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Promise {
     /// Every mail is taken by its author's broker within the scenario's patience.

@@ -1,6 +1,7 @@
 //! What came of a run: for people as a table and as a page, for programs as JSON and CSV; and how two of them compare.
 
 pub mod compare;
+mod costs;
 mod csv;
 mod curves;
 mod figures;
@@ -14,6 +15,7 @@ mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;
+pub mod together;
 mod walk;
 
 use std::fmt;
@@ -22,11 +24,14 @@ use std::time::Duration;
 use cargomail_protocol::address::{Address, Domain, Locator};
 use serde::{Deserialize, Serialize};
 
+use crate::cost::Cost;
 use crate::history::{Fate, History, Sending};
 use crate::promise::{Judged, Verdict};
 use crate::scenario::Scenario;
+use crate::shell::quoted;
 
-/// The form of a report as JSON. A report of another form is not compared with this program's.
+/// The form of a report as JSON. A report of another form is not compared with this program's; what is only added to it, such as its
+/// cost, makes no other form.
 pub const FORMAT: u32 = 1;
 
 /// What came of a run.
@@ -50,6 +55,8 @@ pub struct Report {
     pub totals: Totals,
     /// The promises and their verdicts.
     pub promises: Vec<Judged>,
+    /// What it cost this machine.
+    pub cost: Cost,
     /// The nodes that there were.
     pub sites: Vec<Site>,
     /// Everything that happened.
@@ -159,7 +166,7 @@ impl Totals {
 impl Report {
     /// Judges the promises of a scenario over what happened.
     #[must_use]
-    pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str) -> Self {
+    pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str, cost: Cost) -> Self {
         let promises = scenario
             .promises
             .iter()
@@ -181,6 +188,7 @@ impl Report {
             seconds: took.as_secs_f64(),
             totals: Totals::of(&history),
             promises: promises.collect(),
+            cost,
             sites: sites.collect(),
             history,
         }
@@ -193,6 +201,20 @@ impl Report {
         promises.all(|judged| judged.verdict != Verdict::Broken)
     }
 
+    /// The command that looks for a smaller scenario, where a promise was broken and every run of the seed is the same.
+    #[must_use]
+    pub fn shrinking(&self) -> Option<String> {
+        let is_shrinkable = !self.all_held() && self.mode == "virtual";
+        let scenario = quoted(&self.scenario);
+        let command = || {
+            format!(
+                "cargomail-simulator shrink {scenario} --seed {} --into smaller.toml",
+                self.seed
+            )
+        };
+        is_shrinkable.then(command)
+    }
+
     /// The command that makes the same plan again and carries it out on the same ground.
     #[must_use]
     pub fn command(&self) -> String {
@@ -200,15 +222,6 @@ impl Report {
         let scenario = quoted(&self.scenario);
         format!("cargomail-simulator run {scenario} --seed {}{ground}", self.seed)
     }
-}
-
-/// A word as a shell of POSIX takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 impl fmt::Display for Report {
@@ -226,6 +239,7 @@ impl fmt::Display for Report {
             totals.reported,
             self.seconds
         )?;
+        writeln!(f, "{}", costs::told(&self.cost))?;
         for fault in &self.history.faults {
             writeln!(
                 f,
@@ -270,6 +284,9 @@ impl fmt::Display for Report {
                 "\nA promise was broken. The same plan again: {}",
                 self.command()
             )?;
+            if let Some(shrinking) = self.shrinking() {
+                writeln!(f, "A smaller scenario that breaks it: {shrinking}")?;
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::cost::Meter;
 use crate::ground::Ground;
 use crate::history::{History, Ledger, Mail, Provider};
 use crate::observe::Observer;
@@ -37,6 +38,18 @@ const REAL_SITES: usize = 250;
 pub struct Options {
     /// Where everything is laid out, and stays; without it, in a folder that is removed at the end.
     pub folder: Option<PathBuf>,
+    /// Whether anybody looks on.
+    pub progress: Progress,
+}
+
+/// What is shown while it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// A line on the terminal, if there is one.
+    #[default]
+    Shown,
+    /// Nothing: many runs are made, and somebody else tells of them.
+    Hidden,
 }
 
 /// What a run in a virtual world came to.
@@ -122,12 +135,13 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     if !scenario.hostile.is_empty() {
         bail!("hostile: only in a virtual world somebody does harm: run it with --virtual");
     }
+    let meter = Meter::start();
     let folder = Folder::open(options)?;
-    let progress = progress();
+    let progress = options.progress.bar();
     let running = async {
         progress.set_message("the nodes start");
         let ground = Ground::real(&folder.path, &scenario.site_plans()).await?;
-        on_ground(scenario, ground, &folder.path, &progress).await
+        on_ground(scenario, ground, &folder.path, &progress, meter).await
     };
     let ran = tokio::select! {
         ran = running => ran,
@@ -150,8 +164,9 @@ pub fn run_virtually(
     options: &Options,
     trace: Option<Box<dyn std::io::Write + Send>>,
 ) -> anyhow::Result<Traced> {
+    let meter = Meter::start();
     let folder = Folder::open(options)?;
-    let progress = progress();
+    let progress = options.progress.bar();
     let ran = world::run(trace, async |trace| {
         progress.set_message("the world is made");
         let ground = Ground::make(
@@ -162,7 +177,7 @@ pub fn run_virtually(
             &trace,
         )
         .await?;
-        let report = on_ground(scenario, ground, &folder.path, &progress).await?;
+        let report = on_ground(scenario, ground, &folder.path, &progress, meter).await?;
         let (lines, sum) = trace.sum();
         anyhow::Ok(Traced { report, lines, sum })
     });
@@ -179,16 +194,34 @@ struct Folder {
 
 impl Folder {
     fn open(options: &Options) -> anyhow::Result<Self> {
-        let (path, is_temporary) = match &options.folder {
-            Some(folder) => (folder.clone(), false),
-            None => {
-                let name = format!("cargomail-simulator-{}", std::process::id());
-                (std::env::temp_dir().join(name), true)
-            }
+        let Some(folder) = &options.folder else {
+            return Self::temporary();
         };
-        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-        let path = std::path::absolute(path)?;
-        Ok(Self { path, is_temporary })
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        Ok(Self {
+            path: std::path::absolute(folder)?,
+            is_temporary: false,
+        })
+    }
+
+    /// A new one: where runs are killed, folders of processes with the same number may be left.
+    fn temporary() -> anyhow::Result<Self> {
+        let process = std::process::id();
+        let mut number = 0_u64;
+        loop {
+            let name = format!("cargomail-simulator-{process}-{number}");
+            let path = std::path::absolute(std::env::temp_dir().join(name))?;
+            match std::fs::create_dir(&path) {
+                Ok(()) => {
+                    return Ok(Self {
+                        path,
+                        is_temporary: true,
+                    });
+                }
+                Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(why) => return Err(why).with_context(|| format!("{} cannot be made", path.display())),
+            }
+        }
     }
 
     fn close(self) -> anyhow::Result<()> {
@@ -200,12 +233,17 @@ impl Folder {
     }
 }
 
-fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}");
-    let progress = ProgressBar::new(0);
-    match style {
-        Ok(style) => progress.with_style(style),
-        Err(_) => progress,
+impl Progress {
+    fn bar(self) -> ProgressBar {
+        if self == Self::Hidden {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}");
+        let progress = ProgressBar::new(0);
+        match style {
+            Ok(style) => progress.with_style(style),
+            Err(_) => progress,
+        }
     }
 }
 
@@ -214,15 +252,20 @@ async fn on_ground(
     mut ground: Ground,
     folder: &Path,
     progress: &ProgressBar,
+    mut meter: Meter,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let stage = Arc::new(prepare(scenario, &ground, folder, progress).await?);
+    let mut stage = prepare(scenario, &ground, folder, progress).await?;
+    meter.laid_out();
+    make_files(&mut stage, &ground, progress)?;
+    let stage = Arc::new(stage);
     let deliveries: usize = stage.plan.mails.iter().map(|mail| mail.to.len()).sum();
     progress.set_length(deliveries as u64);
     let (out, sent) = mpsc::channel(UNNOTED);
     let observer = Observer::new(stage.clone(), progress.clone());
     let ((faults, hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
+    meter.settled();
     progress.set_message("the promises are checked");
     let ledgers = ledgers(scenario, &ground).await;
     let providers = ask_providers(&stage, &mails).await;
@@ -240,10 +283,11 @@ async fn on_ground(
         hostile,
     };
     let mode = if ground.is_virtual() { "virtual" } else { "real" };
-    Ok(Report::of(scenario, history, began.elapsed(), mode))
+    let cost = meter.checked(scenario);
+    Ok(Report::of(scenario, history, began.elapsed(), mode, cost))
 }
 
-/// Makes the files, the accounts and the wishes.
+/// Makes the accounts and the wishes.
 async fn prepare(
     scenario: &Scenario,
     ground: &Ground,
@@ -282,6 +326,11 @@ async fn prepare(
         let administration = ground.administration(site.name.as_str())?;
         stage.brokers.push((site.name.to_string(), administration));
     }
+    Ok(stage)
+}
+
+/// Makes the files that the mails enclose; then the traffic begins.
+fn make_files(stage: &mut Stage, ground: &Ground, progress: &ProgressBar) -> anyhow::Result<()> {
     progress.set_message("files are made");
     std::fs::create_dir_all(stage.folder.join("files"))?;
     for (index, file) in stage.plan.files.iter().enumerate() {
@@ -294,7 +343,7 @@ async fn prepare(
         written.with_context(|| format!("{} cannot be written", path.display()))?;
     }
     stage.began = Instant::now();
-    Ok(stage)
+    Ok(())
 }
 
 async fn ledgers(scenario: &Scenario, ground: &Ground) -> Vec<Ledger> {

@@ -18,10 +18,10 @@ use cargomail_node::harness::SitePlan;
 use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::placeholder::Category;
 use cargomail_protocol::routing::{Preferences, Rule};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use check::Wrong;
-pub use many::Many;
+pub use many::{Many, SizeError};
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};
@@ -44,7 +44,7 @@ pub const SHIPPED: [(&str, &str); 10] = [
 ];
 
 /// A scenario.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name: that of the shipped scenario, or its file.
@@ -61,30 +61,31 @@ pub struct Scenario {
     #[serde(default = "concurrent")]
     pub concurrent: usize,
     /// Mails that are begun a second; without it, each as soon as there is a place for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
-    /// The nodes.
-    pub sites: Vec<Site>,
-    /// What people wish; who wishes nothing gets everything at the mailboxes where they have an account.
-    #[serde(default)]
-    pub wishes: Vec<Wishes>,
-    /// Who writes to whom.
-    pub traffic: Vec<Traffic>,
-    /// What fails, and when.
-    #[serde(default)]
-    pub faults: Vec<Fault>,
-    /// Who wants to do harm, and when.
-    #[serde(default)]
-    pub hostile: Vec<Hostile>,
     /// What must hold; without it, everything that always must.
     #[serde(default = "Promise::standard")]
     pub promises: Vec<Promise>,
     /// What must hold beside that.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Promise>,
+    /// The nodes.
+    pub sites: Vec<Site>,
+    /// What people wish; who wishes nothing gets everything at the mailboxes where they have an account.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wishes: Vec<Wishes>,
+    /// Who writes to whom.
+    pub traffic: Vec<Traffic>,
+    /// What fails, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// Who wants to do harm, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostile: Vec<Hostile>,
 }
 
 /// A node.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
     /// Its domain.
@@ -100,20 +101,20 @@ pub struct Site {
 }
 
 /// What a person wishes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wishes {
     /// Who.
     pub person: Address,
     /// By category, sender and size; the first that matches is asked first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
     /// Where everything else goes, in order.
     pub default: Vec<Locator>,
 }
 
 /// Mails of one kind.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// How many.
@@ -128,12 +129,13 @@ pub struct Traffic {
     /// What kind of correspondence it is.
     pub category: Category,
     /// The mailbox that they are posted to; without it, the author's first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Locator>,
     /// How many files a mail encloses, from and to.
     #[serde(default)]
     pub files: [usize; 2],
     /// Sizes of files: each file has one of these.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sizes: Vec<Size>,
     /// So many files in all, which several mails share; 0 gives every mail files of its own.
     #[serde(default)]
@@ -144,7 +146,7 @@ pub struct Traffic {
 }
 
 /// A channel as a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChannelName {
     /// [`Channel::Web`]
@@ -166,7 +168,7 @@ impl From<ChannelName> for Channel {
 }
 
 /// Somebody who wants to do harm, from a machine with a name and a key of its own: [`VILLAIN`].
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hostile {
     /// Who it is.
@@ -178,7 +180,7 @@ pub struct Hostile {
 }
 
 /// A site that fails.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Which.
@@ -187,16 +189,17 @@ pub struct Fault {
     #[serde(default)]
     pub how: How,
     /// Who is cut off together with it, and not from it: a region.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<Domain>,
     /// It fails before this mail is begun, counted from 1.
     pub stop_before: usize,
     /// It is well again before this one; one more than there are mails is after the last. Without it, it stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub start_before: Option<usize>,
 }
 
 /// How a site fails. All but the first need a virtual world.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     /// It is stopped in order, and started.
@@ -229,6 +232,12 @@ impl Accounts<'_> {
 }
 
 impl Fault {
+    /// Whether it happens to a site while another does, or just when that is over.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let until = |fault: &Self| fault.start_before.unwrap_or(usize::MAX);
+        other.site == self.site && other.stop_before <= until(self) && self.stop_before <= until(other)
+    }
+
     /// The sites that fail together.
     #[must_use]
     pub fn region(&self) -> Vec<&str> {
@@ -301,8 +310,24 @@ impl Scenario {
     pub fn read(name: &str, text: &str) -> anyhow::Result<Self> {
         let mut scenario: Self = toml::from_str(text).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
         name.clone_into(&mut scenario.name);
-        check::check(&scenario).with_context(|| name.to_owned())?;
+        scenario.check().with_context(|| name.to_owned())?;
         Ok(scenario)
+    }
+
+    /// Whether it can be run, as [`Scenario::read`] makes sure.
+    ///
+    /// # Errors
+    /// Names the key.
+    pub fn check(&self) -> Result<(), Wrong> {
+        check::check(self)
+    }
+
+    /// The scenario as TOML, which [`Scenario::read`] takes.
+    ///
+    /// # Errors
+    /// When it cannot be written so.
+    pub fn text(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
     }
 
     /// The machine from which harm is done, if anybody wants to.

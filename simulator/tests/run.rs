@@ -121,6 +121,15 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     assert!(output.status.success(), "{report:#}\n{said}");
     assert_eq!(report["mode"], "virtual");
     all_held(&report);
+    let cost = &report["cost"];
+    assert_eq!(
+        (&cost["nodes"], &cost["people"], &cost["mails"]),
+        (&3.into(), &3.into(), &4.into())
+    );
+    for part in ["laying_out", "traffic", "checks"] {
+        assert!(cost[part]["cpu_seconds"].as_f64().unwrap() > 0.0, "{cost}");
+        assert!(cost[part]["peak_memory"].as_u64().unwrap() > 0, "{cost}");
+    }
     assert_eq!(report["totals"]["delivered"], report["totals"]["deliveries"]);
     let trace = std::fs::read_to_string(trace).unwrap();
     assert!(

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::{real, time};
 use super::{FORMAT, Spread, Totals, files};
+use crate::cost::Cost;
 use crate::promise::{Judged, Promise, Verdict};
 
 /// Why a report is not compared. Always the fault of whoever named the file.
@@ -56,6 +57,9 @@ pub struct Outcome {
     pub totals: Totals,
     /// The promises and their verdicts.
     pub promises: Vec<Judged>,
+    /// What it cost; none in reports that were written before that was measured.
+    #[serde(default)]
+    pub cost: Option<Cost>,
 }
 
 /// What every report has, whatever its format.
@@ -214,6 +218,11 @@ fn rows(a: &Outcome, b: &Outcome) -> Vec<Row> {
         ] {
             amounts.extend(of_spread(point, spread));
         }
+        let cost = outcome.cost.as_ref();
+        let cpu = cost.map(|cost| Amount::Seconds(cost.cpu_seconds));
+        let memory = cost.and_then(|cost| cost.peak_memory);
+        amounts.push(("CPU seconds".to_owned(), cpu));
+        amounts.push(("peak memory".to_owned(), memory.map(Amount::Octets)));
         amounts
     };
     let both = amounts(a).into_iter().zip(amounts(b));

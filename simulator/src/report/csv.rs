@@ -110,11 +110,12 @@ pub(super) fn kebab(value: &impl serde::Serialize) -> String {
     }
 }
 
-fn optional(value: Option<impl ToString>) -> String {
+pub(super) fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-fn row<const N: usize>(out: &mut impl Write, fields: [String; N]) -> io::Result<()> {
+/// Fields as a line.
+pub(super) fn row<const N: usize>(out: &mut impl Write, fields: [String; N]) -> io::Result<()> {
     let fields = fields.map(field);
     write!(out, "{}\r\n", fields.join(","))
 }

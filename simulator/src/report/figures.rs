@@ -6,7 +6,7 @@ use indicatif::BinaryBytes;
 
 use super::curves::{POINTS, distribution, latencies, spans, thin, under_way};
 use super::markup::Element;
-use super::plot::{Curve, Plot, SPANS, bars};
+use super::plot::{Curve, Plot, SPANS, Shape, bars};
 use super::scale::{Scale, Unit, real};
 use super::{Report, csv};
 use crate::history::{Fate, History, Sending};
@@ -55,6 +55,7 @@ pub(super) fn times(report: &Report) -> Element {
         curves.push(Curve {
             name: format!("{name}: {} of {all}", sorted.len()),
             points: thin(distribution(&sorted, all)),
+            shape: Shape::Steps,
         });
     }
     if curves.is_empty() {
@@ -110,6 +111,7 @@ pub(super) fn queue(report: &Report) -> Element {
         curves: vec![Curve {
             name: "mails under way".to_owned(),
             points: thin(points),
+            shape: Shape::Steps,
         }],
         spans,
     };

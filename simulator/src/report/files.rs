@@ -34,8 +34,9 @@ struct Beside {
     promises: Opened,
 }
 
+/// A file that takes what is written.
 #[derive(Debug)]
-struct Opened {
+pub(super) struct Opened {
     path: PathBuf,
     file: File,
 }
@@ -91,14 +92,17 @@ impl Files {
 }
 
 impl Opened {
-    fn at(path: PathBuf) -> Result<Self, WriteError> {
+    pub(super) fn at(path: PathBuf) -> Result<Self, WriteError> {
         match File::create(&path) {
             Ok(file) => Ok(Self { path, file }),
             Err(why) => Err(WriteError::Place(path, why)),
         }
     }
 
-    fn take(self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), WriteError> {
+    pub(super) fn take(
+        self,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
         let mut out = BufWriter::new(self.file);
         let written = write(&mut out).and_then(|()| out.flush());
         written.map_err(|why| WriteError::Place(self.path, why))

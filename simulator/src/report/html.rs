@@ -9,7 +9,7 @@ use super::figures::{figure, note, octets, queue, section, times};
 use super::known::{PEOPLE, SITES, knowledge};
 use super::markup::Element;
 use super::scale::time;
-use super::{Report, tables, walk};
+use super::{Report, costs, tables, walk};
 use crate::history::History;
 
 const STYLE: &str = include_str!("page.css");
@@ -33,12 +33,14 @@ pub(super) fn page(report: &Report) -> Element {
                     .holding(octets(&report.history))
                     .holding(who_learned(report))
                     .holding(walks(&report.history))
-                    .holding(mails(report)),
+                    .holding(mails(report))
+                    .holding(costs::section_of(&report.cost)),
             ),
         )
 }
 
-fn head(title: &str) -> Element {
+/// The head of every page.
+pub(super) fn head(title: &str) -> Element {
     // Nothing but the style that stands below, whose hash this is, is ever loaded or run.
     let hash = BASE64.encode(&Sha256::digest(STYLE));
     let policy =

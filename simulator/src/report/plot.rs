@@ -3,7 +3,7 @@
 use super::curves::{Points, Span};
 use super::markup::Element;
 use super::scale::{Scale, real};
-use super::svg::{LETTER, drawing, fitted, line, rectangle, words};
+use super::svg::{LETTER, dot, drawing, fitted, line, rectangle, words};
 
 /// Faults that are drawn in one plot.
 pub(super) const SPANS: usize = 60;
@@ -24,8 +24,20 @@ const NUMBER: f64 = 190.0;
 /// A curve with its name.
 pub(super) struct Curve {
     pub(super) name: String,
-    /// From left to right; between two of them the curve is level.
+    /// From left to right.
     pub(super) points: Points,
+    pub(super) shape: Shape,
+}
+
+/// How the points of a curve are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Between two of them it is level.
+    Steps,
+    /// Each is joined to the next.
+    Joined,
+    /// Each stands alone.
+    Alone,
 }
 
 /// Curves over two axes.
@@ -57,7 +69,11 @@ impl Plot {
             .holding_all(names)
             .holding_all(self.grid(top))
             .holding_all(self.curves.iter().zip(1..).map(|(curve, number)| {
-                let path = self.path(&curve.points, top);
+                let path = match curve.shape {
+                    Shape::Steps => self.path(&curve.points, top),
+                    Shape::Joined => self.joined(&curve.points, top),
+                    Shape::Alone => return self.alone(&curve.points, top),
+                };
                 Element::of("path", class_of_curve(number)).with("d", path)
             }))
             .holding_all(self.legend())
@@ -150,15 +166,34 @@ impl Plot {
         path
     }
 
+    /// Straight from point to point.
+    fn joined(&self, points: &Points, top: f64) -> String {
+        let mut path = String::new();
+        for (x, y) in points {
+            let step = if path.is_empty() { 'M' } else { 'L' };
+            path.push_str(&format!("{step}{:.1} {:.1}", self.x(*x), self.y(*y, top)));
+        }
+        path
+    }
+
+    fn alone(&self, points: &Points, top: f64) -> Element {
+        let (across, up) = (self.across.0.unit, self.up.0.unit);
+        Element::new("g").holding_all(points.iter().map(|(x, y)| {
+            let told = format!("{}: {}", across.tell(*x), up.tell(*y));
+            dot([self.x(*x), self.y(*y, top)]).holding(Element::new("title").text(told))
+        }))
+    }
+
     fn legend(&self) -> Vec<Element> {
         let mut x = LEFT;
         let mut legend = Vec::new();
         for (curve, number) in self.curves.iter().zip(1..) {
-            legend.push(line(
-                class_of_curve(number),
-                [x, LINE / 2.0],
-                [x + 30.0, LINE / 2.0],
-            ));
+            legend.push(match curve.shape {
+                Shape::Alone => dot([x + 15.0, LINE / 2.0]),
+                Shape::Steps | Shape::Joined => {
+                    line(class_of_curve(number), [x, LINE / 2.0], [x + 30.0, LINE / 2.0])
+                }
+            });
             let beside = [x + 38.0, LINE / 2.0 + 4.0];
             legend.push(words("mark", "start", beside, &curve.name));
             x += 70.0 + real(curve.name.chars().count() as u64) * LETTER;
@@ -210,6 +245,7 @@ mod tests {
             curves: vec![Curve {
                 name: "curve".to_owned(),
                 points: vec![(0.0, 0.0), (500.0, 3.0)],
+                shape: Shape::Steps,
             }],
             spans,
         }
@@ -242,5 +278,9 @@ mod tests {
         let path = plot.path(&plot.curves[0].points, 0.0);
         assert_eq!(path, "M64.0 260.0V260.0H470.0V0.0H876.0");
         assert_eq!(plot.path(&Vec::new(), 0.0), "");
+        assert_eq!(plot.joined(&plot.curves[0].points, 0.0), "M64.0 260.0L470.0 0.0");
+        let alone = plot.alone(&plot.curves[0].points, 0.0).to_string();
+        assert_eq!(alone.matches("<circle").count(), 2, "{alone}");
+        assert!(alone.contains("<title>500 ms: 3</title>"), "{alone}");
     }
 }

@@ -9,12 +9,18 @@ pub(super) enum Unit {
     Count,
     /// A share of everything, 0 to 1.
     Share,
+    /// Of memory.
+    Octets,
 }
 
 const SECOND: f64 = 1000.0;
 const MINUTE: f64 = 60.0 * SECOND;
 const HOUR: f64 = 60.0 * MINUTE;
 const DAY: f64 = 24.0 * HOUR;
+
+const KIBIBYTE: f64 = 1024.0;
+const MEBIBYTE: f64 = 1024.0 * KIBIBYTE;
+const GIBIBYTE: f64 = 1024.0 * MEBIBYTE;
 
 /// Times that are easy to read, from one to the next less than three times as long.
 #[rustfmt::skip]
@@ -44,6 +50,15 @@ impl Unit {
         match self {
             Self::Share => format!("{} %", short(value * 100.0)),
             Self::Count => short(value),
+            Self::Octets => {
+                let (unit, name) = match value {
+                    ..KIBIBYTE => (1.0, "B"),
+                    ..MEBIBYTE => (KIBIBYTE, "KiB"),
+                    ..GIBIBYTE => (MEBIBYTE, "MiB"),
+                    _ => (GIBIBYTE, "GiB"),
+                };
+                format!("{} {name}", short(value / unit))
+            }
             Self::Time if value == 0.0 => "0".to_owned(),
             Self::Time => {
                 let (unit, name) = match value {
@@ -64,9 +79,8 @@ impl Unit {
         let found = match self {
             Self::Time => ROUND.into_iter().find(fits),
             Self::Share => Some(0.25),
-            Self::Count => (0..18)
-                .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)))
-                .find(fits),
+            Self::Octets => (10..60).map(|power| 2_f64.powi(power)).find(fits),
+            Self::Count => digits(&[1.0, 2.0, 5.0]).into_iter().find(fits),
         };
         found.unwrap_or(most.max(1.0))
     }
@@ -80,6 +94,14 @@ pub(super) fn time(millis: u64) -> String {
 /// For drawing and for ratios: exact up to 2^53.
 pub(super) fn real(number: u64) -> f64 {
     number as f64
+}
+
+/// These digits with noughts behind them, in order.
+fn digits(digits: &[f64]) -> Vec<f64> {
+    let powers = (0..18).map(|power| 10_f64.powi(power));
+    powers
+        .flat_map(|power| digits.iter().map(move |digit| digit * power))
+        .collect()
 }
 
 /// Three digits, or all before the point.
@@ -111,7 +133,7 @@ impl Scale {
         let step = unit.step(most);
         let most = match unit {
             Unit::Time => most.max(1.0),
-            Unit::Count | Unit::Share => ((most / step).ceil() * step).max(step),
+            Unit::Count | Unit::Share | Unit::Octets => ((most / step).ceil() * step).max(step),
         };
         Self {
             unit,
@@ -138,6 +160,18 @@ impl Scale {
         }
     }
 
+    /// For numbers of things, 1 at least, from power of ten to power of ten.
+    pub(super) fn powers(fewest: f64, most: f64) -> Self {
+        let power = fewest.max(1.0).log10().floor();
+        let above = most.max(1.0).log10().ceil().max(power + 1.0);
+        Self {
+            unit: Unit::Count,
+            least: 10_f64.powf(power),
+            most: 10_f64.powf(above),
+            is_logarithmic: true,
+        }
+    }
+
     pub(super) fn is_logarithmic(&self) -> bool {
         self.is_logarithmic
     }
@@ -155,10 +189,14 @@ impl Scale {
     pub(super) fn marks(&self) -> Vec<f64> {
         let within = |mark: &f64| (self.least..=self.most).contains(mark);
         if self.is_logarithmic {
-            let all: Vec<f64> = ROUND.into_iter().filter(within).collect();
+            let (fine, coarse) = match self.unit {
+                Unit::Time => (ROUND.to_vec(), COARSE.to_vec()),
+                _ => (digits(&[1.0, 2.0, 5.0]), digits(&[1.0])),
+            };
+            let all: Vec<f64> = fine.into_iter().filter(within).collect();
             return match all.len() {
                 ..=MARKS_APART => all,
-                _ => COARSE.into_iter().filter(within).collect(),
+                _ => coarse.into_iter().filter(within).collect(),
             };
         }
         let step = self.unit.step(self.most);
@@ -180,6 +218,8 @@ mod tests {
         );
         assert_eq!(Unit::Share.tell(0.25), "25 %");
         assert_eq!(Unit::Count.tell(1200.0), "1200");
+        let octets = [0.0, 7.0, 1024.0, 1_572_864.0, 6e11].map(|octets| Unit::Octets.tell(octets));
+        assert_eq!(octets, ["0 B", "7 B", "1 KiB", "1.5 MiB", "559 GiB"]);
     }
 
     #[test]
@@ -194,12 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn an_axis_of_powers_begins_and_ends_at_one() {
+        let scale = Scale::powers(40.0, 11_000.0);
+        assert!(scale.is_logarithmic());
+        let marks = scale.marks();
+        assert_eq!((marks.first(), marks.last()), (Some(&10.0), Some(&100_000.0)));
+        assert!(
+            (scale.place(1000.0) - 0.5).abs() < 1e-9,
+            "{}",
+            scale.place(1000.0)
+        );
+        // One number alone has an axis, too.
+        assert_eq!(Scale::powers(1.0, 1.0).marks(), [1.0, 2.0, 5.0, 10.0]);
+    }
+
+    #[test]
     fn an_axis_has_few_marks_however_long_it_is() {
         for most in [0.0, 1.0, 3.0, 17.0, 999.0, 1e6, 1e9, 1e12] {
             for scale in [
                 Scale::even(Unit::Time, most),
                 Scale::even(Unit::Count, most),
                 Scale::times(0.0, most),
+                Scale::even(Unit::Octets, most),
+                Scale::powers(most / 100.0, most),
             ] {
                 let marks = scale.marks();
                 assert!((1..=MARKS_APART).contains(&marks.len()), "{scale:?}: {marks:?}");

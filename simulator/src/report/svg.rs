@@ -42,6 +42,13 @@ pub(super) fn rectangle(class: &'static str, [x, y]: [f64; 2], [width, height]: 
         .with("height", format_args!("{height:.1}"))
 }
 
+pub(super) fn dot([x, y]: [f64; 2]) -> Element {
+    Element::of("circle", "dot")
+        .with("cx", format_args!("{x:.1}"))
+        .with("cy", format_args!("{y:.1}"))
+        .with("r", 3)
+}
+
 /// Text whose beginning, middle or end (`start`, `middle`, `end`) is there.
 pub(super) fn words(
     class: &'static str,

@@ -47,7 +47,7 @@ pub(super) fn number(text: impl std::fmt::Display) -> Element {
     Element::of("td", "number").text(text)
 }
 
-fn millis(at: Option<u64>) -> Element {
+pub(super) fn millis(at: Option<u64>) -> Element {
     number(at.map_or_else(|| "–".to_owned(), time))
 }
 

@@ -6,6 +6,7 @@ use cargomail_protocol::placeholder::Category;
 use xml::reader::{EventReader, XmlEvent};
 
 use super::*;
+use crate::cost::Phase;
 use crate::history::{Fault, Mail, Reading};
 
 /// Text that would be markup, break out of an attribute, or turn the line around.
@@ -80,8 +81,27 @@ fn mail(number: usize, took: u64) -> Mail {
     }
 }
 
+fn cost() -> Cost {
+    let phase = |cpu_seconds: f64, peak_memory: u64| Phase {
+        seconds: 2.0 * cpu_seconds,
+        cpu_seconds,
+        peak_memory: Some(peak_memory),
+    };
+    Cost {
+        memory_before: Some(10 << 20),
+        laying_out: phase(0.5, 14 << 20),
+        traffic: phase(6.0, 30 << 20),
+        checks: phase(0.25, 32 << 20),
+        nodes: 4,
+        people: 4,
+        mails: 24,
+        ..Cost::default()
+    }
+    .summed()
+}
+
 fn report_of(history: History) -> Report {
-    Report::of(&scenario(), history, Duration::from_secs(9), "virtual")
+    Report::of(&scenario(), history, Duration::from_secs(9), "virtual", cost())
 }
 
 fn fault(what: &'static str, at: u64) -> Fault {
@@ -148,6 +168,32 @@ fn a_page_shows_the_outcome_the_plots_and_two_walks() {
 }
 
 #[test]
+fn what_a_run_cost_stands_on_the_terminal_on_the_page_and_in_the_json() {
+    let report = report_of(History::default());
+    let told = report.to_string();
+    let line = "it cost this machine 13.5 s and 6.75 s of CPU: 250 ms a mail, 125 ms a node to lay out and start; \
+                32 MiB of memory, 1 MiB a node";
+    assert!(told.contains(line), "{told}");
+    let page = Page::of(&report).text;
+    for word in [
+        "What it cost to simulate",
+        "for each of 24 mails",
+        "250 ms",
+        "14 MiB",
+    ] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["cost"]["traffic"]["cpu_seconds"], 6.0);
+    assert_eq!(json["cost"]["peak_memory"], 32 << 20);
+    let unknown = costs::told(&Cost::default());
+    assert!(
+        unknown.ends_with("0 of CPU: – a mail, – a node to lay out and start; – of memory, – a node"),
+        "{unknown}"
+    );
+}
+
+#[test]
 fn a_broker_knows_who_writes_and_has_no_content_and_a_mailbox_has_it() {
     let history = History {
         mails: vec![mail(1, 4000), mail(2, 300)],
@@ -197,6 +243,7 @@ fn hostile_text_stays_text() {
         },
         Duration::ZERO,
         "real",
+        cost(),
     );
     report.promises[0].what = HOSTILE.to_owned();
     let page = Page::of(&report);

@@ -10,7 +10,7 @@ use crate::hostile::VILLAIN;
 use crate::world::SITES;
 
 /// Mails of one run: every one has its place in memory and in the report.
-const MAILS: usize = 100_000;
+pub(super) const MAILS: usize = 100_000;
 /// Octets of all files together: they lie on this machine's disk, and once more at every origin and destination.
 const OCTETS: u64 = 64 << 30;
 /// Files that one mail encloses.
@@ -241,12 +241,7 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
                 format!("{} is after the last mail", mails + 1),
             );
         }
-        let meets = |other: &super::Fault| {
-            other.site == fault.site
-                && other.stop_before <= until
-                && fault.stop_before <= other.start_before.unwrap_or(usize::MAX)
-        };
-        if scenario.faults.iter().take(index).any(meets) {
+        if scenario.faults.iter().take(index).any(|other| fault.meets(other)) {
             let why = format!("{} fails already then", fault.site);
             return wrong(key("stop_before"), why);
         }

@@ -1,6 +1,29 @@
 //! Scenarios that are too large to be written by hand.
 
-use super::check::CONCURRENT;
+use std::fmt;
+use std::str::FromStr;
+
+use super::check::{CONCURRENT, MAILS};
+use crate::world::SITES;
+
+/// People of a printed scenario, all of whom it names three times.
+const PEOPLE: usize = 1_000_000;
+
+/// Why no size is read. Always the fault of whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    /// Not four numbers.
+    #[error("write DOMAINSxMAILBOXESxPEOPLExMAILS, such as 100x10x10x10000")]
+    Form,
+    /// Nothing of it can be run.
+    #[error("{what}: 1 to {most} are possible")]
+    Beyond {
+        /// Of what there are too many, or none.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+    },
+}
 
 /// From one mail of a person to the next, in seconds: so many people write as many mails a second as that makes.
 const PAUSE: usize = 10;
@@ -20,6 +43,48 @@ pub struct Many {
     pub people: usize,
     /// Who write so many mails to each other.
     pub mails: usize,
+}
+
+impl FromStr for Many {
+    type Err = SizeError;
+
+    /// Reads `100x10x10x10000`: domains, mailboxes of each, people of each, and mails in all.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let numbers: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+        let numbers = numbers.map_err(|_| SizeError::Form)?;
+        let [domains, mailboxes, people, mails] = numbers.try_into().map_err(|_| SizeError::Form)?;
+        for (what, number, most) in [
+            (
+                "nodes",
+                mailboxes.saturating_add(1).saturating_mul(domains),
+                SITES,
+            ),
+            ("people", people.saturating_mul(domains), PEOPLE),
+            ("mails", mails, MAILS),
+        ] {
+            if !(1..=most).contains(&number) {
+                return Err(SizeError::Beyond { what, most });
+            }
+        }
+        Ok(Self {
+            domains,
+            mailboxes,
+            people,
+            mails,
+        })
+    }
+}
+
+impl fmt::Display for Many {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            domains,
+            mailboxes,
+            people,
+            mails,
+        } = self;
+        write!(f, "{domains}x{mailboxes}x{people}x{mails}")
+    }
 }
 
 impl Many {

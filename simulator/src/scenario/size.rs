@@ -1,6 +1,9 @@
 //! Sizes as people write them: `1500`, `"64 KiB"`, `"2 MiB"`.
 
+use std::fmt;
+
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
 
 /// Octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +23,23 @@ impl Size {
             _ => return None,
         };
         number.parse::<u64>().ok()?.checked_mul(unit).map(Self)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let whole = |power: &u32| self.0 > 0 && self.0.is_multiple_of(1 << power);
+        match units.into_iter().find(|(power, _)| whole(power)) {
+            Some((power, unit)) => write!(f, "{} {unit}", self.0 >> power),
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 

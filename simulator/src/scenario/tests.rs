@@ -71,6 +71,24 @@ fn the_commented_scenario_names_every_promise() {
 }
 
 #[test]
+fn what_is_written_is_read_as_it_was() {
+    for (name, text) in SHIPPED.into_iter().chain([("new", NEW)]) {
+        let scenario = Scenario::read(name, text).unwrap();
+        let written = scenario.text().unwrap();
+        let again = Scenario::read(name, &written).unwrap();
+        assert_eq!(format!("{scenario:?}"), format!("{again:?}"), "{written}");
+    }
+    let mut large = Scenario::find("storm").unwrap();
+    large.seed = u64::MAX;
+    large.traffic[0].sizes = vec![Size(u64::MAX)];
+    let again: Scenario = toml::from_str(&large.text().unwrap()).unwrap();
+    assert_eq!(
+        (again.seed, &again.traffic[0].sizes),
+        (u64::MAX, &large.traffic[0].sizes)
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_file_and_line() {
     let told = wrong(&with("count = 10", "count = 10\ncolour = \"red\""));
     assert!(
@@ -235,6 +253,16 @@ fn a_scenario_that_is_nowhere_is_told_with_those_that_are_there() {
 fn sizes_are_read_as_people_write_them() {
     let sizes = ["0", "7 B", "64 KiB", "3MiB", "1 GiB"].map(|text| Size::parse(text).unwrap().0);
     assert_eq!(sizes, [0, 7, 65_536, 3_145_728, 1 << 30]);
+    for (octets, told) in [
+        (0, "0 B"),
+        (700, "700 B"),
+        (65_536, "64 KiB"),
+        (3 << 20, "3 MiB"),
+        (u64::MAX, "18446744073709551615 B"),
+    ] {
+        assert_eq!(Size(octets).to_string(), told);
+        assert_eq!(Size::parse(told), Some(Size(octets)));
+    }
     for text in [
         "",
         "KiB",

@@ -20,7 +20,13 @@ fn outcome(change: impl FnOnce(&mut Scenario, &mut History)) -> Outcome {
         ..History::default()
     };
     change(&mut scenario, &mut history);
-    let report = Report::of(&scenario, history, Duration::from_secs(2), "real");
+    let report = Report::of(
+        &scenario,
+        history,
+        Duration::from_secs(2),
+        "real",
+        Cost::default(),
+    );
     serde_json::from_value(serde_json::to_value(report).unwrap()).unwrap()
 }
 
@@ -77,6 +83,28 @@ fn a_ratio_to_nothing_is_none() {
         .find(|row| row.name == "to read, median")
         .unwrap();
     assert_eq!((median.a, median.ratio), (None, None));
+}
+
+#[test]
+fn a_report_from_before_costs_were_measured_is_compared_without_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let mut old = serde_json::to_value(good()).unwrap();
+    let told = old.as_object_mut().unwrap();
+    told.remove("cost");
+    told.insert("format".to_owned(), FORMAT.into());
+    std::fs::write(&file, old.to_string()).unwrap();
+    let comparison = Comparison::of(Outcome::read(&file).unwrap(), good());
+    assert!(comparison.kept);
+    let cpu = comparison
+        .rows
+        .iter()
+        .find(|row| row.name == "CPU seconds")
+        .unwrap();
+    assert_eq!(
+        (cpu.a, cpu.b, cpu.ratio),
+        (None, Some(Amount::Seconds(0.0)), None)
+    );
 }
 
 #[test]

@@ -1,0 +1,233 @@
+//! What a run costs the machine that it is made on: time, processors and memory.
+//!
+//! What always holds: it is looked at from outside and changes nothing. No line of a trace, nothing in the history and no verdict
+//! depends on it.
+
+use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::Scenario;
+
+/// Where Linux tells what memory a process has (proc(5)).
+const STATUS: &str = "/proc/self/status";
+/// Where it is told to forget the peak so far, and the word for that.
+const FORGET: (&str, &str) = ("/proc/self/clear_refs", "5");
+
+/// What a run cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "what a run cost")]
+pub struct Cost {
+    /// Seconds on this machine's clock, on virtual ground, too.
+    pub seconds: f64,
+    /// Seconds of processors, user and system.
+    pub cpu_seconds: f64,
+    /// Octets of memory that the process had before; none where that cannot be known.
+    pub memory_before: Option<u64>,
+    /// And at the most.
+    pub peak_memory: Option<u64>,
+    /// Nodes of the scenario.
+    pub nodes: usize,
+    /// People.
+    pub people: usize,
+    /// Mails of the plan.
+    pub mails: usize,
+    /// Until everybody has an account: the nodes are laid out and started.
+    pub laying_out: Phase,
+    /// From then on until everything is settled; files are made, mails are written and read.
+    pub traffic: Phase,
+    /// Ledgers and stores are looked at, and the nodes stop.
+    pub checks: Phase,
+}
+
+/// What a part of it cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "what a part of a run cost")]
+pub struct Phase {
+    /// Seconds on this machine's clock.
+    pub seconds: f64,
+    /// Seconds of processors, user and system.
+    pub cpu_seconds: f64,
+    /// Octets of memory at the most, until its end.
+    pub peak_memory: Option<u64>,
+}
+
+impl Cost {
+    /// With the sums of its parts.
+    #[must_use]
+    pub(crate) fn summed(self) -> Self {
+        let parts = [self.laying_out, self.traffic, self.checks];
+        Self {
+            seconds: parts.iter().map(|part| part.seconds).sum(),
+            cpu_seconds: parts.iter().map(|part| part.cpu_seconds).sum(),
+            peak_memory: parts.iter().filter_map(|part| part.peak_memory).max(),
+            ..self
+        }
+    }
+
+    /// CPU seconds of the traffic, for each mail; none without mails.
+    #[must_use]
+    pub fn cpu_per_mail(&self) -> Option<f64> {
+        each(self.traffic.cpu_seconds, self.mails)
+    }
+
+    /// CPU seconds for each node, to lay it out and start it.
+    #[must_use]
+    pub fn cpu_per_node(&self) -> Option<f64> {
+        each(self.laying_out.cpu_seconds, self.nodes)
+    }
+
+    /// Octets of memory for each node that is laid out and started: what the process has grown by.
+    #[must_use]
+    pub fn memory_per_node(&self) -> Option<f64> {
+        let grown = self.laying_out.peak_memory?.saturating_sub(self.memory_before?);
+        each(grown as f64, self.nodes)
+    }
+}
+
+fn each(all: f64, count: usize) -> Option<f64> {
+    (count > 0).then(|| all / count as f64)
+}
+
+/// Measures a run, part by part.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    cost: Cost,
+    /// When the last part ended.
+    clock: Instant,
+    cpu: f64,
+}
+
+impl Meter {
+    pub(crate) fn start() -> Self {
+        // Of several runs in one process each has a peak of its own. Where that cannot be had, it is the highest so far.
+        let (place, word) = FORGET;
+        let _ = std::fs::write(place, word);
+        Self {
+            cost: Cost {
+                memory_before: memory("VmRSS:"),
+                ..Cost::default()
+            },
+            clock: Instant::now(),
+            cpu: cpu(),
+        }
+    }
+
+    /// The nodes run, and everybody has an account.
+    pub(crate) fn laid_out(&mut self) {
+        self.cost.laying_out = self.part();
+    }
+
+    /// Nothing more happens.
+    pub(crate) fn settled(&mut self) {
+        self.cost.traffic = self.part();
+    }
+
+    /// Everything is known that is judged.
+    pub(crate) fn checked(mut self, scenario: &Scenario) -> Cost {
+        self.cost.checks = self.part();
+        Cost {
+            nodes: scenario.sites.len(),
+            people: scenario.everybody().len(),
+            mails: scenario.mails(),
+            ..self.cost
+        }
+        .summed()
+    }
+
+    /// What was spent since the last part.
+    fn part(&mut self) -> Phase {
+        let (clock, cpu) = (Instant::now(), cpu());
+        let part = Phase {
+            seconds: (clock - self.clock).as_secs_f64(),
+            cpu_seconds: cpu - self.cpu,
+            peak_memory: memory("VmHWM:"),
+        };
+        (self.clock, self.cpu) = (clock, cpu);
+        part
+    }
+}
+
+/// CPU seconds of this process so far.
+fn cpu() -> f64 {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
+
+/// Octets of this process's memory, by the name that Linux gives them.
+fn memory(name: &str) -> Option<u64> {
+    read(&std::fs::read_to_string(STATUS).ok()?, name)
+}
+
+fn read(status: &str, name: &str) -> Option<u64> {
+    let told = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = told.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_linux_tells_it_and_anything_else_is_nothing() {
+        let status = "Name:\tx\nVmHWM:\t   10332 kB\nVmRSS:\t      12 kB\nVmLib:\tmuch\n";
+        assert_eq!(read(status, "VmHWM:"), Some(10_332 * 1024));
+        assert_eq!(read(status, "VmRSS:"), Some(12_288));
+        for name in ["VmSwap:", "VmLib:", "Name:"] {
+            assert_eq!(read(status, name), None, "{name}");
+        }
+        assert_eq!(read("VmHWM: 99999999999999999999 kB", "VmHWM:"), None);
+        assert_eq!(read("VmHWM: 18446744073709551615 kB", "VmHWM:"), None);
+    }
+
+    #[test]
+    fn a_meter_tells_its_parts_apart_and_sums_them() {
+        let scenario = Scenario::find("four-domains").unwrap();
+        let mut meter = Meter::start();
+        meter.laid_out();
+        // Work that a processor cannot leave out.
+        let mut sum = 0_u64;
+        let until = cpu() + 0.02;
+        while cpu() < until {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+        }
+        meter.settled();
+        let cost = meter.checked(&scenario);
+        assert_eq!((cost.nodes, cost.people, cost.mails), (4, 4, 24));
+        assert!(cost.traffic.cpu_seconds >= 0.02, "{cost:?}");
+        assert!(cost.traffic.cpu_seconds > cost.laying_out.cpu_seconds, "{cost:?}");
+        let parts = cost.laying_out.seconds + cost.traffic.seconds + cost.checks.seconds;
+        assert_eq!(cost.seconds, parts);
+        assert!(cost.peak_memory >= cost.memory_before, "{cost:?}");
+        assert!(cost.memory_before > Some(0), "{cost:?}");
+    }
+
+    #[test]
+    fn nothing_is_divided_by_nothing() {
+        let cost = Cost {
+            traffic: Phase {
+                cpu_seconds: 3.0,
+                ..Phase::default()
+            },
+            ..Cost::default()
+        };
+        assert_eq!((cost.cpu_per_mail(), cost.cpu_per_node()), (None, None));
+        assert_eq!(cost.memory_per_node(), None);
+        let cost = Cost {
+            mails: 6,
+            nodes: 2,
+            memory_before: Some(5),
+            laying_out: Phase {
+                peak_memory: Some(3),
+                ..Phase::default()
+            },
+            ..cost
+        };
+        assert_eq!(cost.cpu_per_mail(), Some(0.5));
+        assert_eq!(cost.memory_per_node(), Some(0.0));
+    }
+}
