@@ -13,7 +13,7 @@ use cargomail_simulator::promise::Promise;
 use cargomail_simulator::report::Report;
 use cargomail_simulator::report::compare::{Comparison, Outcome};
 use cargomail_simulator::report::files::Files;
-use cargomail_simulator::scenario::{self, Many, Scenario};
+use cargomail_simulator::scenario::{self, Flash, Many, Scenario};
 use cargomail_simulator::sweep::{self, Engine, Seeds};
 use cargomail_simulator::{Options, run, run_virtually, shrink};
 use clap::{Args, Parser, Subcommand};
@@ -89,7 +89,8 @@ enum Command {
     /// Print a scenario with comments, to begin with; or one of many domains, each broker and mailbox of its people
     #[command(after_help = "Examples:\n  cargomail-simulator new > mine.toml\n  \
                         cargomail-simulator new --domains 100 --people 10 --mails 10000 > large.toml\n  \
-                        cargomail-simulator new --domains 100 --mailboxes 10 --people 10 --mails 10000 > nodes.toml")]
+                        cargomail-simulator new --domains 100 --mailboxes 10 --people 10 --mails 10000 > nodes.toml\n  \
+                        cargomail-simulator new --flash 500x20 > flash.toml")]
     New {
         /// So many domains
         #[arg(long, requires = "people", requires = "mails")]
@@ -103,6 +104,9 @@ enum Command {
         /// Who write so many mails to each other
         #[arg(long, requires = "domains")]
         mails: Option<usize>,
+        /// One attachment from one author to so many domains with so many people each
+        #[arg(long, value_name = "DOMAINSxPEOPLE", conflicts_with = "domains")]
+        flash: Option<Flash>,
     },
     /// List the scenarios that are shipped
     List,
@@ -241,6 +245,7 @@ fn main() -> ExitCode {
             mailboxes,
             people: Some(people),
             mails: Some(mails),
+            ..
         } => {
             let many = Many {
                 domains,
@@ -249,6 +254,12 @@ fn main() -> ExitCode {
                 mails,
             };
             print!("{}", many.scenario());
+            Ok(HELD)
+        }
+        Command::New {
+            flash: Some(flash), ..
+        } => {
+            print!("{}", flash.scenario());
             Ok(HELD)
         }
         Command::New { .. } => {

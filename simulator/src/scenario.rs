@@ -21,16 +21,17 @@ use cargomail_protocol::routing::{Preferences, Rule};
 use serde::{Deserialize, Serialize};
 
 pub use check::Wrong;
-pub use many::{Many, SizeError};
+pub use many::{Flash, Many, NotASize, SizeError};
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};
 use crate::promise::Promise;
+use crate::world::Condition;
 
 /// A scenario with comments, to begin with.
 pub const NEW: &str = include_str!("../scenarios/new.toml");
 /// The scenarios that are shipped, by name.
-pub const SHIPPED: [(&str, &str); 10] = [
+pub const SHIPPED: [(&str, &str); 16] = [
     ("four-domains", include_str!("../scenarios/four-domains.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
     ("single", include_str!("../scenarios/single.toml")),
@@ -41,6 +42,12 @@ pub const SHIPPED: [(&str, &str); 10] = [
     ("regions", include_str!("../scenarios/regions.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("hostile", include_str!("../scenarios/hostile.toml")),
+    ("troubles", include_str!("../scenarios/troubles.toml")),
+    ("liars", include_str!("../scenarios/liars.toml")),
+    ("flash", include_str!("../scenarios/flash.toml")),
+    ("homes", include_str!("../scenarios/homes.toml")),
+    ("spam-wave", include_str!("../scenarios/spam-wave.toml")),
+    ("world", include_str!("../scenarios/world.toml")),
 ];
 
 /// A scenario.
@@ -60,9 +67,9 @@ pub struct Scenario {
     /// Mails that are written at once, and read at once.
     #[serde(default = "concurrent")]
     pub concurrent: usize,
-    /// Mails that are begun a second; without it, each as soon as there is a place for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_second: Option<f64>,
+    /// Seconds from the beginning of one mail to that of the next; 0 begins each as soon as there is a place for it.
+    #[serde(default)]
+    pub every: f64,
     /// What must hold; without it, everything that always must.
     #[serde(default = "Promise::standard")]
     pub promises: Vec<Promise>,
@@ -82,6 +89,21 @@ pub struct Scenario {
     /// Who wants to do harm, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostile: Vec<Hostile>,
+    /// What the ways between some sites and others are like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+}
+
+/// What the ways between some sites and others are like, whatever lines they have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The sites at the end that sends slower.
+    pub from: Vec<Domain>,
+    /// Those at the other end.
+    pub to: Vec<Domain>,
+    /// What they are like.
+    pub condition: Condition,
 }
 
 /// A node.
@@ -98,6 +120,8 @@ pub struct Site {
     pub broker: bool,
     /// Who has an account here.
     pub people: Vec<Address>,
+    /// Its own line; without it, the world's.
+    pub line: Option<Condition>,
 }
 
 /// What a person wishes.
@@ -143,6 +167,9 @@ pub struct Traffic {
     /// How they travel: channel → weight.
     #[serde(default = "channels")]
     pub channels: BTreeMap<ChannelName, u32>,
+    /// Whether they go to everybody in `to` together, each to as many of them: a list.
+    #[serde(default)]
+    pub everybody: bool,
 }
 
 /// A channel as a key.
@@ -196,6 +223,8 @@ pub struct Fault {
     /// It is well again before this one; one more than there are mails is after the last. Without it, it stays as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_before: Option<usize>,
+    /// By how many seconds its clock is wrong; less than none is slow.
+    pub by: Option<i64>,
 }
 
 /// How a site fails. All but the first need a virtual world.
@@ -211,6 +240,14 @@ pub enum How {
     CutOff,
     /// The DNS does not answer it.
     NoDns,
+    /// Its disk takes nothing that needs room.
+    DiskFull,
+    /// Its clock is wrong.
+    WrongClock,
+    /// Its lines have a hundredth of their speed, and ten times their latency.
+    Slow,
+    /// The DNS tells it wrongly where others are: at the villain's machine, and with a key that nobody has.
+    PoisonedDns,
 }
 
 /// The sites at which each person has an account.
@@ -255,6 +292,10 @@ impl How {
             Self::Crash => ("crashed", "started"),
             Self::CutOff => ("cut off", "connected again"),
             Self::NoDns => ("left without DNS", "given DNS again"),
+            Self::DiskFull => ("left without room on its disk", "given room again"),
+            Self::WrongClock => ("given the wrong time", "given the right time again"),
+            Self::Slow => ("slowed down", "as fast again"),
+            Self::PoisonedDns => ("given wrong answers by the DNS", "given right answers again"),
         }
     }
 }
@@ -334,7 +375,12 @@ impl Scenario {
     #[must_use]
     pub fn villain(&self) -> Option<SitePlan> {
         let plan = SitePlan::new(VILLAIN).with_mailbox().with_broker();
-        (!self.hostile.is_empty()).then_some(plan)
+        self.has_villain().then_some(plan)
+    }
+
+    fn has_villain(&self) -> bool {
+        let mut faults = self.faults.iter();
+        !self.hostile.is_empty() || faults.any(|fault| fault.how == How::PoisonedDns)
     }
 
     /// Everybody who has an account anywhere.

@@ -5,6 +5,7 @@
 //! A world lives in a runtime of one thread whose clock is paused ([`run`]).
 
 pub mod disk;
+mod ears;
 mod line;
 mod names;
 mod network;
@@ -27,6 +28,7 @@ use cargomail_node::app::profile::{Fingerprint, Profile};
 use cargomail_node::app::{self, App, Session, Url};
 use cargomail_node::clock::{Clock, Randomness};
 use cargomail_node::config::Settings;
+use cargomail_node::dns::Record;
 use cargomail_node::harness::{PASSWORD, Ports, SitePlan};
 use cargomail_node::identity::{Certificate, Identity};
 use cargomail_node::network::Network;
@@ -34,17 +36,19 @@ use cargomail_node::peers::{PeerAddress, Peers};
 use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
-use cargomail_protocol::grip::NodeKey;
+use cargomail_protocol::grip::{KeyHash, NodeKey, Record as Grip};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use disk::Disk;
-pub use line::Quality;
-use names::{Resolver, Zone};
+pub use ears::Ears;
+pub use line::{Condition, Quality};
+use names::{Answers, Lies, Resolver, Zone};
 use network::{Peer, Visitor, Wires};
-use time::{Seeded, VirtualClock};
+use time::{Seeded, VirtualClock, Wrong};
 pub use trace::Trace;
-pub use villain::Villain;
+pub use villain::{Sybil, Villain};
+pub(crate) use villain::{hear, tell};
 
 /// Sites of one world.
 pub const SITES: usize = 60_000;
@@ -57,8 +61,8 @@ struct Site {
     identity: Identity,
     disk: Disk,
     chance: Arc<Seeded>,
-    /// The DNS does not answer it.
-    is_silent: Arc<AtomicBool>,
+    answers: Arc<Answers>,
+    wrong: Wrong,
     running: Option<Running>,
 }
 
@@ -92,6 +96,8 @@ pub struct World {
     /// And those at which each person has an account.
     homes: HashMap<Address, Vec<usize>>,
     chance: Seeded,
+    /// What was said to the machine to which others are misled.
+    ears: Ears,
 }
 
 /// Runs something in a virtual world of its own: a runtime of one thread whose time stands still while anybody works. What the
@@ -140,6 +146,7 @@ impl World {
             places: HashMap::new(),
             homes: HashMap::new(),
             chance: Seeded::new(seed),
+            ears: Ears::default(),
         };
         for (number, plan) in plans.iter().enumerate() {
             let site = world.lay_out(folder, plan, number)?;
@@ -187,7 +194,8 @@ impl World {
             identity,
             disk: Disk::default(),
             chance,
-            is_silent: Arc::default(),
+            answers: Arc::default(),
+            wrong: Wrong::default(),
             running: None,
         })
     }
@@ -205,7 +213,11 @@ impl World {
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(VirtualClock::new(self.trace.began()))
+        self.clock_of(&Wrong::default())
+    }
+
+    fn clock_of(&self, wrong: &Wrong) -> Arc<dyn Clock> {
+        Arc::new(VirtualClock::new(self.trace.began(), wrong.clone()))
     }
 
     /// Starts a site: on the disk as it was left.
@@ -214,7 +226,7 @@ impl World {
     /// Those of [`Services::start`].
     pub async fn start(&mut self, name: &str) -> anyhow::Result<()> {
         let site = self.at(name)?;
-        let (clock, address) = (self.clock(), site.ports.address);
+        let (clock, address) = (self.clock_of(&site.wrong), site.ports.address);
         let alive = Arc::new(AtomicBool::new(true));
         let peers = site.settings.mailbox.as_ref().map(|_| {
             let addresses = publish::planned_peers(&site.settings, &site.identity);
@@ -230,7 +242,7 @@ impl World {
             clock.clone(),
             self.trace.clone(),
             name.to_owned(),
-            site.is_silent.clone(),
+            site.answers.clone(),
         );
         let mounted = Arc::new(site.disk.mount());
         let environment = Environment {
@@ -302,10 +314,7 @@ impl World {
     /// # Errors
     /// When there is no such site.
     pub fn part(&self, names: &[&str], is_cut: bool) -> anyhow::Result<()> {
-        let mut some = BTreeSet::new();
-        for name in names {
-            some.insert(self.at(name)?.ports.address);
-        }
+        let some = self.addresses(names)?;
         let all: Vec<IpAddr> = self.sites.iter().map(|site| site.ports.address).collect();
         self.wires.part(&some, &all, is_cut);
         let how = if is_cut { "is cut off" } else { "is back" };
@@ -313,13 +322,111 @@ impl World {
         Ok(())
     }
 
+    /// Gives a site a line of its own. The way between two sites with such lines has the latencies of both and the speed of the slower
+    /// one; between one with and one without, it is as bad as that line, and never better than the world's own lines.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn connect(&self, name: &str, condition: Condition) -> anyhow::Result<()> {
+        self.wires.connect(self.at(name)?.ports.address, condition);
+        Ok(())
+    }
+
+    /// Says what the way from some sites to others is like, whatever lines they have: `from` are at the end that sends slower.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn link(&self, from: &[&str], to: &[&str], condition: Condition) -> anyhow::Result<()> {
+        self.wires
+            .link(self.addresses(from)?, self.addresses(to)?, condition);
+        Ok(())
+    }
+
+    /// Makes a site's lines slow: a hundredth of their speed, and ten times their latency; or as fast as they were.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn slow(&self, name: &str, is_slow: bool) -> anyhow::Result<()> {
+        self.wires.slow(self.at(name)?.ports.address, is_slow);
+        Ok(())
+    }
+
+    fn addresses(&self, names: &[&str]) -> anyhow::Result<BTreeSet<IpAddr>> {
+        names
+            .iter()
+            .map(|name| Ok(self.at(name)?.ports.address))
+            .collect()
+    }
+
     /// Has the DNS not answer a site, or answer it again.
     ///
     /// # Errors
     /// When there is no such site.
     pub fn silence(&self, name: &str, is_silent: bool) -> anyhow::Result<()> {
-        self.at(name)?.is_silent.store(is_silent, Ordering::Relaxed);
+        self.at(name)?.answers.silence(is_silent);
         Ok(())
+    }
+
+    /// Has a site's clock be wrong by so many seconds from now on, or right with none.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn mistime(&self, name: &str, by: i64) -> anyhow::Result<()> {
+        self.at(name)?.wrong.by(by);
+        Ok(())
+    }
+
+    /// Has the DNS tell a site wrongly where others are: at the machine of a site that is laid out and does not run, and that listens from now
+    /// on; and that their servers have a key that nobody has. What it has heard before it forgets.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub async fn mislead(&self, name: &str, to: &str) -> anyhow::Result<()> {
+        let site = self.at(to)?;
+        let alive = Arc::new(AtomicBool::new(true));
+        let (address, peers) = (site.ports.address, self.peers_of(to)?);
+        if self.receive(to).await? {
+            let machine = self.wires.machine(address, &alive);
+            self.ears
+                .take_streams(Peer::new(machine, site.identity.public(), Vec::new()));
+        }
+        let nobody = Identity::generate(&self.chance).spki_sha256();
+        let pin = Grip(KeyHash::from_bytes(nobody)).to_string();
+        let lies = Lies { address, peers, pin };
+        self.at(name)?.answers.lie(Some(lies));
+        Ok(())
+    }
+
+    /// Has the machine of a site that is laid out and does not run take requests, and refuse them all; whether it did not do so before.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub async fn receive(&self, name: &str) -> anyhow::Result<bool> {
+        let site = self.at(name)?;
+        let machine = self
+            .wires
+            .machine(site.ports.address, &Arc::new(AtomicBool::new(true)));
+        let Ok(listener) = machine.listen(site.ports.at(site.ports.grip)).await else {
+            return Ok(false);
+        };
+        let certificate = self.certificate(name, &Domain::parse(name)?)?;
+        self.ears.take_requests(listener, &certificate, self.clock())?;
+        Ok(true)
+    }
+
+    /// Has the DNS tell a site the truth again. What it was told wrongly it believes until its time is over.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn lead(&self, name: &str) -> anyhow::Result<()> {
+        self.at(name)?.answers.lie(None);
+        Ok(())
+    }
+
+    /// What was said to the machine to which sites were misled.
+    #[must_use]
+    pub fn ears(&self) -> &Ears {
+        &self.ears
     }
 
     /// Whether a site runs.
@@ -345,15 +452,36 @@ impl World {
         let alive = Arc::new(AtomicBool::new(true));
         let machine = |alive| self.wires.machine(site.ports.address, alive);
         let world = self.world_of(name);
+        let from_afar = app::World {
+            network: Arc::new(machine(&alive)),
+            ..world.clone()
+        };
         Ok(Villain {
             machine: Arc::new(machine(&alive)),
-            peer: Peer::new(machine(&alive), site.identity.public(), Vec::new()),
+            peer: Arc::new(Peer::new(machine(&alive), site.identity.public(), Vec::new())),
             client: world.client(),
+            away: from_afar.client(),
             dns: world.dns,
             clock: world.clock,
             chance: site.chance.clone(),
             key: self.key(name)?,
             certificate: self.certificate(name, &Domain::parse(name)?)?,
+        })
+    }
+
+    /// Somebody who says to be the broker of a domain below a site's, with a key that the DNS binds to it.
+    ///
+    /// # Errors
+    /// When it is no domain.
+    pub fn sybil(&self, label: &str, below: &str) -> anyhow::Result<Sybil> {
+        let domain = Domain::parse(&format!("{label}.{below}"))?;
+        let (identity, id) = (Identity::generate(&self.chance), ClientId::broker(&domain));
+        let bound = Grip(KeyHash::from_bytes(identity.spki_sha256())).to_string();
+        self.zone.add(&id.to_string(), Record::Txt(bound));
+        Ok(Sybil {
+            key: NodeKey::from_seed(identity.seed())?,
+            certificate: identity.certificate(&id, self.clock().now())?,
+            domain,
         })
     }
 

@@ -26,7 +26,7 @@ mod crashes {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use cargomail_node::store::{BlockStore, CommitError, Cond, Op, RecordStore};
+    use cargomail_node::store::{BlockStore, CommitError, Cond, Op, RecordStore, StoreError};
     use cargomail_protocol::dag::{Codec, VerifiedBlock};
     use cargomail_simulator::world::Disk;
     use tokio::time::timeout;
@@ -132,5 +132,42 @@ mod crashes {
             "{:?}",
             begun.elapsed()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_takes_nothing_that_needs_room_and_lets_go_of_everything() {
+        let disk = Disk::default();
+        let mounted = disk.mount();
+        let block = |text: &'static [u8]| VerifiedBlock::hash(Codec::Raw, Bytes::from_static(text)).unwrap();
+        mounted.put(vec![block(b"old")]).await.unwrap();
+        let first = mounted.commit(vec![], put(1)).await.unwrap();
+        disk.set_full(true);
+
+        let is_full = |error: &StoreError| matches!(error, StoreError::Full { .. });
+        assert!(is_full(&mounted.room(1).unwrap_err()));
+        assert!(is_full(&mounted.put(vec![block(b"new")]).await.unwrap_err()));
+        assert!(is_full(
+            &mounted.put(vec![block(b"old"), block(b"new")]).await.unwrap_err()
+        ));
+        assert_eq!(mounted.has(&[*block(b"new").cid()]).await.unwrap(), [false]);
+        let refused = mounted.commit(vec![], put(2)).await.unwrap_err();
+        assert!(matches!(refused, CommitError::Store(error) if is_full(&error)));
+        // Who is too late is told so all the same.
+        let late = vec![Cond::Is("001".to_owned(), first + 7)];
+        let late = mounted.commit(late, put(1)).await.unwrap_err();
+        assert!(matches!(late, CommitError::Conflict(_)));
+
+        mounted.put(vec![block(b"old")]).await.unwrap();
+        let gone = vec![Op::Delete("001".to_owned())];
+        mounted.commit(vec![], gone).await.unwrap();
+        mounted.condemn(&[*block(b"old").cid()]).await.unwrap();
+        assert_eq!(mounted.sweep(&[*block(b"old").cid()]).await.unwrap(), [true]);
+        let found = RecordStore::list(&mounted, "", None, 9).await.unwrap();
+        assert!(found.is_empty());
+
+        disk.set_full(false);
+        mounted.room(1).unwrap();
+        mounted.put(vec![block(b"new")]).await.unwrap();
+        mounted.commit(vec![], put(2)).await.unwrap();
     }
 }

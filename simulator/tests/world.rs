@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use cargomail_node::api::Channel;
 use cargomail_node::app::{App, Letter, Unwatched, Watch};
-use cargomail_node::harness::{Topology, verify_ledger};
+use cargomail_node::harness::{SitePlan, Topology, verify_ledger};
 use cargomail_protocol::address::Address;
+use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::placeholder::{Category, Mailbox};
-use cargomail_simulator::world::{self, Quality, Trace, World};
+use cargomail_simulator::hostile::VILLAIN;
+use cargomail_simulator::world::{self, Condition, Quality, Trace, World};
 use tokio::time::{Instant, sleep};
 
 /// What is waited for happens within this time, or not at all.
@@ -25,7 +27,9 @@ struct Two {
 async fn two(seed: u64, trace: &Trace) -> Two {
     let folder = tempfile::tempdir().unwrap();
     let plans = Topology::Four.plans();
-    let mut world = World::build(folder.path(), &plans, seed, Quality::FIBRE, trace).unwrap();
+    let villain = SitePlan::new(VILLAIN).with_mailbox().with_broker();
+    let all: Vec<SitePlan> = plans.iter().cloned().chain([villain]).collect();
+    let mut world = World::build(folder.path(), &all, seed, Quality::FIBRE, trace).unwrap();
     for plan in &plans {
         world.start(&plan.name).await.unwrap();
     }
@@ -250,6 +254,183 @@ fn q06_what_is_here_already_needs_no_room() {
         let (copies, text) = arrives(&two, &second).await;
         assert_eq!((copies, text.as_str()), (1, "the same octets"));
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_full_disk_holds_up_whoever_needs_it_and_nothing_is_lost() {
+    for site in ["bar.test", "insurance.test"] {
+        let shared = Shared::default();
+        world::run(Some(Box::new(shared.clone())), async |trace| {
+            let two = two(6, &trace).await;
+            two.world.disk(site).unwrap().set_full(true);
+            let message_id = send(&two, "it waits for room", Channel::Web).await;
+            sleep(Duration::from_secs(300)).await;
+            let said = shared.text();
+            assert!(said.contains("there is no room for the virtual disk"), "{said}");
+            assert!(!said.contains("everything is stored"), "{said}");
+            two.world.disk(site).unwrap().set_full(false);
+            let (copies, text) = arrives(&two, &message_id).await;
+            assert_eq!((copies, text.as_str()), (1, "it waits for room"), "{site}");
+            ledgers(&two).await;
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn whoever_writes_to_a_full_disk_is_told_to_come_again_and_can() {
+    for site in ["foo.test", "hospital.test"] {
+        world::run(None, async |trace| {
+            let two = two(6, &trace).await;
+            two.world.disk(site).unwrap().set_full(true);
+            let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+            let refused = two.alice.send(&letter("again", Channel::Web), &unwatched).await;
+            let fault = refused.unwrap_err().fault();
+            assert!(matches!(fault, Fault::TryLater(_)), "{site}: {fault:?}");
+            two.world.disk(site).unwrap().set_full(false);
+            let message_id = send(&two, "again", Channel::Web).await;
+            assert_eq!(arrives(&two, &message_id).await.1, "again");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_senders_broker_with_a_wrong_clock_is_not_believed_until_it_is_right() {
+    for by in [600, -600] {
+        let shared = Shared::default();
+        world::run(Some(Box::new(shared.clone())), async |trace| {
+            let two = two(7, &trace).await;
+            two.world.mistime("foo.test", by).unwrap();
+            let message_id = send(&two, "in time", Channel::Web).await;
+            sleep(Duration::from_secs(60)).await;
+            let said = shared.text();
+            let why = if by > 0 { "NotYetValid" } else { "Expired" };
+            assert!(said.contains(&format!("error=token: {why}")), "{said}");
+            assert!(!said.contains("step=accept recipient"), "{said}");
+            two.world.mistime("foo.test", 0).unwrap();
+            let begun = Instant::now();
+            assert_eq!(arrives(&two, &message_id).await, (1, "in time".to_owned()));
+            // A clock that was fast has written down times that are late.
+            assert!(
+                begun.elapsed() < Duration::from_secs(1200),
+                "{:?}",
+                begun.elapsed()
+            );
+            ledgers(&two).await;
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn who_is_misled_says_nothing_to_whoever_is_there_instead() {
+    let shared = Shared::default();
+    world::run(Some(Box::new(shared.clone())), async |trace| {
+        let two = two(8, &trace).await;
+        two.world.mislead("foo.test", VILLAIN).await.unwrap();
+        let message_id = send(&two, "not for you", Channel::Web).await;
+        sleep(Duration::from_secs(60)).await;
+        assert!(shared.text().contains("connects to 127.128.0.4:7443"));
+        assert!(!shared.text().contains("step=accept recipient"));
+        two.world.lead("foo.test").unwrap();
+        assert_eq!(arrives(&two, &message_id).await, (1, "not for you".to_owned()));
+        assert_eq!(two.world.ears().heard(), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_agent_that_is_misled_opens_no_stream_to_whoever_is_there_instead() {
+    let shared = Shared::default();
+    world::run(Some(Box::new(shared.clone())), async |trace| {
+        let two = two(8, &trace).await;
+        two.world.mislead("insurance.test", VILLAIN).await.unwrap();
+        send(&two, "not for you", Channel::Web).await;
+        sleep(Duration::from_secs(600)).await;
+        let said = shared.text();
+        assert!(
+            said.contains("no peer address with a key that is pinned"),
+            "{said}"
+        );
+        assert!(
+            !said.contains("127.128.0.2 opens stream") && !said.contains("everything is stored"),
+            "{said}"
+        );
+        assert_eq!(two.world.ears().heard(), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+/// Otherwise silence would show nothing: whoever speaks to that machine is heard.
+#[test]
+fn what_is_said_to_the_machine_to_which_others_are_misled_is_heard() {
+    world::run(None, async |trace| {
+        let two = two(8, &trace).await;
+        two.world.mislead("foo.test", VILLAIN).await.unwrap();
+        let villain = two.world.villain(VILLAIN).unwrap();
+        let (shown, to) = (&villain.certificate, VILLAIN.parse().unwrap());
+        let told = villain.post(shown, &to, "/grip/v1/messages", "text/plain", "t", vec![1]);
+        assert_eq!(told.await.unwrap(), 404);
+        assert_eq!(two.world.ears().heard(), ["POST /grip/v1/messages"]);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_mail_over_poor_lines_takes_its_time_and_arrives() {
+    let took = |prepare: fn(&World)| {
+        world::run(None, async |trace| {
+            let two = two(9, &trace).await;
+            prepare(&two.world);
+            let begun = Instant::now();
+            let message_id = send(&two, "by and by", Channel::Web).await;
+            assert_eq!(arrives(&two, &message_id).await.0, 1);
+            begun.elapsed()
+        })
+        .unwrap()
+    };
+    let well = took(|_| {});
+    let satellite = took(|world| {
+        world.connect("insurance.test", Condition::Satellite).unwrap();
+    });
+    let link = took(|world| {
+        let (near, far) = (["bar.test", "insurance.test"], ["foo.test", "hospital.test"]);
+        world.link(&near, &far, Condition::Satellite).unwrap();
+    });
+    let slow = took(|world| world.slow("insurance.test", true).unwrap());
+    let data_centre = took(|world| {
+        let all = ["foo.test", "hospital.test", "insurance.test", "bar.test"];
+        world.link(&all, &all, Condition::DataCentre).unwrap();
+    });
+    assert!(well < Duration::from_secs(1), "{well:?}");
+    for poor in [satellite, link] {
+        assert!(poor > 4 * well && poor < Duration::from_secs(30), "{poor:?}");
+    }
+    assert!(slow > 2 * well, "{slow:?} and {well:?}");
+    assert!(data_centre < well, "{data_centre:?} and {well:?}");
+}
+
+#[test]
+fn a_site_that_is_not_there_is_named() {
+    world::run(None, async |trace| {
+        let two = two(9, &trace).await;
+        let world = &two.world;
+        let far = "far.test";
+        for refused in [
+            world.connect(far, Condition::Dsl),
+            world.link(&["foo.test"], &[far], Condition::Dsl),
+            world.slow(far, true),
+            world.mistime(far, 1),
+            world.mislead(far, VILLAIN).await,
+            world.mislead("foo.test", far).await,
+            world.lead(far),
+        ] {
+            let told = refused.unwrap_err().to_string();
+            assert!(told.contains(far), "{told}");
+        }
     })
     .unwrap();
 }

@@ -61,6 +61,8 @@ struct State {
     synced: Option<Instant>,
     /// There is no room for blocks that are asked for before they come; what comes all the same finds its place.
     is_tight: bool,
+    /// There is no room for anything.
+    is_full: bool,
 }
 
 enum Written {
@@ -142,6 +144,12 @@ impl Disk {
     /// Says whether there is no room from now on for blocks that are asked for before they come.
     pub fn set_tight(&self, is_tight: bool) {
         self.state().is_tight = is_tight;
+    }
+
+    /// Says whether there is no room from now on: blocks that are not here and commits that write anything are refused then; what is
+    /// removed can be.
+    pub fn set_full(&self, is_full: bool) {
+        self.state().is_full = is_full;
     }
 
     /// In which of its blocks and records these octets stand, and how many octets were looked at.
@@ -251,6 +259,9 @@ impl State {
         if then.is_empty() {
             return Ok(self.version);
         }
+        if self.is_full && then.iter().any(|op| matches!(op, Op::Put(..))) {
+            return Err(full().into());
+        }
         self.version += 1;
         let version = self.version;
         for op in &then {
@@ -261,6 +272,13 @@ impl State {
         }
         self.write(Written::Commit(version, then));
         Ok(version)
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Full {
+        path: "the virtual disk".to_owned(),
+        why: "it is full".to_owned(),
     }
 }
 
@@ -305,12 +323,10 @@ fn digest(cid: &Cid) -> Option<Digest> {
 #[async_trait]
 impl BlockStore for Mounted {
     fn room(&self, _octets: u64) -> Result<(), StoreError> {
-        match self.disk.state().is_tight {
+        let state = self.disk.state();
+        match state.is_tight || state.is_full {
             false => Ok(()),
-            true => Err(StoreError::Full {
-                path: "the virtual disk".to_owned(),
-                why: "it is full".to_owned(),
-            }),
+            true => Err(full()),
         }
     }
 
@@ -327,10 +343,14 @@ impl BlockStore for Mounted {
                         blocks.push((digest, copied(block.bytes())));
                     }
                 }
-                (!blocks.is_empty()).then(|| state.write(Written::Blocks(blocks)))
+                match blocks.is_empty() {
+                    true => Ok(None),
+                    false if state.is_full => Err(full()),
+                    false => Ok(Some(state.write(Written::Blocks(blocks)))),
+                }
             })
             .await;
-        self.until(due).await;
+        self.until(due?).await;
         Ok(())
     }
 

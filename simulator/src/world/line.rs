@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -38,6 +39,108 @@ impl Quality {
         latency: Duration::from_millis(8),
         speed: Some(62_500_000),
     };
+
+    /// Behind each other: the latencies of both, and the speed of the slower one.
+    pub(super) fn behind(self, other: Self) -> Self {
+        Self {
+            latency: self.latency + other.latency,
+            speed: slower(self.speed, other.speed),
+        }
+    }
+
+    /// As good as both at the most: of a line that ends at a machine without one of its own.
+    pub(super) fn within(self, other: Self) -> Self {
+        Self {
+            latency: self.latency.max(other.latency),
+            speed: slower(self.speed, other.speed),
+        }
+    }
+
+    /// With a hundredth of its speed, and ten times its latency.
+    pub(super) fn slowed(self) -> Self {
+        Self {
+            latency: self.latency * 10,
+            speed: self.speed.map(|speed| (speed / 100).max(1)),
+        }
+    }
+}
+
+fn slower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// What real lines are like, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Two machines in one data centre.
+    DataCentre,
+    /// Good lines in one region: [`Quality::FIBRE`].
+    Fibre,
+    /// A telephone line.
+    Dsl,
+    /// A mobile network.
+    Mobile,
+    /// A geostationary satellite.
+    Satellite,
+}
+
+/// What an end of a line of some condition gets: from one end to the other, and octets a second away from it and towards it.
+struct Typical {
+    latency: Duration,
+    up: u64,
+    down: u64,
+}
+
+impl Condition {
+    /// The table. Latencies are those of one direction: half of what is measured there and back.
+    const fn typical(self) -> Typical {
+        let (micros, up, down) = match self {
+            // Half a millisecond there and back (J. Dean, "Numbers everyone should know"); 10 Gbit/s Ethernet (IEEE 802.3ae).
+            Self::DataCentre => (250, 1_250_000_000, 1_250_000_000),
+            // 500 Mbit/s both ways, as GPON (ITU-T G.984) is sold; 16 ms there and back.
+            Self::Fibre => return Self::FIBRE,
+            // 50 and 10 Mbit/s, as VDSL2 (ITU-T G.993.2) is sold; 30 ms there and back (FCC, Measuring Broadband America, DSL).
+            Self::Dsl => (15_000, 1_250_000, 6_250_000),
+            // 30 and 10 Mbit/s and 50 ms there and back: what LTE is measured to give (Ofcom, Mobile Matters).
+            Self::Mobile => (25_000, 1_250_000, 3_750_000),
+            // 239 ms for 35,786 km up and down again at the speed of light, and the rest in the stations: 600 ms there and back;
+            // 25 and 3 Mbit/s (FCC, Measuring Broadband America, satellite).
+            Self::Satellite => (300_000, 375_000, 3_125_000),
+        };
+        Typical {
+            latency: Duration::from_micros(micros),
+            up,
+            down,
+        }
+    }
+
+    const FIBRE: Typical = Typical {
+        latency: Quality::FIBRE.latency,
+        up: 62_500_000,
+        down: 62_500_000,
+    };
+
+    /// Away from who has such a line.
+    pub(super) const fn up(self) -> Quality {
+        let typical = self.typical();
+        Quality {
+            latency: typical.latency,
+            speed: Some(typical.up),
+        }
+    }
+
+    /// Towards who has such a line.
+    pub(super) const fn down(self) -> Quality {
+        let typical = self.typical();
+        Quality {
+            latency: typical.latency,
+            speed: Some(typical.down),
+        }
+    }
 }
 
 /// One direction between two machines.
@@ -79,6 +182,11 @@ impl Line {
             state.free = now;
         }
         state.free + state.quality.latency
+    }
+
+    /// From now on; what was given to it before arrives as it would have.
+    pub(super) fn becomes(&self, quality: Quality) {
+        self.state().quality = quality;
     }
 
     pub(super) fn latency(&self) -> Duration {

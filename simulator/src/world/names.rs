@@ -1,14 +1,16 @@
 //! The DNS of the virtual world: one zone for everybody, and a resolver at each machine that keeps what it has heard by the node's
-//! own rules (`spec/grip.md`).
+//! own rules (`spec/grip.md`). Somebody may be told nothing, or lies.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cargomail_node::clock::Clock;
 use cargomail_node::dns::{Answer, Dns, DnsError, Mx, Record, Srv};
+use cargomail_node::peers::PeerAddress;
 use cargomail_protocol::limits;
 use cargomail_protocol::timestamp::Timestamp;
 use tokio::time::sleep;
@@ -61,7 +63,69 @@ fn alias(record: &Record) -> Option<&String> {
     }
 }
 
-type Kept = BTreeMap<String, (Vec<Record>, Timestamp)>;
+/// What somebody tells about others: that they are at this machine, and that the server of each name has a key that nobody has. Which key
+/// may speak for a client identifier stays true.
+#[derive(Clone)]
+pub(super) struct Lies {
+    /// The machine.
+    pub(super) address: IpAddr,
+    /// Where its peer is.
+    pub(super) peers: Vec<PeerAddress>,
+    /// What is said of every server's key.
+    pub(super) pin: String,
+}
+
+impl Lies {
+    fn told(&self, name: &str, records: Vec<Record>) -> Vec<Record> {
+        if name.starts_with("_dnsaddr.") {
+            let peers = self.peers.iter();
+            return peers
+                .map(|PeerAddress(peer)| Record::Txt(format!("dnsaddr={peer}")))
+                .collect();
+        }
+        let told = |record| match record {
+            Record::Address(_) => Record::Address(self.address),
+            Record::Txt(_) if name.starts_with("_grip.") => Record::Txt(self.pin.clone()),
+            record => record,
+        };
+        records.into_iter().map(told).collect()
+    }
+}
+
+/// How a machine is answered.
+#[derive(Default)]
+pub(super) struct Answers {
+    is_silent: AtomicBool,
+    lies: Mutex<Option<Lies>>,
+    /// What was heard before is believed no longer when this has changed.
+    times: AtomicU64,
+}
+
+impl Answers {
+    /// Whether nobody answers from now on.
+    pub(super) fn silence(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
+    /// Lies from now on, also instead of what was heard before; or the truth, once what was heard is forgotten.
+    pub(super) fn lie(&self, lies: Option<Lies>) {
+        if lies.is_some() {
+            self.times.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.lies.lock().unwrap_or_else(PoisonError::into_inner) = lies;
+    }
+
+    fn told(&self, name: &str, records: Vec<Record>) -> Vec<Record> {
+        let lies = self.lies.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*lies {
+            Some(lies) if !records.is_empty() => lies.told(name, records),
+            _ => records,
+        }
+    }
+}
+
+/// What was heard, until when it is kept, and of which [`Answers::times`] it is.
+type Kept = BTreeMap<String, (Vec<Record>, Timestamp, u64)>;
 
 /// The resolver of one machine.
 pub(super) struct Resolver {
@@ -70,7 +134,7 @@ pub(super) struct Resolver {
     trace: Trace,
     whose: String,
     kept: Mutex<Kept>,
-    is_silent: Arc<std::sync::atomic::AtomicBool>,
+    answers: Arc<Answers>,
 }
 
 impl Resolver {
@@ -79,7 +143,7 @@ impl Resolver {
         clock: Arc<dyn Clock>,
         trace: Trace,
         whose: String,
-        is_silent: Arc<std::sync::atomic::AtomicBool>,
+        answers: Arc<Answers>,
     ) -> Self {
         Self {
             zone,
@@ -87,7 +151,7 @@ impl Resolver {
             trace,
             whose,
             kept: Mutex::default(),
-            is_silent,
+            answers,
         }
     }
 
@@ -102,11 +166,11 @@ impl Resolver {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.get(&question).cloned()
         };
-        let now = self.clock.now();
+        let (now, times) = (self.clock.now(), self.answers.times.load(Ordering::Relaxed));
         let (records, valid_until) = match kept {
-            Some((records, until)) if now < until => (records, until),
+            Some((records, until, of)) if now < until && of == times => (records, until),
             _ => {
-                if self.is_silent.load(std::sync::atomic::Ordering::Relaxed) {
+                if self.answers.is_silent.load(Ordering::Relaxed) {
                     sleep(SILENCE).await;
                     return Err(DnsError::Unavailable {
                         name: name.to_owned(),
@@ -118,13 +182,14 @@ impl Resolver {
                 self.trace
                     .line(&self.whose, format_args!("asks for {kind} of {question}"));
                 let records = self.zone.at(&question).unwrap_or_default();
+                let records = self.answers.told(&question, records);
                 let life = match records.is_empty() {
                     true => limits::DNS_NEGATIVE,
                     false => limits::DNS_POSITIVE,
                 };
                 let until = self.clock.now().plus(life);
                 let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.insert(question, (records.clone(), until));
+                kept.insert(question, (records.clone(), until, times));
                 (records, until)
             }
         };
@@ -177,3 +242,6 @@ impl Dns for Resolver {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use cargomail_node::peers::{PeerAddress, PeerError, PeerStream, Peers};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::line::{Breaker, Line, Quality, Stream, stream};
+use super::line::{Breaker, Condition, Line, Quality, Stream, stream};
 use super::trace::Trace;
 
 /// Streams that wait to be accepted at one address.
@@ -34,7 +34,14 @@ pub(super) struct Wires {
 }
 
 struct State {
+    /// Of machines for which nothing else is said.
     quality: Quality,
+    /// The lines of machines that have one of their own.
+    own: BTreeMap<IpAddr, Condition>,
+    /// What is said of the way between any of some machines and any of others; of several the last.
+    links: Vec<(BTreeSet<IpAddr>, BTreeSet<IpAddr>, Condition)>,
+    /// Machines whose lines are slow now.
+    slow: BTreeSet<IpAddr>,
     lines: BTreeMap<(IpAddr, IpAddr), Arc<Line>>,
     listeners: BTreeMap<SocketAddr, mpsc::Sender<Arrived>>,
     peers: BTreeMap<[u8; 32], (IpAddr, mpsc::Sender<PeerStream>)>,
@@ -53,6 +60,9 @@ impl Wires {
     pub(super) fn new(quality: Quality, trace: Trace) -> Self {
         let state = State {
             quality,
+            own: BTreeMap::new(),
+            links: Vec::new(),
+            slow: BTreeSet::new(),
             lines: BTreeMap::new(),
             listeners: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -95,6 +105,30 @@ impl Wires {
         });
     }
 
+    /// Gives a machine a line of its own.
+    pub(super) fn connect(&self, at: IpAddr, condition: Condition) {
+        let mut state = self.state();
+        state.own.insert(at, condition);
+        state.renew(|one, other| one == at || other == at);
+    }
+
+    /// Says what the way from any of some machines to any of others is like, and the way back.
+    pub(super) fn link(&self, from: BTreeSet<IpAddr>, to: BTreeSet<IpAddr>, condition: Condition) {
+        let mut state = self.state();
+        state.links.push((from, to, condition));
+        state.renew(|_, _| true);
+    }
+
+    /// Makes all lines of a machine slow, or as fast as they were.
+    pub(super) fn slow(&self, at: IpAddr, is_slow: bool) {
+        let mut state = self.state();
+        match is_slow {
+            true => state.slow.insert(at),
+            false => state.slow.remove(&at),
+        };
+        state.renew(|one, other| one == at || other == at);
+    }
+
     /// Cuts the lines between some machines and all others, or mends those that nothing else cuts.
     pub(super) fn part(&self, some: &BTreeSet<IpAddr>, all: &[IpAddr], is_cut: bool) {
         let mut state = self.state();
@@ -122,8 +156,40 @@ impl State {
         parted.all(|parted| parted.contains(&one) == parted.contains(&other))
     }
 
+    /// What the way from one machine to another is like.
+    fn quality(&self, from: IpAddr, to: IpAddr) -> Quality {
+        if from == to {
+            return Quality::LOCAL;
+        }
+        let said = self.links.iter().rev().find_map(|(some, others, condition)| {
+            if some.contains(&from) && others.contains(&to) {
+                return Some(condition.up());
+            }
+            (some.contains(&to) && others.contains(&from)).then(|| condition.down())
+        });
+        let quality = said.unwrap_or_else(|| match (self.own.get(&from), self.own.get(&to)) {
+            (None, None) => self.quality,
+            (Some(own), None) => own.up().within(self.quality),
+            (None, Some(own)) => own.down().within(self.quality),
+            (Some(one), Some(other)) => one.up().behind(other.down()),
+        });
+        match self.slow.contains(&from) || self.slow.contains(&to) {
+            true => quality.slowed(),
+            false => quality,
+        }
+    }
+
+    /// Has those lines that are there already be as they are said to be now.
+    fn renew(&self, which: impl Fn(IpAddr, IpAddr) -> bool) {
+        for ((from, to), line) in &self.lines {
+            if which(*from, *to) {
+                line.becomes(self.quality(*from, *to));
+            }
+        }
+    }
+
     fn line(&mut self, from: IpAddr, to: IpAddr) -> Arc<Line> {
-        let quality = if from == to { Quality::LOCAL } else { self.quality };
+        let quality = self.quality(from, to);
         self.lines
             .entry((from, to))
             .or_insert_with(|| Line::new(quality))
@@ -334,3 +400,6 @@ impl Peers for Peer {
         self.addresses.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,16 @@
 //! A machine with a name and a key of its own in the DNS, and no services: whoever sits at it says what they like.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
+use bytes::Bytes;
 use cargomail_node::clock::{self, Clock};
 use cargomail_node::dns::Dns;
-use cargomail_node::https::{Client, Found, Server, discover};
+use cargomail_node::https::{self, Client, Found, Server, discover};
 use cargomail_node::identity::Certificate;
 use cargomail_node::network::{ByteStream, Network};
 use cargomail_node::peers::{PeerAddress, Peers};
@@ -26,12 +28,27 @@ use super::time::Seeded;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest line of a mail server's answer.
 const LINE: usize = 4096;
+/// The longest body of an answer that is read.
+const BODY: usize = 64 * 1024;
+
+/// Somebody of whom nobody knows anything but a name and a key, which stand in the DNS.
+pub struct Sybil {
+    /// The name.
+    pub domain: Domain,
+    /// The key.
+    pub key: NodeKey,
+    /// What it shows others in TLS.
+    pub certificate: Certificate,
+}
 
 /// The machine.
 pub struct Villain {
     pub(super) machine: Arc<Machine>,
-    pub(super) peer: Peer,
+    pub(super) peer: Arc<Peer>,
+    /// Beside every machine that it asks.
     pub(super) client: Client,
+    /// From where the machine is.
+    pub(super) away: Client,
     pub(super) dns: Arc<dyn Dns>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) chance: Arc<Seeded>,
@@ -79,15 +96,62 @@ impl Villain {
         token: &str,
         body: Vec<u8>,
     ) -> anyhow::Result<StatusCode> {
+        let asked = self.ask(&self.client, shown, to, path, kind, token, body);
+        Ok(asked.await?.0)
+    }
+
+    /// The same from where the machine is; the status of the answer, and the answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn post_from_afar(
+        &self,
+        shown: &Certificate,
+        to: &Domain,
+        path: &'static str,
+        kind: &str,
+        token: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        self.ask(&self.away, shown, to, path, kind, token, body).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a request is made of")]
+    async fn ask(
+        &self,
+        client: &Client,
+        shown: &Certificate,
+        to: &Domain,
+        path: &'static str,
+        kind: &str,
+        token: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         let request = Request::post(path)
             .header(header::CONTENT_TYPE, kind)
             .header(header::AUTHORIZATION, grip::authorization(token))
             .body(Body::from(body))?;
-        let client = self.client.with_identity(shown)?;
+        let client = client.with_identity(shown)?;
         let server = self.server(to).await?;
-        let answer = timeout(PATIENCE, client.send(&server, request)).await;
-        let answer = answer.context("no answer in time")??;
-        Ok(answer.status())
+        let answered = async {
+            let answer = client.send(&server, request).await?;
+            let status = answer.status();
+            anyhow::Ok((status, https::read(answer.into_body(), BODY).await?))
+        };
+        timeout(PATIENCE, answered).await.context("no answer in time")?
+    }
+
+    /// Answers the streams of peers from now on, until somebody else sits at the machine.
+    pub fn serve<A>(&self, answer: impl Fn(Box<dyn ByteStream>) -> A + Send + 'static)
+    where
+        A: Future<Output = ()> + Send + 'static,
+    {
+        let peer = self.peer.clone();
+        tokio::spawn(async move {
+            while let Some(stream) = peer.accept().await {
+                tokio::spawn(answer(stream.io));
+            }
+        });
     }
 
     /// A stream to a peer.
@@ -109,23 +173,8 @@ impl Villain {
         expect: Expect,
     ) -> anyhow::Result<Option<Frame>> {
         let mut stream = self.open(to).await?;
-        for part in frame.encode() {
-            stream.write_all(&part).await?;
-        }
-        stream.flush().await?;
-        let mut decoder = Decoder::new();
-        let hearing = async {
-            loop {
-                if let Ok(Some(frame)) = decoder.poll(expect) {
-                    return Some(frame);
-                }
-                match stream.read(decoder.room()).await {
-                    Ok(read) if read > 0 => decoder.fill(read),
-                    _ => return None,
-                }
-            }
-        };
-        Ok(timeout(PATIENCE, hearing).await.unwrap_or_default())
+        tell(&mut stream, frame).await?;
+        Ok(hear(&mut stream, &mut Decoder::new(), expect).await)
     }
 
     /// Speaks SMTP with a mail server: a line, its answer, and the next line when that is a 2xx or 3xx; the last answer.
@@ -146,6 +195,35 @@ impl Villain {
         }
         Ok(answer)
     }
+}
+
+/// Says one frame.
+pub(crate) async fn tell(stream: &mut Box<dyn ByteStream>, frame: Frame) -> io::Result<()> {
+    for part in frame.encode() {
+        stream.write_all(&part).await?;
+    }
+    stream.flush().await
+}
+
+/// The next frame; none when the stream ends, means nothing, or nothing comes.
+pub(crate) async fn hear(
+    stream: &mut Box<dyn ByteStream>,
+    decoder: &mut Decoder,
+    expect: Expect,
+) -> Option<Frame> {
+    let hearing = async {
+        loop {
+            match decoder.poll(expect) {
+                Ok(None) => {}
+                polled => return polled.ok().flatten(),
+            }
+            match stream.read(decoder.room()).await {
+                Ok(read) if read > 0 => decoder.fill(read),
+                _ => return None,
+            }
+        }
+    };
+    timeout(PATIENCE, hearing).await.unwrap_or_default()
 }
 
 /// The last line of an answer.
