@@ -6,11 +6,12 @@ use anyhow::bail;
 use cargomail_node::app::App;
 use cargomail_node::app::administration::Administration;
 use cargomail_node::harness::{SitePlan, Town};
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Domain};
 
 use crate::history::{Mail, Provider};
+use crate::hostile::VILLAIN;
 use crate::provider::{self, Thoroughly};
-use crate::scenario::{Fault, How};
+use crate::scenario::{Fault, How, Scenario};
 use crate::world::{Quality, Trace, World};
 
 /// The sites of a run.
@@ -27,17 +28,22 @@ impl Ground {
         Ok(Self::Real(Town::start(folder, plans).await?))
     }
 
-    /// Makes a virtual world, and starts everything in it; `idle` are machines that are there and do nothing.
-    pub(crate) async fn make(
-        folder: &Path,
-        plans: &[SitePlan],
-        idle: Option<SitePlan>,
-        seed: u64,
-        trace: &Trace,
-    ) -> anyhow::Result<Self> {
-        let all: Vec<SitePlan> = plans.iter().cloned().chain(idle).collect();
-        let mut world = World::build(folder, &all, seed, Quality::FIBRE, trace)?;
-        for plan in plans {
+    /// Makes a virtual world, and starts everything in it but the machine of those who do harm.
+    pub(crate) async fn make(folder: &Path, scenario: &Scenario, trace: &Trace) -> anyhow::Result<Self> {
+        let plans = scenario.site_plans();
+        let all: Vec<SitePlan> = plans.iter().cloned().chain(scenario.villain()).collect();
+        let mut world = World::build(folder, &all, scenario.seed, Quality::FIBRE, trace)?;
+        for site in &scenario.sites {
+            if let Some(line) = site.line {
+                world.connect(site.name.as_str(), line)?;
+            }
+        }
+        for link in &scenario.links {
+            let [from, to] =
+                [&link.from, &link.to].map(|end| end.iter().map(Domain::as_str).collect::<Vec<_>>());
+            world.link(&from, &to, link.condition)?;
+        }
+        for plan in &plans {
             world.start(&plan.name).await?;
         }
         Ok(Self::Virtual(Box::new(world)))
@@ -51,6 +57,10 @@ impl Ground {
             (Self::Virtual(world), How::Crash) => world.crash(site),
             (Self::Virtual(world), How::CutOff) => world.part(&fault.region(), true),
             (Self::Virtual(world), How::NoDns) => world.silence(site, true),
+            (Self::Virtual(world), How::DiskFull) => world.disk(site).map(|disk| disk.set_full(true)),
+            (Self::Virtual(world), How::WrongClock) => world.mistime(site, fault.by.unwrap_or_default()),
+            (Self::Virtual(world), How::Slow) => world.slow(site, true),
+            (Self::Virtual(world), How::PoisonedDns) => world.mislead(site, VILLAIN).await,
             (Self::Real(_), _) => bail!("{site}: that needs a virtual world"),
         }
     }
@@ -63,6 +73,10 @@ impl Ground {
             (Self::Virtual(world), How::Stop | How::Crash) => world.start(site).await,
             (Self::Virtual(world), How::CutOff) => world.part(&fault.region(), false),
             (Self::Virtual(world), How::NoDns) => world.silence(site, false),
+            (Self::Virtual(world), How::DiskFull) => world.disk(site).map(|disk| disk.set_full(false)),
+            (Self::Virtual(world), How::WrongClock) => world.mistime(site, 0),
+            (Self::Virtual(world), How::Slow) => world.slow(site, false),
+            (Self::Virtual(world), How::PoisonedDns) => world.lead(site),
         }
     }
 

@@ -3,6 +3,9 @@
 //! stands in the history, and a promise says that nothing came of it.
 
 mod acts;
+mod crowd;
+mod origin;
+mod reader;
 
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::Act;
 use crate::run::Stage;
+use crate::scenario::How;
 use crate::world::World;
 
 /// The domain of the machine from which harm is done.
@@ -40,6 +44,18 @@ pub enum Role {
     Forger,
     /// Says what means nothing, many times at once, and leaves its streams open.
     Flooder,
+    /// Shares resources with people, and sends others than it has said, or none.
+    LyingOrigin,
+    /// Shares resources with people, and changes them on their way.
+    Corrupter,
+    /// Asks an origin for what is shared with it, and takes next to nothing of it.
+    SlowReader,
+    /// Is many domains at once.
+    Sybils,
+    /// Writes to everybody, and to people who are not there.
+    Spammer,
+    /// Tells a site wrongly where others are, and listens: by a fault ([`crate::scenario::How::PoisonedDns`]).
+    Poisoner,
 }
 
 impl Role {
@@ -53,19 +69,28 @@ impl Role {
             Self::CidProber => "cid-prober",
             Self::Forger => "forger",
             Self::Flooder => "flooder",
+            Self::LyingOrigin => "lying-origin",
+            Self::Corrupter => "corrupter",
+            Self::SlowReader => "slow-reader",
+            Self::Sybils => "sybils",
+            Self::Spammer => "spammer",
+            Self::Poisoner => "poisoner",
         }
     }
 
     /// Whether it does harm to Resource Mailboxes alone.
     #[must_use]
     pub const fn needs_mailbox(self) -> bool {
-        matches!(self, Self::ReplayingBroker | Self::CidProber)
+        matches!(
+            self,
+            Self::ReplayingBroker | Self::CidProber | Self::LyingOrigin | Self::Corrupter | Self::SlowReader
+        )
     }
 
     /// Whether it does harm to Cargo Brokers alone.
     #[must_use]
     pub const fn needs_broker(self) -> bool {
-        matches!(self, Self::Forger)
+        matches!(self, Self::Forger | Self::Sybils | Self::Spammer)
     }
 }
 
@@ -118,6 +143,26 @@ pub(crate) async fn act_before(
         }
     }
     Ok(())
+}
+
+/// What came of telling sites wrongly where others are: nothing must be said to whoever is there instead.
+pub(crate) fn overheard(stage: &Stage, world: &World) -> Vec<Act> {
+    let heard = world.ears().heard();
+    let faults = stage.scenario.faults.iter();
+    let misled = faults.filter(|fault| fault.how == How::PoisonedDns);
+    misled
+        .map(|fault| Act {
+            role: Role::Poisoner,
+            against: fault.site.to_string(),
+            what: "wrong answers of the DNS".to_owned(),
+            refused: heard.is_empty(),
+            answer: match heard.first() {
+                None => "nothing".to_owned(),
+                Some(first) => format!("{first}, and {} more", heard.len() - 1),
+            },
+            at: stage.now(),
+        })
+        .collect()
 }
 
 /// A mail that is abused: what stands in its placeholder, and for whom it is.

@@ -12,7 +12,7 @@ use anyhow::Context;
 use cargomail_simulator::report::Report;
 use cargomail_simulator::report::compare::{Comparison, Outcome};
 use cargomail_simulator::report::files::Files;
-use cargomail_simulator::scenario::{self, Many, Scenario};
+use cargomail_simulator::scenario::{self, Flash, Many, Scenario};
 use cargomail_simulator::{Options, run, run_virtually};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
@@ -63,7 +63,8 @@ enum Command {
     /// Print a scenario with comments, to begin with; or one of many domains, each broker and mailbox of its people
     #[command(after_help = "Examples:\n  cargomail-simulator new > mine.toml\n  \
                         cargomail-simulator new --domains 100 --people 10 --mails 10000 > large.toml\n  \
-                        cargomail-simulator new --domains 100 --mailboxes 10 --people 10 --mails 10000 > nodes.toml")]
+                        cargomail-simulator new --domains 100 --mailboxes 10 --people 10 --mails 10000 > nodes.toml\n  \
+                        cargomail-simulator new --flash 500x20 > flash.toml")]
     New {
         /// So many domains
         #[arg(long, requires = "people", requires = "mails")]
@@ -77,6 +78,9 @@ enum Command {
         /// Who write so many mails to each other
         #[arg(long, requires = "domains")]
         mails: Option<usize>,
+        /// One attachment from one author to so many domains with so many people each
+        #[arg(long, value_name = "DOMAINSxPEOPLE", conflicts_with = "domains")]
+        flash: Option<Flash>,
     },
     /// List the scenarios that are shipped
     List,
@@ -127,6 +131,7 @@ fn main() -> ExitCode {
             mailboxes,
             people: Some(people),
             mails: Some(mails),
+            ..
         } => {
             let many = Many {
                 domains,
@@ -135,6 +140,12 @@ fn main() -> ExitCode {
                 mails,
             };
             print!("{}", many.scenario());
+            Ok(true)
+        }
+        Command::New {
+            flash: Some(flash), ..
+        } => {
+            print!("{}", flash.scenario());
             Ok(true)
         }
         Command::New { .. } => {

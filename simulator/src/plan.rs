@@ -71,8 +71,13 @@ impl Plan {
                 .map(|_| plan.file(traffic, &mut chance))
                 .collect();
             let places: HashMap<&Address, usize> = traffic.to.iter().zip(0..).collect();
-            for _ in 0..traffic.count {
-                let mail = plan.mail(traffic, &places, &shared, &mut chance);
+            let mut rest = traffic.to.as_slice();
+            for left in (1..=traffic.count).rev() {
+                let mut mail = plan.mail(traffic, &places, &shared, &mut chance);
+                if traffic.everybody {
+                    let (these, others) = rest.split_at(rest.len().div_ceil(left));
+                    (mail.to, rest) = (these.to_vec(), others);
+                }
                 plan.mails.push(mail);
             }
         }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::ground::Ground;
 use crate::history::{History, Ledger, Mail, Provider};
+use crate::hostile;
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::provider;
@@ -108,6 +109,9 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     if let Some(index) = scenario.faults.iter().position(|fault| fault.how != How::Stop) {
         bail!("faults[{index}].how: only a virtual world can do that: run it with --virtual");
     }
+    if !scenario.links.is_empty() || scenario.sites.iter().any(|site| site.line.is_some()) {
+        bail!("links and lines: only a virtual world has others than this machine's: run it with --virtual");
+    }
     if scenario.sites.len() > REAL_SITES {
         bail!("sites: {REAL_SITES} can be run as real nodes, more in a virtual world: run it with --virtual");
     }
@@ -146,14 +150,7 @@ pub fn run_virtually(
     let progress = progress();
     let ran = world::run(trace, async |trace| {
         progress.set_message("the world is made");
-        let ground = Ground::make(
-            &folder.path,
-            &scenario.site_plans(),
-            scenario.villain(),
-            scenario.seed,
-            &trace,
-        )
-        .await?;
+        let ground = Ground::make(&folder.path, scenario, &trace).await?;
         let report = on_ground(scenario, ground, &folder.path, &progress).await?;
         let (lines, sum) = trace.sum();
         anyhow::Ok(Traced { report, lines, sum })
@@ -213,8 +210,11 @@ async fn on_ground(
     progress.set_length(deliveries as u64);
     let (out, sent) = mpsc::channel(UNNOTED);
     let observer = Observer::new(stage.clone(), progress.clone());
-    let ((faults, hostile), (mails, queues)) =
+    let ((faults, mut hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
+    if let Some(world) = ground.world() {
+        hostile.extend(hostile::overheard(&stage, world));
+    }
     progress.set_message("the promises are checked");
     let ledgers = ledgers(scenario, &ground).await;
     let providers = ask_providers(&stage, &mails).await;

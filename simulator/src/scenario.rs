@@ -18,19 +18,20 @@ use cargomail_node::harness::SitePlan;
 use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::placeholder::Category;
 use cargomail_protocol::routing::{Preferences, Rule};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use check::Wrong;
-pub use many::Many;
+pub use many::{Flash, Many, NotASize};
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};
 use crate::promise::Promise;
+use crate::world::Condition;
 
 /// A scenario with comments, to begin with.
 pub const NEW: &str = include_str!("../scenarios/new.toml");
 /// The scenarios that are shipped, by name.
-pub const SHIPPED: [(&str, &str); 10] = [
+pub const SHIPPED: [(&str, &str); 16] = [
     ("four-domains", include_str!("../scenarios/four-domains.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
     ("single", include_str!("../scenarios/single.toml")),
@@ -41,6 +42,12 @@ pub const SHIPPED: [(&str, &str); 10] = [
     ("regions", include_str!("../scenarios/regions.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("hostile", include_str!("../scenarios/hostile.toml")),
+    ("troubles", include_str!("../scenarios/troubles.toml")),
+    ("liars", include_str!("../scenarios/liars.toml")),
+    ("flash", include_str!("../scenarios/flash.toml")),
+    ("homes", include_str!("../scenarios/homes.toml")),
+    ("spam-wave", include_str!("../scenarios/spam-wave.toml")),
+    ("world", include_str!("../scenarios/world.toml")),
 ];
 
 /// A scenario.
@@ -79,6 +86,24 @@ pub struct Scenario {
     /// What must hold beside that.
     #[serde(default)]
     pub also: Vec<Promise>,
+    /// What the ways between some sites and others are like.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// Seconds from the beginning of one mail to that of the next.
+    #[serde(default)]
+    pub every: u64,
+}
+
+/// What the ways between some sites and others are like, whatever lines they have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The sites at the end that sends slower.
+    pub from: Vec<Domain>,
+    /// Those at the other end.
+    pub to: Vec<Domain>,
+    /// What they are like.
+    pub condition: Condition,
 }
 
 /// A node.
@@ -95,6 +120,8 @@ pub struct Site {
     pub broker: bool,
     /// Who has an account here.
     pub people: Vec<Address>,
+    /// Its own line; without it, the world's.
+    pub line: Option<Condition>,
 }
 
 /// What a person wishes.
@@ -139,6 +166,9 @@ pub struct Traffic {
     /// How they travel: channel → weight.
     #[serde(default = "channels")]
     pub channels: BTreeMap<ChannelName, u32>,
+    /// Whether they go to everybody in `to` together, each to as many of them: a list.
+    #[serde(default)]
+    pub everybody: bool,
 }
 
 /// A channel as a key.
@@ -191,6 +221,8 @@ pub struct Fault {
     pub stop_before: usize,
     /// It is well again before this one; one more than there are mails is after the last. Without it, it stays as it is.
     pub start_before: Option<usize>,
+    /// By how many seconds its clock is wrong; less than none is slow.
+    pub by: Option<i64>,
 }
 
 /// How a site fails. All but the first need a virtual world.
@@ -206,6 +238,14 @@ pub enum How {
     CutOff,
     /// The DNS does not answer it.
     NoDns,
+    /// Its disk takes nothing that needs room.
+    DiskFull,
+    /// Its clock is wrong.
+    WrongClock,
+    /// Its lines have a hundredth of their speed, and ten times their latency.
+    Slow,
+    /// The DNS tells it wrongly where others are: at the villain's machine, and with a key that nobody has.
+    PoisonedDns,
 }
 
 /// The sites at which each person has an account.
@@ -244,6 +284,10 @@ impl How {
             Self::Crash => ("crashed", "started"),
             Self::CutOff => ("cut off", "connected again"),
             Self::NoDns => ("left without DNS", "given DNS again"),
+            Self::DiskFull => ("left without room on its disk", "given room again"),
+            Self::WrongClock => ("given the wrong time", "given the right time again"),
+            Self::Slow => ("slowed down", "as fast again"),
+            Self::PoisonedDns => ("given wrong answers by the DNS", "given right answers again"),
         }
     }
 }
@@ -307,7 +351,12 @@ impl Scenario {
     #[must_use]
     pub fn villain(&self) -> Option<SitePlan> {
         let plan = SitePlan::new(VILLAIN).with_mailbox().with_broker();
-        (!self.hostile.is_empty()).then_some(plan)
+        self.has_villain().then_some(plan)
+    }
+
+    fn has_villain(&self) -> bool {
+        let mut faults = self.faults.iter();
+        !self.hostile.is_empty() || faults.any(|fault| fault.how == How::PoisonedDns)
     }
 
     /// Everybody who has an account anywhere.

@@ -47,7 +47,11 @@ pub(crate) async fn write_all(
     let mut writing = JoinSet::new();
     let (mut faults, mut acts) = (Vec::new(), Vec::new());
     let mails = stage.plan.mails.len();
+    let every = Duration::from_secs(stage.scenario.every);
     for mail in 0..mails {
+        if mail > 0 && !every.is_zero() {
+            tokio::time::sleep(every).await;
+        }
         fail_before(mail + 1, &stage, ground, &mut faults).await?;
         if let Some(world) = ground.world() {
             hostile::act_before(mail + 1, &stage, world, &mut acts).await?;

@@ -1,4 +1,4 @@
-//! Whole runs through the program: a small town that keeps its promises, and two that cannot.
+//! Whole runs through the program: a small town that keeps its promises, two that cannot, and what is shipped.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -133,25 +133,75 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     assert!(trace.contains("everything is stored"), "{trace}");
 }
 
+/// Runs a shipped scenario in a virtual world: everything arrives, and every promise that it makes is kept.
+fn keeps_its_promises(scenario: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let output = simulator()
+        .args(["run", scenario, "--virtual", "--json", "--report"])
+        .arg(folder.path().join("report.json"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{scenario}: {said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        report["totals"]["delivered"], report["totals"]["deliveries"],
+        "{scenario}"
+    );
+    for promise in [
+        "read-equals-written",
+        "delivered-is-acknowledged",
+        "queues-drain",
+        "nothing-is-reported",
+    ] {
+        assert_eq!(verdict(&report, promise), "held", "{scenario}");
+    }
+    report
+}
+
 #[test]
 fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world() {
     for scenario in ["four-domains", "shared", "estonian", "storm"] {
+        keeps_its_promises(scenario);
+    }
+}
+
+#[test]
+fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_with_many_people_and_poor_lines() {
+    for scenario in ["flash", "homes", "world"] {
+        keeps_its_promises(scenario);
+    }
+}
+
+#[test]
+fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_among_those_who_do_harm() {
+    for (scenario, acts) in [("troubles", 2), ("liars", 7), ("spam-wave", 4)] {
+        let report = keeps_its_promises(scenario);
+        assert_eq!(verdict(&report, "harm-is-refused"), "held", "{scenario}");
+        let done = report["history"]["hostile"].as_array().unwrap();
+        assert_eq!(done.len(), acts, "{scenario}: {done:?}");
+    }
+}
+
+/// Who notifies or fetches with a wrong clock is refused for good, and an origin whose name leads to nobody is given up: then the author is
+/// told, once, and nothing is lost unseen.
+#[test]
+fn what_a_wrong_clock_and_a_misled_agent_make_fail_is_reported_and_not_forgotten() {
+    for (site, how, is_reported) in [
+        ("bar.test", "how = \"wrong-clock\"\nby = 600", false),
+        ("foo.test", "how = \"wrong-clock\"\nby = -600", false),
+        ("hospital.test", "how = \"wrong-clock\"\nby = 86400", true),
+        ("bar.test", "how = \"poisoned-dns\"", true),
+        ("hospital.test", "how = \"poisoned-dns\"", false),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let output = simulator()
-            .args(["run", scenario, "--virtual", "--json", "--report"])
-            .arg(folder.path().join("report.json"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{scenario}: {said}");
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(
-            report["totals"]["delivered"], report["totals"]["deliveries"],
-            "{scenario}"
-        );
-        for promise in ["read-equals-written", "delivered-is-acknowledged", "queues-drain"] {
-            assert_eq!(verdict(&report, promise), "held", "{scenario}");
-        }
+        let fault = format!("\n[[faults]]\nsite = \"{site}\"\n{how}\nstop_before = 2\nstart_before = 4\n");
+        let scenario = TOWN.replace("PATIENCE", "3600\nevery = 30") + &fault;
+        let (output, report) = run_with(folder.path(), &scenario, &["--virtual"]);
+        assert!(output.status.success(), "{site} {how}: {report:#}");
+        assert_eq!(verdict(&report, "one-final-state"), "held", "{site} {how}");
+        assert_eq!(report["totals"]["accepted"], 4, "{site} {how}");
+        assert_eq!(report["totals"]["reported"] != 0, is_reported, "{site} {how}");
     }
 }
 
@@ -265,9 +315,17 @@ fn what_new_prints_passes_check_and_list_names_what_is_shipped() {
     std::fs::write(&file, new.stdout).unwrap();
     let checked = simulator().arg("check").arg(&file).output().unwrap();
     assert!(checked.status.success());
+    let flash = simulator().args(["new", "--flash", "3x4"]).output().unwrap();
+    std::fs::write(&file, flash.stdout).unwrap();
+    let checked = simulator().arg("check").arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(said.contains("4 sites, 13 people, 1 mails"), "{said}");
+    let wrong = simulator().args(["new", "--flash", "many"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("500x20"));
     let listed = simulator().arg("list").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for name in ["four-domains", "shared", "estonian", "storm"] {
+    for name in ["four-domains", "shared", "estonian", "storm", "flash", "world"] {
         assert!(listed.contains(name), "{listed}");
     }
 }
@@ -280,7 +338,14 @@ fn what_needs_a_virtual_world_is_refused_on_real_ground_before_anything_is_laid_
     let large = String::from_utf8(large.stdout).unwrap();
     let hostile = TOWN.replace("PATIENCE", "10")
         + "\n[[hostile]]\nrole = \"flooder\"\nagainst = \"bar.test\"\nbefore = 1\n";
-    for (scenario, key) in [(large, "sites: "), (hostile, "hostile: ")] {
+    let line = TOWN
+        .replace("PATIENCE", "10")
+        .replace("mailbox = true\npeople", "mailbox = true\nline = \"dsl\"\npeople");
+    for (scenario, key) in [
+        (large, "sites: "),
+        (hostile, "hostile: "),
+        (line, "links and lines: "),
+    ] {
         let (output, _) = run(folder.path(), &scenario);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");

@@ -36,7 +36,7 @@ pub(super) struct Told {
 
 impl Told {
     /// A request of somebody who may not make it, or who makes too many. One that could not be read would show nothing.
-    fn status(status: StatusCode) -> Self {
+    pub(super) fn status(status: StatusCode) -> Self {
         Self {
             refused: matches!(
                 status,
@@ -61,7 +61,7 @@ impl Told {
     }
 }
 
-type Done = Vec<(String, Told)>;
+pub(super) type Done = Vec<(String, Told)>;
 
 /// Somebody at work against a site.
 pub(super) struct Doing<'a> {
@@ -92,15 +92,21 @@ impl Doing<'_> {
             Role::CidProber => self.probe().await,
             Role::Forger => self.forge().await,
             Role::Flooder => self.flood().await,
+            Role::LyingOrigin => self.lie().await,
+            Role::Corrupter => self.corrupt().await,
+            Role::SlowReader => self.sip().await,
+            Role::Sybils => self.crowd().await,
+            Role::Spammer => self.spam().await,
+            Role::Poisoner => anyhow::bail!("a checked scenario has it as a fault"),
         }
     }
 
     /// Somebody who has an account at the site.
-    fn victim(&self) -> anyhow::Result<&Address> {
+    pub(super) fn victim(&self) -> anyhow::Result<&Address> {
         self.site.people.first().context("nobody has an account there")
     }
 
-    fn mallory() -> anyhow::Result<Address> {
+    pub(super) fn mallory() -> anyhow::Result<Address> {
         Ok(Address::parse(&format!("mallory@{VILLAIN}"))?)
     }
 
@@ -113,7 +119,7 @@ impl Doing<'_> {
     }
 
     /// A message, and its Message-ID.
-    fn message(&self, from: &Address) -> anyhow::Result<(String, String)> {
+    pub(super) fn message(&self, from: &Address) -> anyhow::Result<(String, String)> {
         let (to, id) = (self.victim()?, self.villain.stamp().id);
         let id = format!("<{id}@{VILLAIN}>");
         let message = format!(

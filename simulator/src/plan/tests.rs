@@ -65,3 +65,23 @@ fn a_file_is_the_same_each_time_and_marked_all_over() {
     }
     assert!(plan.text(0).contains(&plan.marker));
 }
+
+#[test]
+fn mails_to_everybody_go_to_each_person_once_and_to_as_many_each() {
+    let mut scenario = Scenario::find("flash").unwrap();
+    let traffic = &mut scenario.traffic[0];
+    traffic.count = 3;
+    let everybody = traffic.to.clone();
+    let plan = Plan::of(&scenario);
+    let mut sizes: Vec<usize> = plan.mails.iter().map(|mail| mail.to.len()).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [133, 133, 134]);
+    let reached: HashSet<String> = plan
+        .mails
+        .iter()
+        .flat_map(|mail| &mail.to)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(reached.len(), everybody.len());
+    assert!(plan.mails.iter().all(|mail| mail.files == plan.mails[0].files));
+}

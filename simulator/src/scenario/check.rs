@@ -6,7 +6,7 @@ use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::limits;
 
 use super::{Accounts, How, Scenario, Traffic};
-use crate::hostile::VILLAIN;
+use crate::hostile::{Role, VILLAIN};
 use crate::world::SITES;
 
 /// Mails of one run: every one has its place in memory and in the report.
@@ -19,6 +19,10 @@ const FILES: usize = 100;
 pub(super) const CONCURRENT: usize = 64;
 /// Seconds of patience: nothing in a town on one machine takes longer than an hour.
 const PATIENCE: u64 = 3600;
+/// Seconds from one mail to the next: a day.
+const EVERY: u64 = 24 * 3600;
+/// Seconds by which a clock is wrong: a year.
+const WRONG: u64 = 365 * 24 * 3600;
 
 /// What is wrong, and where.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,11 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
     if !(1..=PATIENCE).contains(&scenario.patience) {
         return wrong("patience", format!("1 to {PATIENCE} seconds are possible"));
     }
+    if scenario.every > EVERY {
+        return wrong("every", format!("0 to {EVERY} seconds are possible"));
+    }
     sites(scenario)?;
+    links(scenario)?;
     wishes(scenario)?;
     let accounts = scenario.accounts();
     let mut octets = 0_u64;
@@ -101,6 +109,22 @@ fn sites(scenario: &Scenario) -> Result<(), Wrong> {
                     person.domain()
                 );
                 return wrong(key("people"), why);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn links(scenario: &Scenario) -> Result<(), Wrong> {
+    let names: HashSet<&str> = scenario.sites.iter().map(|site| site.name.as_str()).collect();
+    for (index, link) in scenario.links.iter().enumerate() {
+        for (end, sites) in [("from", &link.from), ("to", &link.to)] {
+            let key = format!("links[{index}].{end}");
+            if sites.is_empty() {
+                return wrong(key, "a link has sites at both ends");
+            }
+            if let Some(unknown) = sites.iter().find(|site| !names.contains(site.as_str())) {
+                return wrong(key, format!("{unknown} is no site"));
             }
         }
     }
@@ -168,6 +192,12 @@ fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Resu
             _ => {}
         }
         let others = to.len() - usize::from(to.contains(author));
+        if traffic.everybody && to.contains(author) {
+            return wrong(
+                key("to"),
+                format!("{author} writes to everybody, and stands there, too"),
+            );
+        }
         if !(1..=others).contains(&traffic.recipients) {
             let why = format!("a mail of {author} may have 1 to {others} recipients out of `to`");
             return wrong(key("recipients"), why);
@@ -179,6 +209,16 @@ fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Resu
         if !named.insert(recipient.to_string()) {
             return wrong(key("to"), format!("{recipient} is named twice"));
         }
+    }
+    let share = traffic.to.len().div_ceil(traffic.count.max(1));
+    if traffic.everybody && (share > limits::SHARE_RECIPIENTS || traffic.to.len() < traffic.count) {
+        let why = format!(
+            "{} mails to {} people: each goes to 1 to {} of them",
+            traffic.count,
+            traffic.to.len(),
+            limits::SHARE_RECIPIENTS
+        );
+        return wrong(key("everybody"), why);
     }
     let [least, most] = traffic.files;
     if least > most || most > FILES {
@@ -220,6 +260,7 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
         if let Some(unknown) = fault.region().into_iter().find(|name| !is_site(name)) {
             return wrong(key("with"), format!("{unknown} is no site"));
         }
+        clock(fault, key("by"))?;
         if !(1..=mails).contains(&fault.stop_before) {
             return wrong(key("stop_before"), format!("there are mails 1 to {mails}"));
         }
@@ -246,6 +287,20 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// A clock, and nothing else, is wrong by something.
+fn clock(fault: &super::Fault, key: String) -> Result<(), Wrong> {
+    let is_possible = |by: i64| by != 0 && by.unsigned_abs() <= WRONG;
+    match (fault.how, fault.by) {
+        (How::WrongClock, Some(by)) if is_possible(by) => Ok(()),
+        (How::WrongClock, _) => wrong(
+            key,
+            format!("by so many seconds the clock is wrong: 1 to {WRONG}, or as many with a minus"),
+        ),
+        (_, Some(_)) => wrong(key, "only a clock is wrong by something"),
+        (_, None) => Ok(()),
+    }
+}
+
 fn hostile(scenario: &Scenario) -> Result<(), Wrong> {
     let mails = scenario.mails();
     for (index, hostile) in scenario.hostile.iter().enumerate() {
@@ -254,6 +309,10 @@ fn hostile(scenario: &Scenario) -> Result<(), Wrong> {
         let Some(site) = scenario.sites.iter().find(|site| site.name == hostile.against) else {
             return wrong(key("against"), format!("{against} is no site"));
         };
+        if hostile.role == Role::Poisoner {
+            let why = "who tells wrong answers of the DNS stands in [[faults]], as how = \"poisoned-dns\"";
+            return wrong(key("role"), why);
+        }
         if hostile.role.needs_mailbox() && !site.mailbox {
             return wrong(
                 key("against"),
@@ -270,7 +329,19 @@ fn hostile(scenario: &Scenario) -> Result<(), Wrong> {
             return wrong(key("before"), format!("there are mails 1 to {mails}"));
         }
     }
-    if !scenario.hostile.is_empty() && scenario.sites.iter().any(|site| site.name.as_str() == VILLAIN) {
+    let poisoned = scenario
+        .faults
+        .iter()
+        .position(|fault| fault.how == How::PoisonedDns);
+    if let Some(index) = poisoned.filter(|_| !scenario.hostile.is_empty()) {
+        return wrong(
+            format!("faults[{index}].how"),
+            format!(
+                "who is misled to {VILLAIN} and who answers it cannot be told apart: leave out [[hostile]]"
+            ),
+        );
+    }
+    if scenario.has_villain() && scenario.sites.iter().any(|site| site.name.as_str() == VILLAIN) {
         return wrong("sites", format!("{VILLAIN} is the machine of those who do harm"));
     }
     Ok(())

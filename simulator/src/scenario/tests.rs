@@ -213,11 +213,116 @@ fn what_does_not_fit_together_is_named_by_its_key() {
             "hostile[0].before: ",
         ),
         ("# promises = [", &hostile("saint", "foo.test", 2), "saint"),
+        (
+            "# promises = [",
+            &hostile("slow-reader", "foo.test", 2),
+            "hostile[0].against: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("spammer", "hospital.test", 2),
+            "hostile[0].against: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("poisoner", "foo.test", 2),
+            "hostile[0].role: ",
+        ),
+        ("every = 0", "every = 86401", "every: "),
+        (
+            "# promises = [",
+            &link("far.test", "foo.test", "dsl"),
+            "links[0].from: ",
+        ),
+        (
+            "# promises = [",
+            &link("foo.test", "far.test", "dsl"),
+            "links[0].to: ",
+        ),
+        ("how = \"stop\"", "how = \"wrong-clock\"", "faults[0].by: "),
+        (
+            "how = \"stop\"",
+            "how = \"wrong-clock\"\nby = 0",
+            "faults[0].by: ",
+        ),
+        (
+            "how = \"stop\"",
+            "how = \"wrong-clock\"\nby = -31536001",
+            "faults[0].by: ",
+        ),
+        ("how = \"stop\"", "how = \"stop\"\nby = 60", "faults[0].by: "),
+        ("everybody = false", "everybody = true", "traffic[0].everybody: "),
     ];
     for (before, after, key) in cases {
         let told = wrong(&with(before, after));
         assert!(told.contains(key), "{after}: {told}");
     }
+}
+
+fn link(from: &str, to: &str, condition: &str) -> String {
+    format!("[[links]]\nfrom = [\"{from}\"]\nto = [\"{to}\"]\ncondition = \"{condition}\"\n# [")
+}
+
+#[test]
+fn a_condition_that_nobody_knows_is_told_with_those_that_are_known() {
+    let site = with("mailbox = true\n", "mailbox = true\nline = \"pigeon\"\n");
+    let link = with("# promises = [", &link("foo.test", "bar.test", "pigeon"));
+    for told in [wrong(&site), wrong(&link)] {
+        assert!(told.contains("pigeon"), "{told}");
+        for known in ["data-centre", "fibre", "dsl", "mobile", "satellite"] {
+            assert!(told.contains(known), "{told}");
+        }
+    }
+}
+
+#[test]
+fn who_is_misled_and_who_answers_the_villain_stand_in_two_scenarios() {
+    let misled = with("how = \"stop\"", "how = \"poisoned-dns\"");
+    let scenario = Scenario::read("mine.toml", &misled).unwrap();
+    assert_eq!(scenario.villain().unwrap().name, VILLAIN);
+    let both = misled.replacen("# promises = [", &hostile("forger", "foo.test", 2), 1);
+    assert!(wrong(&both).contains("faults[0].how: "));
+}
+
+#[test]
+fn a_flash_that_was_printed_can_be_run_and_the_shipped_one_is_one() {
+    let flash = |text: &str| text.parse::<Flash>();
+    let shipped = SHIPPED.iter().find(|(name, _)| *name == "flash").unwrap().1;
+    assert_eq!(flash("40x10").unwrap().scenario(), shipped);
+    let scenario = Scenario::read("flash", &flash("500x20").unwrap().scenario()).unwrap();
+    assert_eq!((scenario.sites.len(), scenario.mails()), (501, 10));
+    assert_eq!(scenario.everybody().len(), 10_001);
+    for wrong in [
+        "",
+        "500",
+        "x",
+        "0x20",
+        "500x0",
+        "-1x2",
+        "2x3x4",
+        "99999999999999999999x1",
+    ] {
+        let told = flash(wrong).unwrap_err().to_string();
+        assert!(told.contains("500x20"), "{told}");
+    }
+}
+
+#[test]
+fn a_list_is_for_others_than_its_author_and_for_as_many_as_a_mail_may_have() {
+    let text = Flash {
+        domains: 50,
+        people: 40,
+    };
+    let text = text.scenario();
+    Scenario::read("list.toml", &text).unwrap();
+    let told = format!(
+        "{:#}",
+        Scenario::read("list.toml", &text.replace("count = 2", "count = 1")).unwrap_err()
+    );
+    assert!(told.contains("traffic[0].everybody: "), "{told}");
+    let own = text.replace("to = [\n", "to = [\"announce@list.test\",\n");
+    let told = format!("{:#}", Scenario::read("list.toml", &own).unwrap_err());
+    assert!(told.contains("traffic[0].to: "), "{told}");
 }
 
 #[test]
