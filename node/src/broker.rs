@@ -14,7 +14,7 @@
 //! | `deliver`, `inbox` | 8: it is put into the User Mailbox |
 //! | `report` | what failed for good is told to the sender |
 //!
-//! Not here: SMTP and HTTPS themselves, the checks of tokens, resources (a broker never sees one).
+//! Not here: SMTP, HTTPS and streams themselves, the checks of tokens, resources (a broker never sees one).
 //!
 //! What always holds: nobody is told that a message was accepted before it and its entry are durable; each entry moves by
 //! one commit at a time, over one step or over several that need not wait, so a crash before it repeats them and loses nothing; a
@@ -54,7 +54,7 @@ use bytes::Bytes;
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::channel::ChannelError;
 use cargomail_protocol::fault::{Fault, Faulty};
-use cargomail_protocol::grip::IssueError;
+use cargomail_protocol::grip::{IssueError, KeyHash, Proved};
 use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{Broken, HeaderError};
 use cargomail_protocol::routing::RoutingError;
@@ -69,7 +69,6 @@ use crate::api::Channel;
 use crate::clock::{self, Clock, Randomness};
 use crate::dns::Dns;
 use crate::grip::{Signer, Verifier, VerifyError};
-use crate::https::PeerCertificate;
 use crate::identity::Identity;
 use crate::keeping::Shelters;
 use crate::ledger::Ledger;
@@ -141,7 +140,7 @@ pub struct Needs {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub randomness: Arc<dyn Randomness>,
-    /// An HTTPS client with the certificate of `_cb.<domain>`.
+    /// A client with the certificate of `_cb.<domain>`, and with this node's peers if it has some.
     pub https: https::Client,
     /// Gives messages to other mail servers.
     pub smtp: smtp::Client,
@@ -260,8 +259,8 @@ pub struct Broker {
     outbound: Arc<Queue>,
     judging: Semaphore,
     arrivals: broadcast::Sender<(Address, Uuid)>,
-    /// As which this broker asks an agent, whether by mutual TLS or in this process.
-    certificate: PeerCertificate,
+    /// As which this broker asks an agent in this process: what its certificate would prove.
+    own: Proved,
 }
 
 impl Broker {
@@ -276,10 +275,9 @@ impl Broker {
             outbound: Arc::new(Queue::new(places)),
             judging: Semaphore::new(limits::BODIES / ROOM),
             arrivals: broadcast::Sender::new(ARRIVALS),
-            certificate: PeerCertificate {
-                spki: needs.identity.spki(),
-                spki_sha256: needs.identity.spki_sha256(),
-                cn: ClientId::broker(&options.domain).to_string(),
+            own: Proved::Certificate {
+                key: KeyHash::from_bytes(needs.identity.spki_sha256()),
+                name: ClientId::broker(&options.domain).to_string(),
             },
             options,
             needs,

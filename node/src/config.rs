@@ -14,7 +14,7 @@ use cargomail_protocol::fault::{Fault, Faulty};
 pub use print::{document, example};
 pub use settings::{BrokerRole, GripFace, MailboxRole, PeersFace, Settings, SmtpEdge, UserFace};
 pub use written::{
-    BrokerSection, Config, DnsSection, DnssecMode, GripSection, Listen, MailboxSection, NetworkSection,
+    BrokerSection, Config, DnsSection, DnssecMode, GripSection, Listen, MailboxSection, NetworkSection, Over,
     PeersSection, SmtpSection, StoreSection, UserSection,
 };
 

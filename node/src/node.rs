@@ -21,7 +21,7 @@ use crate::https::TlsError;
 use crate::identity::{Identity, IdentityError};
 use crate::mailbox::MailboxError;
 use crate::network::Tcp;
-use crate::peers::{Host, HostOptions, Joining, PeerAddress, PeerError, Peers};
+use crate::peers::{Host, HostOptions, Joining, PeerAddress, PeerError, Peers, Relaying, Spoken};
 use crate::services::{Environment, SPAN, Services};
 use crate::store::{Embedded, StoreError};
 
@@ -46,6 +46,9 @@ pub enum NodeError {
     /// libp2p.
     #[error(transparent)]
     Peers(#[from] PeerError),
+    /// What other nodes ask shall come over libp2p, and there is no libp2p node.
+    #[error("[grip] over asks for libp2p, and this environment has no libp2p node")]
+    NoPeers,
     /// A face cannot listen.
     #[error("[{section}] listen = \"{at}\": {why}; is the port taken, or does it need more rights?")]
     Listen {
@@ -77,7 +80,9 @@ impl Faulty for NodeError {
 pub struct Node {
     identity: Identity,
     store: Embedded,
-    peers: Option<Host>,
+    peers: Host,
+    /// Whether others reach it over libp2p, or only it them.
+    is_reached: bool,
     services: Services,
 }
 
@@ -89,11 +94,13 @@ impl Node {
     pub async fn start(settings: Settings) -> Result<Self, NodeError> {
         let identity = Identity::open_or_create(&settings.key, &SystemRandomness)?;
         let store = Embedded::open(&settings.store_folder(), settings.store.clone()).await?;
+        let is_reached = settings.is_peer();
         match begin(settings, &identity, &store).await {
             Ok((peers, services)) => Ok(Self {
                 identity,
                 store,
                 peers,
+                is_reached,
                 services,
             }),
             Err(error) => {
@@ -117,24 +124,22 @@ impl Node {
         &self.services
     }
 
-    /// Where the Resource Mailbox's peers find it.
+    /// Where its peers find it.
     #[must_use]
     pub fn peer_addresses(&self) -> Vec<PeerAddress> {
-        self.peers.as_ref().map(Peers::addresses).unwrap_or_default()
+        self.peers.addresses()
     }
 
     /// Whether its peers may find it over a community.
     #[must_use]
     pub fn is_in_community(&self) -> bool {
-        self.peers.as_ref().is_some_and(Host::is_member)
+        self.is_reached && self.peers.is_member()
     }
 
     /// Stops taking work, waits for what is under way, and closes the store.
     pub async fn stop(self) {
         self.services.end();
-        if let Some(peers) = &self.peers {
-            peers.stop().await;
-        }
+        self.peers.stop().await;
         self.services.stop().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store was not closed cleanly");
@@ -146,20 +151,17 @@ async fn begin(
     settings: Settings,
     identity: &Identity,
     store: &Embedded,
-) -> Result<(Option<Host>, Services), NodeError> {
+) -> Result<(Host, Services), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let dns = Arc::new(Resolver::new(&settings.dns, clock.clone())?);
     let span = tracing::error_span!(SPAN, name = settings.name());
-    let peers = match &settings.mailbox {
-        Some(_) => Some(host(&settings, identity, dns.clone()).instrument(span).await?),
-        None => None,
-    };
+    let peers = host(&settings, identity, dns.clone()).instrument(span).await?;
     let environment = Environment {
         clock,
         randomness: Arc::new(SystemRandomness),
         network: Arc::new(Tcp),
         dns,
-        peers: peers.clone().map(|host| Arc::new(host) as Arc<dyn Peers>),
+        peers: Some(Arc::new(peers.clone())),
         blocks: store.blocks(),
         records: store.records(),
         password_cost: PasswordCost::default(),
@@ -167,27 +169,42 @@ async fn begin(
     match Services::start(settings, identity.clone(), environment).await {
         Ok(services) => Ok((peers, services)),
         Err(error) => {
-            if let Some(peers) = peers {
-                peers.stop().await;
-            }
+            peers.stop().await;
             Err(error)
         }
     }
 }
 
+/// This node among its peers. A broker that only HTTPS leads to listens nowhere and holds no place at a relay, but reaches those that
+/// only libp2p leads to.
 async fn host(settings: &Settings, identity: &Identity, dns: Arc<dyn Dns>) -> Result<Host, NodeError> {
     let peers = &settings.peers;
+    let is_reached = settings.is_peer();
     let joining = (!peers.communities.is_empty()).then(|| Joining {
         introducers: peers.communities.clone(),
-        relay: peers.relay,
+        relay: match is_reached {
+            true => peers.relay,
+            false => Relaying::Never,
+        },
         dns,
     });
+    let mut served = Vec::new();
+    if settings.mailbox.is_some() {
+        served.push(Spoken::Exchange);
+    }
+    if settings.grip.over.is_libp2p() {
+        served.push(Spoken::Grip);
+    }
     let options = HostOptions {
-        quic: peers.quic,
-        tcp: peers.tcp,
-        announce: peers.announce.clone(),
+        quic: peers.quic.filter(|_| is_reached),
+        tcp: peers.tcp.filter(|_| is_reached),
+        announce: match is_reached {
+            true => peers.announce.clone(),
+            false => Vec::new(),
+        },
         joining,
         policy: peers.policy.clone(),
+        served,
         ..HostOptions::default()
     };
     Ok(Host::start(identity, options).await?)

@@ -40,20 +40,26 @@ pub struct Published {
 pub fn records(settings: &Settings, identity: &Identity, peers: &[PeerAddress]) -> Vec<Published> {
     let mut list = List::default();
     let bound = Grip(KeyHash::from_bytes(identity.spki_sha256())).to_string();
-    let face = Record::Srv(Srv {
-        priority: 0,
-        weight: 0,
-        host: settings.hostname.to_string(),
-        port: settings.grip.port,
+    let face = settings.grip.over.is_https().then(|| {
+        Record::Srv(Srv {
+            priority: 0,
+            weight: 0,
+            host: settings.hostname.to_string(),
+            port: settings.grip.port,
+        })
     });
     for address in &settings.public {
         list.add(settings.hostname.to_string(), Record::Address(*address));
     }
     if let Some(mailbox) = &settings.mailbox {
-        list.mailbox(mailbox, &bound, &face, peers);
+        list.mailbox(mailbox, &bound, face.as_ref(), peers);
     }
     if let Some(broker) = &settings.broker {
-        list.broker(broker, &bound, &face);
+        let peers = match settings.grip.over.is_libp2p() {
+            true => peers,
+            false => &[],
+        };
+        list.broker(broker, &bound, face.as_ref(), peers);
         list.mail(settings, &broker.domain, identity);
     }
     list.0
@@ -89,21 +95,28 @@ impl List {
         self.add(name, Record::Txt(text.to_owned()));
     }
 
-    fn mailbox(&mut self, mailbox: &MailboxRole, bound: &str, face: &Record, peers: &[PeerAddress]) {
-        let locator = &mailbox.locator;
+    fn mailbox(&mut self, mailbox: &MailboxRole, bound: &str, face: Option<&Record>, peers: &[PeerAddress]) {
+        let locator = mailbox.locator.as_str();
         self.text(ClientId::agent(&mailbox.domain).to_string(), bound);
-        self.text(locator.pin_name(), bound);
-        self.add(format!("{SERVICE}.{locator}"), face.clone());
-        for PeerAddress(address) in peers {
-            self.text(format!("_dnsaddr.{locator}"), &format!("dnsaddr={address}"));
-        }
+        self.text(mailbox.locator.pin_name(), bound);
+        self.found(locator, face, peers);
     }
 
-    fn broker(&mut self, broker: &BrokerRole, bound: &str, face: &Record) {
-        let domain = &broker.domain;
-        self.text(ClientId::broker(domain).to_string(), bound);
+    fn broker(&mut self, broker: &BrokerRole, bound: &str, face: Option<&Record>, peers: &[PeerAddress]) {
+        let domain = broker.domain.as_str();
+        self.text(ClientId::broker(&broker.domain).to_string(), bound);
         self.text(format!("_grip.{domain}"), bound);
-        self.add(format!("{SERVICE}.{domain}"), face.clone());
+        self.found(domain, face, peers);
+    }
+
+    /// Where the server of a name is: by HTTPS, and over libp2p.
+    fn found(&mut self, name: &str, face: Option<&Record>, peers: &[PeerAddress]) {
+        if let Some(face) = face {
+            self.add(format!("{SERVICE}.{name}"), face.clone());
+        }
+        for PeerAddress(address) in peers {
+            self.text(format!("_dnsaddr.{name}"), &format!("dnsaddr={address}"));
+        }
     }
 
     /// What every domain with mail has: MX (RFC 5321 §5.1), SPF (RFC 7208), DKIM (RFC 6376, RFC 8463), DMARC (RFC 7489).

@@ -51,7 +51,7 @@ pub struct Environment {
     pub network: Arc<dyn Network>,
     /// The DNS.
     pub dns: Arc<dyn Dns>,
-    /// Streams to and from other Resource Mailboxes: none without that role.
+    /// Streams to and from other nodes: none where there is no libp2p node. A Resource Mailbox needs it.
     pub peers: Option<Arc<dyn Peers>>,
     /// Blocks.
     pub blocks: Arc<dyn BlockStore>,
@@ -77,7 +77,7 @@ struct Common {
 
 /// Running services.
 pub struct Services {
-    grip: Serving,
+    grip: Option<Serving>,
     user: Serving,
     user_fingerprint: [u8; 32],
     smtp: Option<SmtpServing>,
@@ -110,10 +110,10 @@ impl Services {
         Ok(services)
     }
 
-    /// Where other nodes send notifications and messages.
+    /// Where other nodes send notifications and messages by HTTPS, if they may.
     #[must_use]
-    pub fn grip_address(&self) -> SocketAddr {
-        self.grip.local_addr()
+    pub fn grip_address(&self) -> Option<SocketAddr> {
+        self.grip.as_ref().map(Serving::local_addr)
     }
 
     /// Where the programs of users connect.
@@ -145,7 +145,9 @@ impl Services {
         if let Some(smtp) = self.smtp {
             smtp.stopped().await;
         }
-        self.grip.stopped().await;
+        if let Some(grip) = self.grip {
+            grip.stopped().await;
+        }
         self.user.stopped().await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -239,6 +241,10 @@ impl Common {
             self.settings.policy.clone(),
         )
         .with_identity(&certificate)?;
+        let https = match &self.environment.peers {
+            Some(peers) => https.with_peers(peers.clone()),
+            None => https,
+        };
         let smtp = smtp::Client::new(
             self.environment.network.clone(),
             self.environment.dns.clone(),
@@ -303,7 +309,21 @@ async fn begin(common: &Common, shutdown: &CancellationToken) -> Result<Services
         (Some(broker), Some(at)) => Some(smtp_face(common, broker.clone(), at, shutdown).await?),
         _ => None,
     };
-    let grip = grip_face(common, grip_routes, shutdown).await?;
+    let over = settings.grip.over;
+    if over.is_libp2p() {
+        let peers = common.environment.peers.clone().ok_or(NodeError::NoPeers)?;
+        let serving = https::serve_peers(
+            peers,
+            grip_routes.clone(),
+            ServingLimits::default(),
+            shutdown.clone(),
+        );
+        tasks.spawn(serving.in_current_span());
+    }
+    let grip = match over.is_https() {
+        true => Some(grip_face(common, grip_routes, shutdown).await?),
+        false => None,
+    };
     let (user, user_fingerprint) = user_face(common, user_routes, broker.clone(), shutdown).await?;
     if let Some(mailbox) = mailbox {
         tasks.spawn(mailbox.run(shutdown.clone()).in_current_span());

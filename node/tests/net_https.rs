@@ -11,13 +11,12 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use cargomail_node::clock::{Clock, SystemClock};
 use cargomail_node::dns::{Dnssec, Record, Resolver, ResolverOptions, Srv, Zone};
-use cargomail_node::https::{
-    self, Client, Found, HttpsError, PeerCertificate, RemoteAddress, Server, Serving, ServingLimits,
-};
+use cargomail_node::https::{self, Client, Found, HttpsError, RemoteAddress, Server, Serving, ServingLimits};
 use cargomail_node::identity::{Certificate, Identity};
 use cargomail_node::network::{AddressPolicy, ConnectError, Network, Tcp};
 use cargomail_protocol::address::{ClientId, Domain};
 use cargomail_protocol::fault::Faulty;
+use cargomail_protocol::grip::Proved;
 use futures::StreamExt;
 use http::{Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,7 +69,7 @@ fn router() -> Router {
     Router::new()
         .route(
             "/who",
-            get(async |Extension(peer): Extension<PeerCertificate>| peer.cn),
+            get(async |Extension(proved): Extension<Proved>| proved.to_string()),
         )
         .route(
             "/where",

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use cargomail_node::identity::Identity;
 use cargomail_node::network::AddressPolicy;
-use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers};
+use cargomail_node::peers::{
+    Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers, Spoken, StreamBounds,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -40,7 +42,7 @@ fn over(transport: &str, host: &Host) -> Vec<PeerAddress> {
 fn echo(host: &Host) {
     let host = host.clone();
     tokio::spawn(async move {
-        while let Some(stream) = host.accept().await {
+        while let Some(stream) = host.accept(Spoken::Exchange).await {
             tokio::spawn(async move {
                 let (mut read, mut write) = tokio::io::split(stream.io);
                 let _ = tokio::io::copy(&mut read, &mut write).await;
@@ -64,9 +66,12 @@ async fn both_transports_prove_both_keys() {
     for transport in ["/quic-v1", "/tcp/"] {
         let bob_sees = tokio::spawn({
             let bob = bob.clone();
-            async move { bob.accept().await.unwrap() }
+            async move { bob.accept(Spoken::Exchange).await.unwrap() }
         });
-        let mut stream = alice.open(&over(transport, &bob)).await.unwrap();
+        let mut stream = alice
+            .open(Spoken::Exchange, &over(transport, &bob))
+            .await
+            .unwrap();
         assert_eq!(stream.key, Identity::from_seed(&[2; 32]).public());
         stream.io.write_all(b"hello").await.unwrap();
         stream.io.flush().await.unwrap();
@@ -88,7 +93,7 @@ async fn l02_64_streams_at_once_to_a_peer_that_was_not_connected_are_all_served(
             let (alice, address) = (alice.clone(), address.clone());
             tokio::spawn(async move {
                 let word = format!("stream {number}").into_bytes();
-                let stream = alice.open(&address).await.unwrap();
+                let stream = alice.open(Spoken::Exchange, &address).await.unwrap();
                 assert_eq!(said(stream, &word).await, word);
             })
         });
@@ -124,7 +129,7 @@ async fn a_host_that_listens_everywhere_is_reached_at_addresses_of_both_kinds() 
                     None => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             };
-            let stream = alice.open(&here).await.unwrap();
+            let stream = alice.open(Spoken::Exchange, &here).await.unwrap();
             assert_eq!(said(stream, b"hello").await, b"hello");
         }
     }
@@ -134,27 +139,30 @@ async fn a_host_that_listens_everywhere_is_reached_at_addresses_of_both_kinds() 
 async fn c06_a_peer_has_so_many_streams_at_once_and_the_next_waits_for_its_turn() {
     let alice = host(5).await;
     let few = HostOptions {
-        streams_per_peer: 2,
+        streams_per_peer: StreamBounds {
+            exchange: 2,
+            ..StreamBounds::default()
+        },
         ..options()
     };
     let bob = Host::start(&Identity::from_seed(&[6; 32]), few).await.unwrap();
     let address = over("/quic-v1", &bob);
     let mut opened = Vec::new();
     for _ in 0..3 {
-        let mut stream = alice.open(&address).await.unwrap();
+        let mut stream = alice.open(Spoken::Exchange, &address).await.unwrap();
         stream.io.write_all(b"x").await.unwrap();
         stream.io.flush().await.unwrap();
         opened.push(stream);
     }
-    let first = bob.accept().await.unwrap();
-    let second = bob.accept().await.unwrap();
+    let first = bob.accept(Spoken::Exchange).await.unwrap();
+    let second = bob.accept(Spoken::Exchange).await.unwrap();
     assert!(
-        tokio::time::timeout(Duration::from_millis(300), bob.accept())
+        tokio::time::timeout(Duration::from_millis(300), bob.accept(Spoken::Exchange))
             .await
             .is_err()
     );
     drop(first);
-    assert!(bob.accept().await.is_some());
+    assert!(bob.accept(Spoken::Exchange).await.is_some());
     drop(second);
 }
 
@@ -164,7 +172,7 @@ async fn l02_streams_over_the_connections_bound_are_broken_off_and_the_others_li
     let address = over("/quic-v1", &bob);
     let mut opened = Vec::new();
     for _ in 0..140 {
-        let mut stream = alice.open(&address).await.unwrap();
+        let mut stream = alice.open(Spoken::Exchange, &address).await.unwrap();
         let _ = stream.io.write_all(b"x").await;
         let _ = stream.io.flush().await;
         opened.push(stream);
@@ -175,7 +183,7 @@ async fn l02_streams_over_the_connections_bound_are_broken_off_and_the_others_li
         broken += usize::from(end.is_ok_and(|read| read.is_err()));
     }
     assert_eq!(broken, 140 - 128);
-    assert!(bob.accept().await.is_some());
+    assert!(bob.accept(Spoken::Exchange).await.is_some());
 }
 
 #[tokio::test]
@@ -185,10 +193,10 @@ async fn l03_a_peer_with_another_key_than_the_address_says_is_refused() {
     for address in mallory.addresses() {
         let (place, _) = address.0.rsplit_once("/p2p/").unwrap();
         let lie = PeerAddress(format!("{place}/p2p/{bob}"));
-        let refused = alice.open(&[lie]).await;
+        let refused = alice.open(Spoken::Exchange, &[lie]).await;
         assert!(matches!(refused, Err(PeerError::Unreachable(_))));
     }
-    assert!(alice.open(&mallory.addresses()).await.is_ok());
+    assert!(alice.open(Spoken::Exchange, &mallory.addresses()).await.is_ok());
 }
 
 #[tokio::test]
@@ -201,7 +209,7 @@ async fn the_second_address_serves_where_nobody_is_at_the_first() {
     );
     let mut addresses = vec![PeerAddress(gone)];
     addresses.extend(over("/tcp/", &bob));
-    let stream = alice.open(&addresses).await.unwrap();
+    let stream = alice.open(Spoken::Exchange, &addresses).await.unwrap();
     assert_eq!(said(stream, b"found").await, b"found");
 }
 
@@ -216,7 +224,9 @@ async fn d04_addresses_of_other_kinds_and_of_forbidden_places_are_not_dialled() 
         .unwrap();
     let bob = host(15).await;
     let peer = Identity::from_seed(&[15; 32]).peer_id();
-    assert!(matches!(alice.open(&bob.addresses()).await, Err(PeerError::NoAddress(why)) if why.len() == 2));
+    assert!(
+        matches!(alice.open(Spoken::Exchange, &bob.addresses()).await, Err(PeerError::NoAddress(why)) if why.len() == 2)
+    );
     for place in [
         "/ip4/127.0.0.1/tcp/4001",
         "/ip6/::1/udp/4001/quic-v1",
@@ -233,14 +243,17 @@ async fn d04_addresses_of_other_kinds_and_of_forbidden_places_are_not_dialled() 
     ] {
         let address = PeerAddress(format!("{place}/p2p/{peer}"));
         assert!(
-            matches!(alice.open(&[address]).await, Err(PeerError::NoAddress(_))),
+            matches!(
+                alice.open(Spoken::Exchange, &[address]).await,
+                Err(PeerError::NoAddress(_))
+            ),
             "{place}"
         );
     }
     let relayed = PeerAddress(format!("/ip4/1.1.1.1/tcp/4001/p2p/{peer}/p2p-circuit/p2p/{peer}"));
     let nameless = PeerAddress("/ip4/1.1.1.1/tcp/4001".to_owned());
     assert!(
-        matches!(alice.open(&[relayed, nameless]).await, Err(PeerError::NoAddress(why)) if why.len() == 2)
+        matches!(alice.open(Spoken::Exchange, &[relayed, nameless]).await, Err(PeerError::NoAddress(why)) if why.len() == 2)
     );
 }
 
@@ -251,14 +264,17 @@ async fn a_megabyte_by_the_hundred_crosses_whole_in_both_transports() {
         let (alice, bob) = (host(16).await, host(17).await);
         let serving = bob.clone();
         tokio::spawn(async move {
-            let mut stream = serving.accept().await.unwrap();
+            let mut stream = serving.accept(Spoken::Exchange).await.unwrap();
             let block = vec![7_u8; 1024 * 1024];
             for _ in 0..LENGTH / block.len() {
                 stream.io.write_all(&block).await.unwrap();
             }
             stream.io.shutdown().await.unwrap();
         });
-        let mut stream = alice.open(&over(transport, &bob)).await.unwrap();
+        let mut stream = alice
+            .open(Spoken::Exchange, &over(transport, &bob))
+            .await
+            .unwrap();
         stream.io.flush().await.unwrap();
         let mut buffer = vec![0_u8; 64 * 1024];
         let mut count = 0;
@@ -277,24 +293,73 @@ async fn a_stopped_host_accepts_and_opens_nothing_and_one_that_came_back_is_foun
     let (alice, bob) = (host(18).await, host(19).await);
     echo(&bob);
     assert_eq!(
-        said(alice.open(&over("/tcp/", &bob)).await.unwrap(), b"once").await,
+        said(
+            alice.open(Spoken::Exchange, &over("/tcp/", &bob)).await.unwrap(),
+            b"once"
+        )
+        .await,
         b"once"
     );
     bob.stop().await;
-    assert!(bob.accept().await.is_none());
+    assert!(bob.accept(Spoken::Exchange).await.is_none());
     assert!(matches!(
-        bob.open(&alice.addresses()).await,
+        bob.open(Spoken::Exchange, &alice.addresses()).await,
         Err(PeerError::Closed)
     ));
     let again = host(19).await;
     echo(&again);
     let stream = loop {
         // The first try may meet the connection that is just closing.
-        match alice.open(&over("/quic-v1", &again)).await {
+        match alice.open(Spoken::Exchange, &over("/quic-v1", &again)).await {
             Ok(stream) => break stream,
             Err(PeerError::Unreachable(_)) => {}
             Err(error) => panic!("{error}"),
         }
     };
     assert_eq!(said(stream, b"twice").await, b"twice");
+}
+
+#[tokio::test]
+async fn l06_only_what_is_served_is_agreed_to_and_neither_kind_keeps_the_other_waiting() {
+    let alice = host(20).await;
+    let serving = |served: &[Spoken]| HostOptions {
+        served: served.to_vec(),
+        streams_per_peer: StreamBounds {
+            exchange: 1,
+            ..StreamBounds::default()
+        },
+        ..options()
+    };
+    for (seed, served, other) in [
+        (23, Spoken::Exchange, Spoken::Grip),
+        (24, Spoken::Grip, Spoken::Exchange),
+    ] {
+        let bob = Host::start(&Identity::from_seed(&[seed; 32]), serving(&[served]))
+            .await
+            .unwrap();
+        for transport in ["/quic-v1", "/tcp/"] {
+            let refused = alice.open(other, &over(transport, &bob)).await;
+            assert_eq!(refused.err(), Some(PeerError::Unsupported(other)));
+            assert!(alice.open(served, &over(transport, &bob)).await.is_ok());
+        }
+    }
+    let both = serving(&[Spoken::Exchange, Spoken::Grip]);
+    let carol = Host::start(&Identity::from_seed(&[25; 32]), both).await.unwrap();
+    let mut opened = Vec::new();
+    for _ in 0..8 {
+        opened.push(
+            alice
+                .open(Spoken::Exchange, &over("/tcp/", &carol))
+                .await
+                .unwrap(),
+        );
+    }
+    let _first = carol.accept(Spoken::Exchange).await.unwrap();
+    let mut stream = alice.open(Spoken::Grip, &over("/tcp/", &carol)).await.unwrap();
+    stream.io.write_all(b"GET").await.unwrap();
+    stream.io.flush().await.unwrap();
+    let mut heard = [0; 3];
+    let mut arrived = carol.accept(Spoken::Grip).await.unwrap();
+    arrived.io.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"GET");
 }

@@ -84,6 +84,13 @@ pub const GRANTED_FRAME: usize = 64 + RESOURCES * 64;
 pub const STREAMS_PER_PEER: usize = 16;
 /// Exchange streams in all.
 pub const STREAMS: usize = 256;
+/// Streams of HTTP that one peer may have served at once: a broker does a quarter of its 32 steps at one destination, of messages
+/// and of notifications each.
+pub const GRIP_STREAMS_PER_PEER: usize = 16;
+/// Streams of HTTP in all: each holds a header and what its window lets in; bodies are counted by themselves, [`BODIES`].
+pub const GRIP_STREAMS: usize = 256;
+/// To open a stream to a peer, with all dialling: over a relay that takes several tries.
+pub const STREAM_OPENING: Duration = Duration::from_secs(30);
 /// libp2p connections in all: each may fill its flow-control windows.
 pub const PEER_CONNECTIONS: usize = 256;
 /// libp2p connections of one peer: one is enough, two cross when both dial, the rest are leftovers of a broken network.

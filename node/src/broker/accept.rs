@@ -54,10 +54,16 @@ pub(super) struct Arrival {
     pub(super) came: Came,
 }
 
+/// What the web channel went over.
+pub(super) enum Over {
+    Https,
+    Stream,
+}
+
 /// How a message came, and what that proves.
 pub(super) enum Came {
     /// By the web channel: a verified token 0 of this broker speaks for the sender.
-    Channel(ClientId),
+    Channel { issuer: ClientId, over: Over },
     /// By SMTP.
     Smtp {
         client: SocketAddr,
@@ -198,7 +204,7 @@ impl Broker {
             sender: arrival.sender,
             folder: if junk { Folder::Junk } else { Folder::Inbox },
             how: match arrival.came {
-                Came::Channel(_) => "web channel",
+                Came::Channel { .. } => "web channel",
                 Came::Smtp { .. } => "smtp",
                 Came::Own => "own user",
             },
@@ -309,7 +315,13 @@ impl Broker {
     fn traced(&self, message: &[u8], came: &Came) -> Result<Vec<u8>, BrokerError> {
         let domain = &self.options.domain;
         let (from, with) = match came {
-            Came::Channel(issuer) => (format!("from {issuer} "), "HTTPS"),
+            Came::Channel { issuer, over } => {
+                let with = match over {
+                    Over::Https => "HTTPS",
+                    Over::Stream => "LIBP2P",
+                };
+                (format!("from {issuer} "), with)
+            }
             Came::Smtp {
                 client, helo, tls, ..
             } => (
@@ -340,7 +352,7 @@ fn proved(arrival: &Arrival, author: Option<&Address>, own: &Domain) -> Result<O
         _ => Err(BrokerError::Author),
     };
     match &arrival.came {
-        Came::Channel(issuer) => of_sender().map(|()| Some(issuer.service_domain().clone())),
+        Came::Channel { issuer, .. } => of_sender().map(|()| Some(issuer.service_domain().clone())),
         Came::Own => of_sender().map(|()| Some(own.clone())),
         Came::Smtp { proof, .. } => Ok(author.map(Address::domain).cloned().filter(|domain| match proof {
             Proof::Trusted => true,

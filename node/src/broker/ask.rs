@@ -1,7 +1,8 @@
-//! Asking the server of a name, wherever the DNS says that it is: a destination's agent, another domain's broker.
+//! Asking the server of a name, wherever the DNS says that it is: a destination's agent, another domain's broker. By HTTPS where an SRV
+//! record says so; over a stream of libp2p where none does, or where nobody answers there.
 //!
-//! Not here: what is asked and what the answer means. What always holds: a request is tried at the next server only when
-//! the one before gave no answer at all.
+//! Not here: what is asked and what the answer means. What always holds: a request is tried at the next server, or the other way,
+//! only when the one before gave no answer at all.
 
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use bytes::Bytes;
 use cargomail_protocol::address::Domain;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::IssueError;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::Broker;
+use crate::dns::DnsError;
 use crate::https::{self, Found, discover};
+use crate::peers::{self, PeerAddress};
 
 /// The longest answer that is read: a receipt of the web channel, in JSON.
 const ANSWER: usize = 64 * 1024;
@@ -31,7 +34,7 @@ pub(super) enum Reached {
         retry_after: Option<Duration>,
         body: Bytes,
     },
-    /// The DNS says that there is no such server, or its address is not one to connect to.
+    /// The DNS says that there is no such server, or its address is not one to connect to, or its peer is no such server.
     Nowhere(String),
     /// Nobody answered; later perhaps.
     Away(String),
@@ -49,34 +52,71 @@ impl Broker {
     ) -> Result<Reached, IssueError> {
         let servers = match discover(&*self.needs.dns, name).await {
             Ok(Found::Servers(servers)) => servers,
-            Ok(Found::None) => {
-                return Ok(Reached::Nowhere(format!("{name} has no server in the DNS")));
-            }
+            Ok(Found::None) => Vec::new(),
             Err(error) => return Ok(failed(&error)),
         };
-        let mut last = Reached::Away(format!("{name}: no server"));
+        let https = &self.needs.https;
+        let mut last = None;
         for server in servers {
-            let answered = async {
-                let response = self.needs.https.send(&server, build()?).await?;
-                let (status, retry_after) = (response.status(), retry_after(response.headers()));
-                let body = https::read(response.into_body(), ANSWER).await?;
-                Ok::<_, Failure>(Reached::Answer {
-                    status,
-                    retry_after,
-                    body,
-                })
-            };
-            match tokio::time::timeout(ASKING, Box::pin(answered)).await {
-                Err(_) => last = Reached::Away(format!("{name}: {} takes too long", server.host)),
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(Failure::Issue(error))) => return Err(error),
-                Ok(Err(Failure::Https(error))) => {
-                    tracing::debug!(%name, host = server.host, %error, "a server gave no answer");
-                    last = failed(&error);
-                }
+            let sending = async { Ok(https.send(&server, build()?).await?) };
+            match answer(name, &server.host, sending).await? {
+                answer @ Reached::Answer { .. } => return Ok(answer),
+                silent => last = Some(silent),
             }
         }
-        Ok(last)
+        let over_stream = match self.peers_of(name).await {
+            Ok(at) if at.is_empty() => None,
+            Ok(at) => {
+                let sending = async { Ok(https.send_to_peer(name, at, build()?).await?) };
+                Some(answer(name, "its peer", sending).await?)
+            }
+            Err(error) => Some(failed(&error)),
+        };
+        Ok(match (last, over_stream) {
+            (_, Some(answer @ Reached::Answer { .. })) => answer,
+            // Whoever may be back later says more than whoever is nowhere.
+            (Some(away @ Reached::Away(_)), _) | (_, Some(away @ Reached::Away(_))) => away,
+            (Some(nowhere), _) | (None, Some(nowhere)) => nowhere,
+            (None, None) => Reached::Nowhere(format!("{name} has no server in the DNS")),
+        })
+    }
+
+    /// Where the peer of a name is, if it has one and this node could reach it.
+    async fn peers_of(&self, name: &Domain) -> Result<Vec<PeerAddress>, DnsError> {
+        if !self.needs.https.has_peers() {
+            return Ok(Vec::new());
+        }
+        match peers::lookup(&*self.needs.dns, name.as_str()).await {
+            Err(DnsError::NoRecord { .. }) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+}
+
+/// Waits for the answer of one server, and reads it.
+async fn answer(
+    name: &Domain,
+    place: &str,
+    sending: impl Future<Output = Result<Response<Body>, Failure>>,
+) -> Result<Reached, IssueError> {
+    let answered = async {
+        let response = sending.await?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let body = https::read(response.into_body(), ANSWER).await?;
+        Ok::<_, Failure>(Reached::Answer {
+            status,
+            retry_after,
+            body,
+        })
+    };
+    match tokio::time::timeout(ASKING, Box::pin(answered)).await {
+        Err(_) => Ok(Reached::Away(format!("{name}: {place} takes too long"))),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Failure::Issue(error))) => Err(error),
+        Ok(Err(Failure::Https(error))) => {
+            tracing::debug!(%name, place, %error, "a server gave no answer");
+            Ok(failed(&error))
+        }
     }
 }
 

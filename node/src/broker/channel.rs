@@ -13,34 +13,29 @@ use axum::{Extension, Router};
 use bytes::{Bytes, BytesMut};
 use cargomail_protocol::channel::{self, Answer, Batch};
 use cargomail_protocol::fault::Faulty;
-use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved};
+use cargomail_protocol::grip::{self, Digest, Expectation, Proved};
 use cargomail_protocol::limits;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::SemaphorePermit;
 
-use super::accept::{Arrival, Came};
+use super::accept::{Arrival, Came, Over};
 use super::{Broker, BrokerError, ROOM};
-use crate::https::{self, HttpsError, PeerCertificate, refusal};
+use crate::https::{self, HttpsError, refusal};
 
 /// Room in memory that is taken until this is dropped.
 type Room<'a> = SemaphorePermit<'a>;
 
 impl Broker {
-    /// What other brokers ask of this one, behind mutual TLS.
+    /// What other brokers ask of this one; requests carry `Extension<Proved>`.
     pub fn grip_routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route(channel::PATH, post(messages))
             .with_state(self.clone())
     }
 
-    async fn take(
-        &self,
-        peer: &PeerCertificate,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Vec<u8>, BrokerError> {
+    async fn take(&self, peer: &Proved, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, BrokerError> {
         match media_type(headers) {
             channel::MESSAGE_TYPE => {
                 let token = token(headers).ok_or(BrokerError::NoToken)?;
@@ -116,23 +111,20 @@ impl Broker {
     }
 
     /// Takes one message; its receipt.
-    async fn take_one(
-        &self,
-        peer: &PeerCertificate,
-        token: &str,
-        message: Bytes,
-    ) -> Result<String, BrokerError> {
-        let proved = Proved::Certificate {
-            key: KeyHash::from_bytes(peer.spki_sha256),
-            name: peer.cn.clone(),
-        };
+    async fn take_one(&self, peer: &Proved, token: &str, message: Bytes) -> Result<String, BrokerError> {
         let audience = vec![self.options.domain.clone()];
-        let expectation = Expectation::channel(audience, proved, Digest::of(&message));
+        let expectation = Expectation::channel(audience, peer.clone(), Digest::of(&message));
         let (chain, uses) = self.needs.verifier.verify_unused(expectation, token).await?;
         let arrival = Arrival {
             message,
             sender: Some(chain.subject().clone()),
-            came: Came::Channel(chain.issuer().clone()),
+            came: Came::Channel {
+                issuer: chain.issuer().clone(),
+                over: match peer {
+                    Proved::Peer { .. } => Over::Stream,
+                    _ => Over::Https,
+                },
+            },
         };
         let recipients = chain.token().claims().recipients();
         let outcomes = self.accept(arrival, recipients, Some(uses)).await?;
@@ -143,7 +135,7 @@ impl Broker {
 
 async fn messages(
     State(broker): State<Arc<Broker>>,
-    Extension(peer): Extension<PeerCertificate>,
+    Extension(peer): Extension<Proved>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -160,8 +152,8 @@ async fn messages(
 }
 
 /// The named error goes to the log; the stranger learns less.
-fn note(peer: &PeerCertificate, error: &BrokerError) {
-    tracing::info!(peer = %peer.cn.escape_debug(), %error, step = "accept", "a message was not taken");
+fn note(peer: &Proved, error: &BrokerError) {
+    tracing::info!(%peer, %error, step = "accept", "a message was not taken");
 }
 
 fn media_type(headers: &HeaderMap) -> &str {

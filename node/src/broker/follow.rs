@@ -169,7 +169,7 @@ impl Broker {
             return Ok(Said::Unknown);
         };
         if let Some(agent) = self.own_agent(&choice.locator) {
-            return Ok(match agent.progress(&self.certificate, &job.name).await {
+            return Ok(match agent.progress(&self.own, &job.name).await {
                 Ok(state) => Said::State(state),
                 Err(fault) => unsaid(fault.http()),
             });

@@ -1,6 +1,6 @@
 //! Step 6: the chosen destination's agent is told of the resources, with token 1 (`spec/notification.md`).
 //!
-//! A destination in this same process is told the same octets with the same token, and makes the same checks; only HTTPS and the
+//! A destination in this same process is told the same octets with the same token, and makes the same checks; only the way there and the
 //! look-up of its server are left out. What always holds: every destination and every try of one entry
 //! is given the same octets, because they follow from the message and the time at which it came; a destination that refuses for
 //! good is not asked again, the next choice is. Where the machine fails between an answer and the commit that notes it, the
@@ -140,7 +140,7 @@ impl Broker {
             notification::token(signer.key(), recipient, locator, digest, expires, stamp)
         };
         if let Some(agent) = self.own_agent(locator) {
-            let told = agent.notify(&self.certificate, &token()?, octets).await;
+            let told = agent.notify(&self.own, &token()?, octets).await;
             return Ok(match told {
                 Ok(taken) => Told::taken(taken, token_until),
                 Err(fault) => declined(fault.http(), fault.retry_after()),

@@ -15,8 +15,8 @@ use super::Everywhere;
 use super::exit::CheckFailed;
 use crate::clock::{SystemClock, SystemRandomness};
 use crate::config::{
-    BrokerSection, Config, GripSection, Listen, MailboxSection, NetworkSection, PeersSection, Settings,
-    SmtpSection, document,
+    BrokerSection, Config, Listen, MailboxSection, NetworkSection, Over, PeersSection, Settings, SmtpSection,
+    document,
 };
 use crate::dns::{Dns, DnsError, Record, Resolver};
 use crate::identity::Identity;
@@ -30,7 +30,8 @@ Examples:
   cargomail init --domain foo.test --public 203.0.113.5             both roles, for the Internet
   cargomail init --domain hospital.test --mailbox mailbox.hospital.test --public 203.0.113.5
   cargomail init --domain foo.test --broker --public 203.0.113.5 --public 2001:db8::5
-  cargomail init --domain foo.test --community community.test       at home, reached over the community's relays
+  cargomail init --domain foo.test --community community.test       at home, reached over the community's relays, no open port
+  cargomail init --domain foo.test --public 203.0.113.5 --over both  also where HTTPS does not get through
   cargomail init --check                                            is it in the DNS as it should be?
 
 A configuration or a key that is there already is kept, and the records to publish are printed again.")]
@@ -50,12 +51,15 @@ pub(super) struct InitArgs {
     /// An address at which others reach this machine: listen for everybody, not for this machine only
     #[arg(long, value_name = "IP")]
     public: Vec<IpAddr>,
-    /// An introducer of the community to join, `/ip4/…/p2p/<peer id>` or a name in the DNS: be reached over it by other Resource
-    /// Mailboxes, at home behind a NAT if no address is --public
+    /// An introducer of the community to join, `/ip4/…/p2p/<peer id>` or a name in the DNS: be reached over it by other nodes,
+    /// at home behind a NAT if no address is --public
     #[arg(long, value_name = "INTRODUCER")]
     community: Vec<Introducer>,
+    /// Over what other nodes' notifications and messages come [default: libp2p at home, without any open port; else https]
+    #[arg(long)]
+    over: Option<Over>,
     /// Compare what should be published with what the DNS says today
-    #[arg(long, conflicts_with_all = ["domain", "mailbox", "broker", "hostname", "public", "community"])]
+    #[arg(long, conflicts_with_all = ["domain", "mailbox", "broker", "hostname", "public", "community", "over"])]
     check: bool,
 }
 
@@ -154,6 +158,16 @@ impl InitArgs {
             ..Config::default()
         };
         let everywhere = |port| SocketAddr::from(([0_u16; 8], port));
+        let at_home = !self.community.is_empty() && config.network.public.is_empty();
+        config.grip.over = match self.over {
+            Some(over) => over,
+            None if at_home => Over::Libp2p,
+            None => Over::Https,
+        };
+        if at_home && !config.grip.over.is_https() {
+            // Mail servers would come to a port that nobody reaches.
+            config.smtp.listen = Listen::Off;
+        }
         if !self.community.is_empty() {
             config.peers = PeersSection {
                 quic: Listen::At(everywhere(4001)),
@@ -168,10 +182,7 @@ impl InitArgs {
             };
         }
         if !config.network.public.is_empty() {
-            config.grip = GripSection {
-                listen: everywhere(7443),
-                ..GripSection::default()
-            };
+            config.grip.listen = everywhere(7443);
             config.user.listen = everywhere(8443);
             config.peers = PeersSection {
                 quic: Listen::At(everywhere(4001)),

@@ -40,7 +40,10 @@ fn tell(everywhere: &Everywhere, node: &Node) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("running");
-    println!("  other nodes:       https://{}", node.services().grip_address());
+    match node.services().grip_address() {
+        Some(grip) => println!("  other nodes:       https://{grip}"),
+        None => println!("  other nodes:       over libp2p, as peers"),
+    }
     println!(
         "  people's programs: https://{}, fingerprint {fingerprint}",
         node.services().user_address()

@@ -12,7 +12,9 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 use super::BadValue;
-use super::written::{BrokerSection, Config, Listen, MailboxSection, PeersSection, SmtpSection, UserSection};
+use super::written::{
+    BrokerSection, Config, Listen, MailboxSection, Over, PeersSection, SmtpSection, UserSection,
+};
 use crate::api::Channel;
 use crate::broker::Deliver;
 use crate::dns::ResolverOptions;
@@ -64,6 +66,8 @@ pub struct GripFace {
     pub listen: SocketAddr,
     /// The port that goes into the DNS.
     pub port: u16,
+    /// Over what others come.
+    pub over: Over,
 }
 
 /// The face for people's programs.
@@ -140,6 +144,12 @@ impl Settings {
         broker.chain(mailbox).collect::<Vec<_>>().join("+")
     }
 
+    /// Whether other nodes open libp2p streams to this one: those that fetch, or those that have [`Over::Libp2p`] mail.
+    #[must_use]
+    pub fn is_peer(&self) -> bool {
+        self.mailbox.is_some() || self.grip.over.is_libp2p()
+    }
+
     /// The folder of the embedded store.
     #[must_use]
     pub fn store_folder(&self) -> PathBuf {
@@ -200,7 +210,8 @@ impl Settings {
         let peers = peers(config.peers, &public, &policy)?;
         if public.is_empty() {
             let smtp = config.smtp.listen.address();
-            let listened = [Some(config.grip.listen), smtp, peers.quic, peers.tcp];
+            let grip = Some(config.grip.listen).filter(|_| config.grip.over.is_https());
+            let listened = [grip, smtp, peers.quic, peers.tcp];
             for at in listened.into_iter().flatten().map(|at| at.ip()) {
                 if !at.is_unspecified() && !public.contains(&at) {
                     public.push(at);
@@ -220,6 +231,7 @@ impl Settings {
             grip: GripFace {
                 listen: config.grip.listen,
                 port: config.grip.port.unwrap_or(config.grip.listen.port()),
+                over: config.grip.over,
             },
             user: user(config.user, folder)?,
             peers,
@@ -373,7 +385,7 @@ fn peers(written: PeersSection, public: &[IpAddr], policy: &AddressPolicy) -> Re
         announce = announced(public, quic, tcp);
     }
     if written.quic == Listen::Off && written.tcp == Listen::Off {
-        let why = "both QUIC and TCP are off, so nobody could fetch anything";
+        let why = "both QUIC and TCP are off, so nobody could open a stream to this node";
         return Err(bad("peers.quic", why, "write an address for one of them"));
     }
     let policy = AddressPolicy {

@@ -113,6 +113,15 @@ fn a_community_is_named_by_addresses_and_by_names_and_joined_only_when_it_is_wri
 }
 
 #[test]
+fn a_broker_is_a_peer_that_others_reach_only_where_it_says_so() {
+    let broker = "[broker]\ndomain = \"foo.test\"\n[smtp]\nlisten = \"off\"\n";
+    let over = |over: &str| settings(&format!("{broker}[grip]\nover = \"{over}\"\n")).unwrap();
+    assert!(!settings(broker).unwrap().is_peer());
+    assert!(!over("https").is_peer() && over("both").is_peer() && over("libp2p").is_peer());
+    assert!(settings(BOTH).unwrap().is_peer());
+}
+
+#[test]
 fn places_to_deliver_and_to_send_by_are_read() {
     let text = "[broker]\ndomain = \"foo.test\"\ndeliver = \"lmtp://[::1]:24\"\n[smtp]\nsmart_host = \"mail.foo.test:25\"\n";
     let settings = settings(text).unwrap();
@@ -230,6 +239,7 @@ fn an_unknown_key_and_a_wrong_value_are_refused_with_their_line() {
         "[grip]\nlisten = \"nowhere\"\n",
         "[peers]\nquic = \"on\"\n",
         "[peers]\nrelay = \"perhaps\"\n",
+        "[grip]\nover = \"smoke\"\n",
         "[broker]\ndomain = \"a_b\"\n",
     ] {
         let error = refused(text);

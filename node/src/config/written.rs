@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use cargomail_protocol::address::{Domain, Locator};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Channel;
@@ -105,9 +106,12 @@ section! {
 }
 
 section! {
-    /// HTTPS with mutual TLS for other nodes: notifications, and the web channel.
+    /// What other nodes ask: notifications, and the web channel.
     GripSection {
-        /// Where to listen; `[::]:7443` is every address of the machine.
+        /// Over what they come: `https` with mutual TLS; `libp2p`, over streams to the libp2p node (section peers), for a node at home
+        /// that has no port for HTTPS: no SRV record is published; or `both`.
+        over: Over = Over::Https,
+        /// Where to listen for HTTPS; `[::]:7443` is every address of the machine.
         listen: SocketAddr = local(7443),
         /// The port that goes into the DNS, when it is another than the one that is listened at.
         port: Option<u16> = None,
@@ -128,7 +132,8 @@ section! {
 }
 
 section! {
-    /// The libp2p node of the mailbox, over which resources travel.
+    /// The libp2p node, over which resources travel, and notifications and messages where `over` in section grip says so. Where neither
+    /// needs it, the node listens nowhere, and only reaches others over it.
     PeersSection {
         /// Where to listen for QUIC (UDP); `off` for nowhere.
         quic: Listen = Listen::At(local(4001)),
@@ -215,6 +220,34 @@ section! {
     CollectionSection {
         /// Hours from the end of one collection to the next; `0` for none but those by `cargomail collect`.
         every: u32 = 24,
+    }
+}
+
+/// Over what other nodes' notifications and messages come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
+pub enum Over {
+    /// HTTPS.
+    #[default]
+    Https,
+    /// Streams of libp2p.
+    Libp2p,
+    /// HTTPS, and streams of libp2p where HTTPS does not get through.
+    Both,
+}
+
+impl Over {
+    /// Whether HTTPS is served.
+    #[must_use]
+    pub fn is_https(self) -> bool {
+        matches!(self, Over::Https | Over::Both)
+    }
+
+    /// Whether streams of libp2p are served.
+    #[must_use]
+    pub fn is_libp2p(self) -> bool {
+        matches!(self, Over::Libp2p | Over::Both)
     }
 }
 

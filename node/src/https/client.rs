@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::dns::{Dns, DnsError};
 use crate::identity::Certificate;
 use crate::network::{AddressPolicy, ConnectError, Network};
+use crate::peers::{PeerError, Peers};
 
 /// From the end of the request to the header of the response.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -69,6 +70,14 @@ pub enum HttpsError {
         /// The server's name.
         name: String,
     },
+    /// No stream to the server's peer.
+    #[error("{name}: {error}")]
+    Peer {
+        /// The server's name.
+        name: String,
+        /// Why.
+        error: PeerError,
+    },
     /// The response is larger than the caller's bound.
     #[error("the response is larger than {limit} octets")]
     TooLarge {
@@ -83,6 +92,12 @@ impl Faulty for HttpsError {
             HttpsError::Connect(error) => error.fault(),
             HttpsError::Dns(error) => error.fault(),
             HttpsError::WrongPin { .. } => Fault::Unauthenticated,
+            // It is there, and is no such server.
+            HttpsError::Peer {
+                error: PeerError::Unsupported(_),
+                ..
+            } => Fault::Refused,
+            HttpsError::Peer { error, .. } => error.fault(),
             HttpsError::TooLarge { .. } => Fault::TooLarge,
             _ => Fault::TryLater(Duration::from_secs(60)),
         }
@@ -97,6 +112,7 @@ pub struct Client {
     pub(super) identity: Option<Certificate>,
     pub(super) versions: Versions,
     pub(super) pool: Pool,
+    pub(super) peers: Option<Arc<dyn Peers>>,
 }
 
 /// What every client of this node has in common.
@@ -135,6 +151,7 @@ impl Client {
             identity: None,
             versions: Versions::Both,
             pool: Pool::default(),
+            peers: None,
         }
     }
 
@@ -151,10 +168,9 @@ impl Client {
         )?;
         let identity = Some(certificate.clone());
         Ok(Self {
-            world: self.world.clone(),
             identity,
-            versions: self.versions,
             pool: Pool::default(),
+            ..self.clone()
         })
     }
 
@@ -189,7 +205,7 @@ impl Client {
             Ok(response) => Ok(response),
             Err(Unsent::Yes(error)) => Err(error),
             Err(Unsent::No(_)) => Err(broken(
-                server,
+                &server.name,
                 std::io::Error::from(std::io::ErrorKind::ConnectionReset),
             )),
         }
@@ -216,10 +232,6 @@ impl Client {
         let request = self
             .addressed(server, &connection.sender, request)
             .map_err(Unsent::Yes)?;
-        let late = async {
-            sent.cancelled().await;
-            tokio::time::sleep(ANSWER).await;
-        };
         let trying = async {
             match &mut connection.sender {
                 Sender::One(sender) => sender.try_send_request(request).await,
@@ -229,13 +241,13 @@ impl Client {
         let answered = tokio::select! {
             biased;
             answered = trying => answered,
-            () = late => return Err(Unsent::Yes(HttpsError::Timeout { name: server.name.clone() })),
+            () = late(sent) => return Err(Unsent::Yes(HttpsError::Timeout { name: server.name.clone() })),
         };
         match answered {
             Ok(response) => Ok(response.map(|body| self.body(server, connection, body))),
             Err(mut failed) => Err(match failed.take_message() {
                 Some(request) => Unsent::No(Box::new(request)),
-                None => Unsent::Yes(broken(server, failed.into_error())),
+                None => Unsent::Yes(broken(&server.name, failed.into_error())),
             }),
         }
     }
@@ -255,7 +267,7 @@ impl Client {
         sender: &Sender,
         request: Request<Body>,
     ) -> Result<Request<Body>, HttpsError> {
-        let unfit = |error: http::Error| broken(server, error);
+        let unfit = |error: http::Error| broken(&server.name, error);
         let host = match server.name.parse::<IpAddr>() {
             Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
             _ => server.name.clone(),
@@ -296,7 +308,7 @@ enum Unsent {
     Yes(HttpsError),
 }
 
-pub(super) fn broken(server: &Server, why: impl std::error::Error) -> HttpsError {
+pub(super) fn broken(name: &str, why: impl std::error::Error) -> HttpsError {
     // The cause says what happened; hyper's own text only where.
     let mut text = why.to_string();
     let mut cause = why.source();
@@ -305,13 +317,19 @@ pub(super) fn broken(server: &Server, why: impl std::error::Error) -> HttpsError
         cause = deeper.source();
     }
     HttpsError::Http {
-        name: server.name.clone(),
+        name: name.to_owned(),
         why: text,
     }
 }
 
+/// Returns once an answer to a request that was sent is overdue.
+pub(super) async fn late(sent: &CancellationToken) {
+    sent.cancelled().await;
+    tokio::time::sleep(ANSWER).await;
+}
+
 /// The request, and a token that is cancelled when its body has gone out.
-fn tell_when_sent(request: Request<Body>) -> (Request<Body>, CancellationToken) {
+pub(super) fn tell_when_sent(request: Request<Body>) -> (Request<Body>, CancellationToken) {
     let sent = CancellationToken::new();
     (
         request.map(|body| Guarded::wrap(body, sent.clone().drop_guard())),

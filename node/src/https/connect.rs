@@ -23,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for this long is closed.
 const STALLED: Duration = Duration::from_secs(60);
 /// The header of one response.
-const HEADER: usize = 32 * 1024;
+pub(super) const HEADER: usize = 32 * 1024;
 /// What one HTTP/2 stream may have on its way before it is read.
 const WINDOW: u32 = 1024 * 1024;
 
@@ -125,7 +125,7 @@ impl Client {
                 .max_send_buf_size(WINDOW as usize / 4);
             let (sender, driver) = Box::pin(builder.handshake(io))
                 .await
-                .map_err(|error| broken(server, error))?;
+                .map_err(|error| broken(&server.name, error))?;
             drive(driver, progress);
             let shared = Connection {
                 sender: Sender::Two(sender.clone()),
@@ -141,7 +141,7 @@ impl Client {
             .max_buf_size(HEADER)
             .handshake(io)
             .await
-            .map_err(|error| broken(server, error))?;
+            .map_err(|error| broken(&server.name, error))?;
         drive(driver, progress);
         Ok(Connection {
             sender: Sender::One(sender),
@@ -164,7 +164,10 @@ impl Client {
 }
 
 /// Moves a connection's octets until it ends or stalls.
-fn drive(driver: impl Future<Output = Result<(), hyper::Error>> + Send + 'static, progress: Progress) {
+pub(super) fn drive(
+    driver: impl Future<Output = Result<(), hyper::Error>> + Send + 'static,
+    progress: Progress,
+) {
     tokio::spawn(async move {
         tokio::select! {
             biased;

@@ -3,6 +3,7 @@
 //! What always holds: one connection can neither delay another's handshake nor outlive its limits; what is over a cap
 //! is closed at once and costs no task.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use axum::Router;
+use cargomail_protocol::grip::{KeyHash, Proved};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +37,7 @@ const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// Streams that a peer may open and reset before they were looked at (row H02).
 const RESETS: usize = 20;
 
-/// The key that a caller proved by mutual TLS and the name that its certificate claims; in the extensions of every
-/// request to a [`super::grip_server`] face. The name is a claim until GRIP has compared it.
+/// The key that a caller proved by mutual TLS and the name that its certificate claims. The name is a claim until GRIP has compared it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate {
     /// DER SubjectPublicKeyInfo of the proved key.
@@ -46,7 +48,18 @@ pub struct PeerCertificate {
     pub cn: String,
 }
 
-/// Where a request comes from; in the extensions of every request.
+impl PeerCertificate {
+    /// What it proves: in the extensions of every request to a [`super::grip_server`] face.
+    #[must_use]
+    pub fn proves(&self) -> Proved {
+        Proved::Certificate {
+            key: KeyHash::from_bytes(self.spki_sha256),
+            name: self.cn.clone(),
+        }
+    }
+}
+
+/// Where a request comes from; in the extensions of every request that comes from an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemoteAddress(pub SocketAddr);
 
@@ -114,11 +127,13 @@ pub fn serve(
     let local = listener.local_addr()?;
     let face = Face {
         acceptor: TlsAcceptor::from(tls),
-        router,
         places: Arc::new(Semaphore::new(limits.connections)),
         callers: Callers::default(),
-        limits,
-        shutdown,
+        requests: Requests {
+            router,
+            limits,
+            shutdown,
+        },
     };
     let task = tokio::spawn(accept(listener, Arc::new(face)).in_current_span());
     Ok(Serving { local, task })
@@ -126,11 +141,33 @@ pub fn serve(
 
 struct Face {
     acceptor: TlsAcceptor,
-    router: Router,
     places: Arc<Semaphore>,
     callers: Callers,
-    limits: ServingLimits,
-    shutdown: CancellationToken,
+    requests: Requests,
+}
+
+/// What is done with the requests of a connection.
+pub(super) struct Requests {
+    pub(super) router: Router,
+    pub(super) limits: ServingLimits,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// Who is at the other end of a connection, as far as that is known.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) from: Option<SocketAddr>,
+    pub(super) proved: Option<Proved>,
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.from, &self.proved) {
+            (Some(from), _) => write!(f, "{from}"),
+            (None, Some(proved)) => write!(f, "{proved}"),
+            (None, None) => f.write_str("somebody"),
+        }
+    }
 }
 
 async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
@@ -138,7 +175,7 @@ async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
     loop {
         let (stream, from) = tokio::select! {
             biased;
-            () = face.shutdown.cancelled() => break,
+            () = face.requests.shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -150,7 +187,7 @@ async fn accept(mut listener: Box<dyn Listener>, face: Arc<Face>) {
             },
         };
         let place = face.places.clone().try_acquire_owned().ok();
-        let caller = face.callers.enter(from.ip(), face.limits.per_address);
+        let caller = face.callers.enter(from.ip(), face.requests.limits.per_address);
         let (Some(place), Some(caller)) = (place, caller) else {
             tracing::debug!(%from, "a connection over the cap was closed");
             continue;
@@ -171,10 +208,10 @@ async fn connection(
 ) {
     let progress = Progress::default();
     let stream = Watched::new(stream, progress.clone());
-    let handshake = tokio::time::timeout(face.limits.handshake, face.acceptor.accept(stream));
+    let handshake = tokio::time::timeout(face.requests.limits.handshake, face.acceptor.accept(stream));
     let stream = tokio::select! {
         biased;
-        () = face.shutdown.cancelled() => return,
+        () = face.requests.shutdown.cancelled() => return,
         done = handshake => match done {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%from, %error, "TLS handshake failed"),
@@ -182,39 +219,60 @@ async fn connection(
         },
     };
     let (_, session) = stream.get_ref();
-    let http2 = session.alpn_protocol() == Some(b"h2");
-    let peer = match session.peer_certificates() {
+    let version = match session.alpn_protocol() == Some(b"h2") {
+        true => Version::Two,
+        false => Version::One,
+    };
+    let proved = match session.peer_certificates() {
         None => None,
         Some(chain) => match chain.first().map(|der| inspect(der, valid_time(der))) {
-            Some(Ok(peer)) => Some(peer),
+            Some(Ok(peer)) => Some(peer.proves()),
             _ => return tracing::warn!(%from, "a certificate that passed the handshake could not be read"),
         },
     };
-    let router = face.router.clone();
-    // HTTP/2 runs each request in a task of its own, which would forget whose node it is.
-    let span = tracing::Span::current();
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Paced::wrap);
-        request.extensions_mut().insert(RemoteAddress(from));
-        if let Some(peer) = &peer {
-            request.extensions_mut().insert(peer.clone());
-        }
-        router.clone().oneshot(request).instrument(span.clone())
-    });
-    let builder = builder(&face.limits, if http2 { Version::Two } else { Version::One });
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let stalled = progress.stalled(face.limits.stalled);
-    tokio::select! {
-        biased;
-        ended = serving.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%from, %error, "connection ended");
+    let known = Known {
+        from: Some(from),
+        proved,
+    };
+    face.requests.answer(stream, version, known, progress).await;
+}
+
+impl Requests {
+    /// Answers the requests on a connection until it ends, stalls, or the service stops.
+    pub(super) async fn answer<S>(&self, stream: S, version: Version, known: Known, progress: Progress)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.router.clone();
+        // HTTP/2 runs each request in a task of its own, which would forget whose node it is.
+        let span = tracing::Span::current();
+        let about = known.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Paced::wrap);
+            let extensions = request.extensions_mut();
+            if let Some(from) = known.from {
+                extensions.insert(RemoteAddress(from));
             }
-        }
-        () = stalled => tracing::debug!(%from, "connection stalled"),
-        () = face.shutdown.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(face.limits.shutdown, serving).await;
+            if let Some(proved) = &known.proved {
+                extensions.insert(proved.clone());
+            }
+            router.clone().oneshot(request).instrument(span.clone())
+        });
+        let builder = builder(&self.limits, version);
+        let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let stalled = progress.stalled(self.limits.stalled);
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(from = %about, %error, "connection ended");
+                }
+            }
+            () = stalled => tracing::debug!(from = %about, "connection stalled"),
+            () = self.shutdown.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(self.limits.shutdown, serving).await;
+            }
         }
     }
 }
@@ -229,7 +287,7 @@ fn valid_time(der: &[u8]) -> u64 {
         .unwrap_or(0)
 }
 
-enum Version {
+pub(super) enum Version {
     One,
     Two,
 }
@@ -252,7 +310,7 @@ fn builder(limits: &ServingLimits, version: Version) -> auto::Builder<TokioExecu
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
         .max_send_buf_size(WINDOWS.0 as usize);
-    // TLS has settled the version, so there is no guessing by the first octets, which could be sent slowly.
+    // TLS, or what was agreed on for the stream, has settled the version, so there is no guessing by the first octets, which could be sent slowly.
     match version {
         Version::One => builder.http1_only(),
         Version::Two => builder.http2_only(),

@@ -17,7 +17,7 @@ use cargomail_protocol::exchange::{
     Destination, DestinationAction, Expect, Fetch, Heard, Outcome, Refused, Wanted,
 };
 use cargomail_protocol::fault::Faulty;
-use cargomail_protocol::grip::{Digest, PublicKey};
+use cargomail_protocol::grip::Digest;
 use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self, Notification};
 use cargomail_protocol::share::SharedResource;
@@ -31,7 +31,7 @@ use super::noting::Noting;
 use super::{Mailbox, MailboxError};
 use crate::dns::DnsError;
 use crate::https;
-use crate::peers::{self, PeerError, PeerStream};
+use crate::peers::{self, PeerError, PeerStream, ReachError, Spoken};
 use crate::store::StoreError;
 
 /// Why a try came to nothing.
@@ -183,34 +183,21 @@ impl Mailbox {
         let dns = &*self.needs.dns;
         let pins = https::pins(dns, origin.as_str()).await;
         let pins = pins.map_err(|error| Trouble::of_dns(&error))?;
-        let pinned =
-            |key: [u8; 32]| PublicKey::ed25519(key).is_ok_and(|key| pins.contains(key.hash().as_bytes()));
         let addresses = peers::lookup(dns, origin.as_str()).await;
-        let mut addresses = addresses.map_err(|error| Trouble::of_dns(&error))?;
-        addresses.retain(|address| address.key().is_some_and(pinned));
-        if addresses.is_empty() {
-            let why = format!("{origin}: no peer address with a key that is pinned");
-            return Err(Trouble::Unusable(why));
-        }
-        let stream = self
-            .needs
-            .peers
-            .open(&addresses)
-            .await
-            .map_err(|error| match error {
-                PeerError::NoAddress(_) => Trouble::Unusable(error.to_string()),
-                PeerError::Closed => Trouble::Later {
-                    why: error.to_string(),
-                    asked: None,
-                },
-                _ => Trouble::Unreachable(error.to_string()),
-            })?;
+        let addresses = addresses.map_err(|error| Trouble::of_dns(&error))?;
+        let peers = &*self.needs.peers;
+        let reached = peers::reach(peers, Spoken::Exchange, origin.as_str(), addresses, &pins).await;
+        let stream = reached.map_err(|error| match error {
+            ReachError::NotPinned(_) | ReachError::Peer(PeerError::NoAddress(_)) => {
+                Trouble::Unusable(error.to_string())
+            }
+            ReachError::Peer(PeerError::Closed) => Trouble::Later {
+                why: error.to_string(),
+                asked: None,
+            },
+            ReachError::Peer(_) => Trouble::Unreachable(error.to_string()),
+        })?;
         self.agenda.answered(origin);
-        if !pinned(stream.key) {
-            return Err(Trouble::Unusable(format!(
-                "{origin}: the peer's key is not pinned"
-            )));
-        }
         Ok(stream)
     }
 

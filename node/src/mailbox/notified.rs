@@ -1,6 +1,6 @@
 //! Step 6, notify, at the destination: takes a broker's notification, and tells the broker how far the retrieval is.
 //!
-//! A broker asks by HTTPS (`routes`), or is in the same process ([`Agent`]): the checks are the same.
+//! A broker asks by HTTPS or over a stream of libp2p (`routes`), or is in the same process ([`Agent`]): the checks are the same.
 //!
 //! What always holds: the job is durable before the 202; a broker learns nothing of a job that it did not ask for.
 
@@ -22,7 +22,7 @@ use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
 use crate::agent::Agent;
 use crate::grip::Uses;
-use crate::https::{self, HttpsError, PeerCertificate};
+use crate::https::{self, HttpsError};
 use crate::store::typed::Stored;
 use crate::store::{CommitError, Cond};
 
@@ -36,7 +36,7 @@ impl Mailbox {
     /// Answers `POST /grip/v1/notifications`.
     pub(super) async fn notified(
         &self,
-        peer: Option<&PeerCertificate>,
+        peer: Option<&Proved>,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Taken, MailboxError> {
@@ -48,17 +48,8 @@ impl Mailbox {
     }
 
     /// Makes the job of a notification, when its token is believed.
-    async fn believe(
-        &self,
-        peer: &PeerCertificate,
-        token: &str,
-        octets: Bytes,
-    ) -> Result<Taken, MailboxError> {
-        let proved = Proved::Certificate {
-            key: KeyHash::from_bytes(peer.spki_sha256),
-            name: peer.cn.clone(),
-        };
-        let expectation = Expectation::notify(self.audience(), proved, Digest::of(&octets));
+    async fn believe(&self, peer: &Proved, token: &str, octets: Bytes) -> Result<Taken, MailboxError> {
+        let expectation = Expectation::notify(self.audience(), peer.clone(), Digest::of(&octets));
         let (chain, uses) = self.needs.verifier.verify_unused(expectation, token).await?;
         let notification = Notification::parse(&octets)?;
         notification.check_recipient(chain.subject())?;
@@ -214,20 +205,15 @@ impl Mailbox {
     }
 
     /// Answers `GET /grip/v1/notifications/{job}`: only to the broker that notified, with the same key.
-    pub(super) async fn progress(
-        &self,
-        peer: Option<&PeerCertificate>,
-        id: &str,
-    ) -> Result<JobState, MailboxError> {
+    pub(super) async fn progress(&self, peer: Option<&Proved>, id: &str) -> Result<JobState, MailboxError> {
         self.told_to(peer.ok_or(MailboxError::NoToken)?, id).await
     }
 
-    async fn told_to(&self, peer: &PeerCertificate, id: &str) -> Result<JobState, MailboxError> {
-        let key = KeyHash::from_bytes(peer.spki_sha256);
+    async fn told_to(&self, peer: &Proved, id: &str) -> Result<JobState, MailboxError> {
         let found = self.jobs.find(id).await?;
-        let job = found
-            .map(|(_, job)| job)
-            .filter(|job| KeyHash::parse(&job.key) == Some(key) && job.broker.to_string() == peer.cn);
+        let is_theirs =
+            |job: &Job| KeyHash::parse(&job.key).as_ref() == peer.key() && peer.may_be(&job.broker);
+        let job = found.map(|(_, job)| job).filter(is_theirs);
         Ok(self.jobs.state(&job.ok_or(MailboxError::Missing)?))
     }
 }
@@ -238,24 +224,19 @@ impl Agent for Mailbox {
         &self.options.locator
     }
 
-    async fn notify(
-        &self,
-        broker: &PeerCertificate,
-        token: &str,
-        notification: Bytes,
-    ) -> Result<Taken, Fault> {
+    async fn notify(&self, broker: &Proved, token: &str, notification: Bytes) -> Result<Taken, Fault> {
         let taken = Box::pin(self.believe(broker, token, notification)).await;
         taken.map_err(|error| not_taken(Some(broker), &error))
     }
 
-    async fn progress(&self, broker: &PeerCertificate, job: &str) -> Result<JobState, Fault> {
+    async fn progress(&self, broker: &Proved, job: &str) -> Result<JobState, Fault> {
         self.told_to(broker, job).await.map_err(|error| not_told(&error))
     }
 }
 
 /// What a broker learns of why its notification is not taken. The named error goes to the log.
-pub(super) fn not_taken(broker: Option<&PeerCertificate>, error: &MailboxError) -> Fault {
-    let from = broker.map(|broker| broker.cn.as_str());
+pub(super) fn not_taken(broker: Option<&Proved>, error: &MailboxError) -> Fault {
+    let from = broker.map(tracing::field::display);
     let fault = error.fault();
     if fault.is_temporary() {
         tracing::warn!(from, %error, step = "notify", "a notification was put off");

@@ -10,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use cargomail_protocol::grip::Proved;
 use cargomail_protocol::limits;
 use cargomail_protocol::notification;
 use http::{HeaderMap, StatusCode, header};
@@ -20,10 +21,10 @@ use super::notified::{body_of, check_media_type, not_taken, not_told};
 use super::{Mailbox, MailboxError};
 use crate::accounts::Caller;
 use crate::api::NewShare;
-use crate::https::{PeerCertificate, explanation, refusal};
+use crate::https::{explanation, refusal};
 
 impl Mailbox {
-    /// What brokers ask, on the face with mutual TLS; requests carry `Extension<PeerCertificate>`.
+    /// What brokers ask, on the faces for other nodes; requests carry `Extension<Proved>`.
     pub fn grip_routes(self: &Arc<Self>) -> Router {
         let one = format!("{}/{{job}}", notification::PATH);
         Router::new()
@@ -50,7 +51,7 @@ impl Mailbox {
 }
 
 type Place = State<Arc<Mailbox>>;
-type Peer = Option<Extension<PeerCertificate>>;
+type Peer = Option<Extension<Proved>>;
 type User = Extension<Caller>;
 
 async fn notify(State(mailbox): Place, peer: Peer, headers: HeaderMap, body: Body) -> Response {

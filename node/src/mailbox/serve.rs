@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::line::Line;
 use super::{Mailbox, MailboxError};
-use crate::peers::PeerStream;
+use crate::peers::{PeerStream, Spoken};
 use crate::store::StoreError;
 
 /// Refusals are told at whole multiples of this time after the request: longer than the look-ups differ by.
@@ -34,7 +34,7 @@ impl Mailbox {
         loop {
             let next = async {
                 let place = places.clone().acquire_owned().await.ok()?;
-                Some((place, self.needs.peers.accept().await?))
+                Some((place, self.needs.peers.accept(Spoken::Exchange).await?))
             };
             let (place, stream) = tokio::select! {
                 biased;

@@ -1,4 +1,4 @@
-//! How many streams that peers opened are served at once: so many of one peer, so many in all. The next ones wait
+//! How many streams that peers opened are served at once, of each that is spoken: so many of one peer, so many in all. The next ones wait
 //! for their turn, for as long as a stalled stream would live, and are then dropped.
 
 use std::collections::HashMap;
@@ -12,14 +12,50 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
+use super::host::StreamBounds;
 use super::streams::{Arrived, Place};
-use super::{PeerStream, key_of};
+use super::{PeerStream, Spoken, key_of};
 
-/// Streams of all peers that wait for their turn; each is a task of a few hundred octets and its receive window.
-const WAITING: usize = 4 * limits::STREAMS;
+/// So many times as many streams as are served wait for their turn; each is a task of a few hundred octets and its receive window.
+const WAITING: usize = 4;
 
-/// The gate between the swarm and [`super::Peers::accept`].
+/// The gates between the swarm and [`super::Peers::accept`]: one for each that is spoken, so that neither keeps the other waiting.
 pub(super) struct Admission {
+    exchange: Gate,
+    grip: Gate,
+}
+
+/// Where accepted streams go.
+pub(super) struct Accepting {
+    pub(super) exchange: mpsc::Sender<PeerStream>,
+    pub(super) grip: mpsc::Sender<PeerStream>,
+}
+
+impl Admission {
+    pub(super) fn new(bounds: StreamBounds, accepting: Accepting) -> Self {
+        Self {
+            exchange: Gate::new(bounds.exchange, limits::STREAMS, accepting.exchange),
+            grip: Gate::new(bounds.grip, limits::GRIP_STREAMS, accepting.grip),
+        }
+    }
+
+    /// Hands the stream over when its turn has come.
+    pub(super) fn arrived(&mut self, arrived: Arrived) {
+        match arrived.spoken {
+            Spoken::Exchange => self.exchange.arrived(arrived),
+            Spoken::Grip => self.grip.arrived(arrived),
+        }
+    }
+
+    /// Forgets peers of which nothing is open or waiting.
+    pub(super) fn tidy(&mut self) {
+        for gate in [&mut self.exchange, &mut self.grip] {
+            gate.peers.retain(|_, streams| Arc::strong_count(streams) > 1);
+        }
+    }
+}
+
+struct Gate {
     per_peer: usize,
     peers: HashMap<PeerId, Arc<Semaphore>>,
     served: Arc<Semaphore>,
@@ -27,19 +63,18 @@ pub(super) struct Admission {
     accepted: mpsc::Sender<PeerStream>,
 }
 
-impl Admission {
-    pub(super) fn new(per_peer: usize, accepted: mpsc::Sender<PeerStream>) -> Self {
+impl Gate {
+    fn new(per_peer: usize, in_all: usize, accepted: mpsc::Sender<PeerStream>) -> Self {
         Self {
             per_peer,
             peers: HashMap::new(),
-            served: Arc::new(Semaphore::new(limits::STREAMS)),
-            waiting: Arc::new(Semaphore::new(WAITING)),
+            served: Arc::new(Semaphore::new(in_all)),
+            waiting: Arc::new(Semaphore::new(WAITING * in_all)),
             accepted,
         }
     }
 
-    /// Hands the stream over when its turn has come.
-    pub(super) fn arrived(&mut self, arrived: Arrived) {
+    fn arrived(&mut self, arrived: Arrived) {
         let Some(key) = key_of(&arrived.peer) else { return };
         let Ok(queued) = self.waiting.clone().try_acquire_owned() else {
             return tracing::debug!(peer = %arrived.peer, "a stream was dropped: too many wait");
@@ -73,11 +108,6 @@ impl Admission {
                 .await;
             drop(queued);
         });
-    }
-
-    /// Forgets peers of which nothing is open or waiting.
-    pub(super) fn tidy(&mut self) {
-        self.peers.retain(|_, streams| Arc::strong_count(streams) > 1);
     }
 }
 

@@ -16,17 +16,16 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
-use super::admission::{Admission, connection_number};
+use super::admission::{Accepting, Admission, connection_number};
 use super::community::{Community, Joining, Shown};
 use super::dialable::{Dialable, Membership, dialable, is_relayed};
 use super::running::{Command, Running};
+use super::streams::Opening;
 use super::swarm::{cannot_listen, listen, swarm};
-use super::{PeerAddress, PeerError, PeerStream, Peers};
+use super::{PeerAddress, PeerError, PeerStream, Peers, Spoken};
 use crate::identity::Identity;
 use crate::network::AddressPolicy;
 
-/// To open a stream, with all dialling.
-const OPEN: Duration = Duration::from_secs(30);
 /// How long an opening over a relay waits before each further try.
 const RELAY_PAUSES: [Duration; 3] = [
     Duration::from_millis(200),
@@ -51,8 +50,29 @@ pub struct HostOptions {
     pub joining: Option<Joining>,
     /// Which addresses are dialled.
     pub policy: AddressPolicy,
+    /// For what peers may open streams; [`Peers::accept`] has to be asked for each.
+    pub served: Vec<Spoken>,
     /// Streams of one peer that are served at once; more wait for their turn.
-    pub streams_per_peer: usize,
+    pub streams_per_peer: StreamBounds,
+}
+
+/// Streams that are served at once, of each that is spoken.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamBounds {
+    /// Of the exchange.
+    pub exchange: usize,
+    /// Of HTTP.
+    pub grip: usize,
+}
+
+impl Default for StreamBounds {
+    /// Those of one peer.
+    fn default() -> Self {
+        Self {
+            exchange: limits::STREAMS_PER_PEER,
+            grip: limits::GRIP_STREAMS_PER_PEER,
+        }
+    }
 }
 
 impl Default for HostOptions {
@@ -63,7 +83,8 @@ impl Default for HostOptions {
             announce: Vec::new(),
             joining: None,
             policy: AddressPolicy::public(),
-            streams_per_peer: limits::STREAMS_PER_PEER,
+            served: vec![Spoken::Exchange],
+            streams_per_peer: StreamBounds::default(),
         }
     }
 }
@@ -77,7 +98,13 @@ pub struct Host {
     membership: Membership,
     shown: Shown,
     commands: mpsc::Sender<Command>,
-    accepted: Arc<Mutex<mpsc::Receiver<PeerStream>>>,
+    accepted: Arc<Accepted>,
+}
+
+/// Streams of peers that wait to be taken.
+struct Accepted {
+    exchange: Mutex<mpsc::Receiver<PeerStream>>,
+    grip: Mutex<mpsc::Receiver<PeerStream>>,
 }
 
 impl std::fmt::Debug for Host {
@@ -102,12 +129,14 @@ impl Host {
             Some(_) => Membership::Member,
             None => Membership::None,
         };
-        let mut swarm = swarm(identity, &policy, membership)?;
+        let mut swarm = swarm(identity, &policy, membership, &options.served)?;
         let listeners = listen(&mut swarm, &options)?;
         let shown = Shown::default();
         let joining = options.joining;
         let (commands, orders) = mpsc::channel(COMMANDS);
-        let (accepting, accepted) = mpsc::channel(ACCEPTED);
+        let (exchange, exchanges) = mpsc::channel(ACCEPTED);
+        let (grip, grips) = mpsc::channel(ACCEPTED);
+        let accepting = Accepting { exchange, grip };
         let (ready, started) = oneshot::channel();
         let running = Running {
             swarm,
@@ -126,7 +155,10 @@ impl Host {
             membership,
             shown,
             commands,
-            accepted: Arc::new(Mutex::new(accepted)),
+            accepted: Arc::new(Accepted {
+                exchange: Mutex::new(exchanges),
+                grip: Mutex::new(grips),
+            }),
         })
     }
 
@@ -143,10 +175,10 @@ impl Host {
     }
 
     /// Opens a stream at the addresses that are known, or else where the community's table says that the peer is.
-    async fn open_found(&self, found: Dialable) -> Result<PeerStream, PeerError> {
+    async fn open_found(&self, spoken: Spoken, found: Dialable) -> Result<PeerStream, PeerError> {
         let peer = found.peer;
         if !found.addresses.is_empty() {
-            let opened = self.open_one(peer, found.addresses).await;
+            let opened = self.open_one(spoken, peer, found.addresses).await;
             if opened.is_ok() || !found.sought {
                 return opened;
             }
@@ -163,11 +195,16 @@ impl Host {
                 places.into_iter().flat_map(|place| place.addresses).collect()
             }
         };
-        self.open_one(peer, addresses).await
+        self.open_one(spoken, peer, addresses).await
     }
 
-    async fn open_one(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerStream, PeerError> {
-        let key = super::key_of(&peer).ok_or(PeerError::Unsupported)?;
+    async fn open_one(
+        &self,
+        spoken: Spoken,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<PeerStream, PeerError> {
+        let key = super::key_of(&peer).ok_or(PeerError::Unsupported(spoken))?;
         let opening = async {
             // A connection that is ending, or whose peer was killed unnoticed, takes the first request with it; it is
             // closed then, and the second request is dialled for. And libp2p gives a circuit up at once while its relay is
@@ -179,7 +216,7 @@ impl Host {
             let mut pauses = pauses.iter();
             loop {
                 let (reply, answer) = oneshot::channel();
-                let command = Command::Open(peer, addresses.clone(), reply);
+                let command = Command::Open(peer, addresses.clone(), Opening { spoken, reply });
                 self.commands.send(command).await.map_err(|_| PeerError::Closed)?;
                 let why = match answer.await {
                     Ok(Err(PeerError::Unreachable(why))) => why,
@@ -193,7 +230,7 @@ impl Host {
                 }
             }
         };
-        let (connection, stream) = match tokio::time::timeout(OPEN, opening).await {
+        let (connection, stream) = match tokio::time::timeout(limits::STREAM_OPENING, opening).await {
             Ok(opened) => opened?,
             Err(_) => return Err(PeerError::Unreachable("no stream in time".to_owned())),
         };
@@ -207,10 +244,10 @@ impl Host {
 
 #[async_trait]
 impl Peers for Host {
-    async fn open(&self, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
+    async fn open(&self, spoken: Spoken, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
         let mut last = PeerError::NoAddress(Vec::new());
         for found in dialable(at, &self.policy, self.membership)? {
-            match self.open_found(found).await {
+            match self.open_found(spoken, found).await {
                 Ok(stream) => return Ok(stream),
                 Err(PeerError::Closed) => return Err(PeerError::Closed),
                 Err(error) => last = error,
@@ -219,8 +256,12 @@ impl Peers for Host {
         Err(last)
     }
 
-    async fn accept(&self) -> Option<PeerStream> {
-        self.accepted.lock().await.recv().await
+    async fn accept(&self, spoken: Spoken) -> Option<PeerStream> {
+        let accepted = match spoken {
+            Spoken::Exchange => &self.accepted.exchange,
+            Spoken::Grip => &self.accepted.grip,
+        };
+        accepted.lock().await.recv().await
     }
 
     fn addresses(&self) -> Vec<PeerAddress> {

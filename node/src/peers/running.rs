@@ -13,13 +13,13 @@ use super::PeerError;
 use super::admission::Admission;
 use super::community::{Community, Concern, Found, Shown, Whereabouts};
 use super::dialable::is_routed;
-use super::streams::Reply;
+use super::streams::Opening;
 use super::swarm::{Behaviour, BehaviourEvent, cannot_listen};
 
 /// What the task is asked for.
 pub(super) enum Command {
     /// A stream to a peer, at one of these addresses if it is not connected.
-    Open(PeerId, Vec<Multiaddr>, Reply),
+    Open(PeerId, Vec<Multiaddr>, Opening),
     /// Where a peer is that is known by its name only.
     Find(PeerId, Found),
     Stop,
@@ -43,8 +43,8 @@ impl Running {
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(Command::Open(peer, addresses, reply)) => {
-                        self.swarm.behaviour_mut().streams.open(peer, addresses, reply);
+                    Some(Command::Open(peer, addresses, opening)) => {
+                        self.swarm.behaviour_mut().streams.open(peer, addresses, opening);
                     }
                     Some(Command::Find(peer, found)) => self.find(peer, found),
                     Some(Command::Stop) | None => break,

@@ -1,10 +1,12 @@
-//! Exchange streams as a libp2p behaviour: every stream that is asked for is opened or answered with a reason, every
-//! stream that comes in is handed over or counted against its connection's bound.
+//! Streams as a libp2p behaviour, of all that is [`Spoken`]: every stream that is asked for is opened or answered with a reason,
+//! every stream that comes in is handed over or counted against its connection's bound. What is not served here is not agreed to.
 //!
 //! Not here: who may do what on a stream, and how many are served at once (see `admission`). What always holds: every reply is
 //! sent exactly once; nothing that a peer does makes a queue here longer than the bounds say.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::core::upgrade::ReadyUpgrade;
+use libp2p::core::upgrade::{InboundUpgrade, ReadyUpgrade, UpgradeInfo};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
@@ -23,15 +25,13 @@ use libp2p::swarm::{
     FromSwarm, NetworkBehaviour, NotifyHandler, StreamUpgradeError, SubstreamProtocol, THandler,
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use libp2p::{Multiaddr, PeerId, Stream};
 use tokio::sync::oneshot;
 
-use super::{PeerError, key_of};
+use super::{PeerError, Spoken, key_of};
 
 /// To agree on the protocol of a stream: one round trip, over a connection that may have died unnoticed.
 const NEGOTIATION: Duration = Duration::from_secs(3);
-/// The protocol's name (`spec/exchange.md`).
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/cargomail/exchange/1.0.0");
 /// Streams that one connection may have open or waiting; the next ones are dropped, which the opener reads as a
 /// break. Twice the width of the widest sensible fetch.
 pub(super) const PER_CONNECTION: usize = 128;
@@ -41,9 +41,17 @@ const WAITING: usize = 256;
 /// Where the answer to an opening goes.
 pub(super) type Reply = oneshot::Sender<Result<(ConnectionId, Stream), PeerError>>;
 
+/// An opening, and what for.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) spoken: Spoken,
+    pub(super) reply: Reply,
+}
+
 /// A stream that a peer opened.
 #[derive(Debug)]
 pub(super) struct Arrived {
+    pub(super) spoken: Spoken,
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
     pub(super) stream: Stream,
@@ -75,7 +83,7 @@ impl Drop for Place {
 struct Peer {
     direct: Vec<ConnectionId>,
     relayed: Vec<ConnectionId>,
-    waiting: Vec<Reply>,
+    waiting: Vec<Opening>,
 }
 
 impl Peer {
@@ -86,29 +94,39 @@ impl Peer {
 }
 
 /// The behaviour.
-#[derive(Default)]
 pub(super) struct Streams {
+    served: Served,
     peers: HashMap<PeerId, Peer>,
-    actions: VecDeque<ToSwarm<Arrived, Reply>>,
+    actions: VecDeque<ToSwarm<Arrived, Opening>>,
     waker: Option<Waker>,
 }
 
 impl Streams {
+    /// A behaviour that takes streams of peers for these.
+    pub(super) fn new(served: &[Spoken]) -> Self {
+        Self {
+            served: Served(served.to_vec()),
+            peers: HashMap::new(),
+            actions: VecDeque::new(),
+            waker: None,
+        }
+    }
+
     /// Opens a stream, on the best connection to the peer or on one that is dialled first.
-    pub(super) fn open(&mut self, peer_id: PeerId, addresses: Vec<Multiaddr>, reply: Reply) {
+    pub(super) fn open(&mut self, peer_id: PeerId, addresses: Vec<Multiaddr>, opening: Opening) {
         let peer = self.peers.entry(peer_id).or_default();
         if let Some(connection) = peer.best() {
             let handler = NotifyHandler::One(connection);
             self.actions.push_back(ToSwarm::NotifyHandler {
                 peer_id,
                 handler,
-                event: reply,
+                event: opening,
             });
         } else {
-            peer.waiting.retain(|reply| !reply.is_closed());
+            peer.waiting.retain(|opening| !opening.reply.is_closed());
             if peer.waiting.len() >= WAITING {
                 answer(
-                    reply,
+                    opening.reply,
                     Err(PeerError::Unreachable(
                         "too many streams wait for this peer".to_owned(),
                     )),
@@ -116,7 +134,7 @@ impl Streams {
                 return;
             }
             let first = peer.waiting.is_empty();
-            peer.waiting.push(reply);
+            peer.waiting.push(opening);
             if first {
                 let opts = DialOpts::peer_id(peer_id)
                     .condition(PeerCondition::DisconnectedAndNotDialing)
@@ -167,7 +185,7 @@ impl Streams {
         };
         if peer.best().is_none() {
             let why = error.to_string();
-            for reply in peer.waiting.drain(..) {
+            for Opening { reply, .. } in peer.waiting.drain(..) {
                 answer(reply, Err(PeerError::Unreachable(why.clone())));
             }
             self.peers.remove(&peer_id);
@@ -185,11 +203,15 @@ fn answer(reply: Reply, result: Result<(ConnectionId, Stream), PeerError>) {
 #[error("the peer's key is not an Ed25519 key")]
 struct ForeignKey;
 
-fn handler(peer: &PeerId) -> Result<Handler, ConnectionDenied> {
+fn handler(peer: &PeerId, served: &Served) -> Result<Handler, ConnectionDenied> {
     if key_of(peer).is_none() {
         return Err(ConnectionDenied::new(ForeignKey));
     }
-    Ok(Handler::default())
+    Ok(Handler {
+        served: served.clone(),
+        taken: Arc::default(),
+        actions: VecDeque::new(),
+    })
 }
 
 impl NetworkBehaviour for Streams {
@@ -203,7 +225,7 @@ impl NetworkBehaviour for Streams {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        handler(&peer)
+        handler(&peer, &self.served)
     }
 
     fn handle_established_outbound_connection(
@@ -214,7 +236,7 @@ impl NetworkBehaviour for Streams {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        handler(&peer)
+        handler(&peer, &self.served)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -239,8 +261,9 @@ impl NetworkBehaviour for Streams {
         event: THandlerOutEvent<Self>,
     ) {
         match event {
-            FromConnection::Arrived(stream, place) => {
+            FromConnection::Arrived(spoken, stream, place) => {
                 let arrived = Arrived {
+                    spoken,
                     peer,
                     connection,
                     stream,
@@ -276,7 +299,7 @@ impl NetworkBehaviour for Streams {
 
 /// What one connection tells.
 pub(super) enum FromConnection {
-    Arrived(Stream, Place),
+    Arrived(Spoken, Stream, Place),
     Opened(Reply, Stream),
     Failed(Reply, PeerError),
 }
@@ -291,49 +314,74 @@ impl std::fmt::Debug for FromConnection {
     }
 }
 
-type Protocol = ReadyUpgrade<StreamProtocol>;
+/// What a peer may choose from for a stream that it opens.
+#[derive(Debug, Clone)]
+pub(super) struct Served(Vec<Spoken>);
 
-/// One connection's streams.
-#[derive(Default)]
-pub(super) struct Handler {
-    taken: Arc<AtomicUsize>,
-    actions: VecDeque<ConnectionHandlerEvent<Protocol, Reply, FromConnection>>,
+impl UpgradeInfo for Served {
+    type Info = Spoken;
+    type InfoIter = std::vec::IntoIter<Spoken>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.clone().into_iter()
+    }
 }
 
-impl ConnectionHandler for Handler {
-    type FromBehaviour = Reply;
-    type ToBehaviour = FromConnection;
-    type InboundProtocol = Protocol;
-    type OutboundProtocol = Protocol;
-    type InboundOpenInfo = ();
-    type OutboundOpenInfo = Reply;
+impl InboundUpgrade<Stream> for Served {
+    type Output = (Spoken, Stream);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn listen_protocol(&self) -> SubstreamProtocol<Protocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+    fn upgrade_inbound(self, stream: Stream, chosen: Spoken) -> Self::Future {
+        ready(Ok((chosen, stream)))
+    }
+}
+
+/// One connection's streams.
+pub(super) struct Handler {
+    served: Served,
+    taken: Arc<AtomicUsize>,
+    actions: VecDeque<ConnectionHandlerEvent<Chosen, Opening, FromConnection>>,
+}
+
+/// The one protocol of a stream that is opened here.
+type Chosen = ReadyUpgrade<Spoken>;
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Opening;
+    type ToBehaviour = FromConnection;
+    type InboundProtocol = Served;
+    type OutboundProtocol = Chosen;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Opening;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Served> {
+        SubstreamProtocol::new(self.served.clone(), ())
     }
 
-    fn on_behaviour_event(&mut self, reply: Reply) {
-        if !reply.is_closed() {
-            let protocol =
-                SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), reply).with_timeout(NEGOTIATION);
+    fn on_behaviour_event(&mut self, opening: Opening) {
+        if !opening.reply.is_closed() {
+            let chosen = ReadyUpgrade::new(opening.spoken);
+            let protocol = SubstreamProtocol::new(chosen, opening).with_timeout(NEGOTIATION);
             self.actions
                 .push_back(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Protocol, Protocol, (), Reply>) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Served, Chosen, (), Opening>) {
         let told = match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                match Place::take(&self.taken) {
-                    Some(place) => FromConnection::Arrived(stream, place),
-                    None => return tracing::debug!("a stream over the connection's bound was dropped"),
-                }
-            }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (spoken, stream),
+                ..
+            }) => match Place::take(&self.taken) {
+                Some(place) => FromConnection::Arrived(spoken, stream, place),
+                None => return tracing::debug!("a stream over the connection's bound was dropped"),
+            },
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                FromConnection::Opened(info, protocol)
+                FromConnection::Opened(info.reply, protocol)
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
-                FromConnection::Failed(info, failure(error))
+                FromConnection::Failed(info.reply, failure(info.spoken, error))
             }
             _ => return,
         };
@@ -341,14 +389,14 @@ impl ConnectionHandler for Handler {
             .push_back(ConnectionHandlerEvent::NotifyBehaviour(told));
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Protocol, Reply, FromConnection>> {
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Chosen, Opening, FromConnection>> {
         self.actions.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-fn failure(error: StreamUpgradeError<std::convert::Infallible>) -> PeerError {
+fn failure(spoken: Spoken, error: StreamUpgradeError<Infallible>) -> PeerError {
     match error {
-        StreamUpgradeError::NegotiationFailed => PeerError::Unsupported,
+        StreamUpgradeError::NegotiationFailed => PeerError::Unsupported(spoken),
         StreamUpgradeError::Timeout => PeerError::Unreachable("opening a stream took too long".to_owned()),
         StreamUpgradeError::Io(error) => PeerError::Unreachable(error.to_string()),
         StreamUpgradeError::Apply(never) => match never {},

@@ -17,7 +17,6 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, identify, ping, quic, tcp, tls};
 use libp2p_relay::client as relay;
 
-use super::PeerError;
 use super::crowd::{Bounds, Crowd};
 use super::dialable::{ADDRESSES, Membership};
 use super::host::HostOptions;
@@ -25,6 +24,7 @@ use super::members::Members;
 use super::muxer::Yamux;
 use super::outward::Outward;
 use super::streams::{PER_CONNECTION, Streams};
+use super::{PeerError, Spoken};
 use crate::identity::Identity;
 use crate::network::AddressPolicy;
 
@@ -60,6 +60,7 @@ pub(super) fn swarm(
     identity: &Identity,
     policy: &Arc<AddressPolicy>,
     membership: Membership,
+    served: &[Spoken],
 ) -> Result<Swarm<Behaviour>, PeerError> {
     let keys = identity.libp2p();
     let own = identity.peer_id();
@@ -85,7 +86,7 @@ pub(super) fn swarm(
     };
     let behaviour = Behaviour {
         crowd: Crowd::new(bounds),
-        streams: Streams::default(),
+        streams: Streams::new(served),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new()),
         members: members.into(),

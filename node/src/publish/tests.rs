@@ -68,6 +68,33 @@ fn a_node_of_both_roles_publishes_every_record_that_others_need() {
 }
 
 #[test]
+fn over_libp2p_no_server_is_published_and_a_brokers_peer_is() {
+    let published = |over: &str| {
+        lines(&settings(
+            &BOTH.replace("[grip]", &format!("[grip]\nover = \"{over}\"")),
+        ))
+    };
+    let has = |lines: &[String], start: &str| lines.iter().any(|line| line.starts_with(start));
+    for (over, server, peer) in [
+        ("https", true, false),
+        ("both", true, true),
+        ("libp2p", false, true),
+    ] {
+        let lines = published(over);
+        for name in ["foo.test", "mailbox.foo.test"] {
+            assert!(has(&lines, &format!("_grip.{name}. ")), "{over}");
+            assert_eq!(
+                has(&lines, &format!("_grip-notify._tcp.{name}. ")),
+                server,
+                "{over}"
+            );
+        }
+        assert_eq!(has(&lines, "_dnsaddr.foo.test. "), peer, "{over}");
+        assert!(has(&lines, "_dnsaddr.mailbox.foo.test. "), "{over}");
+    }
+}
+
+#[test]
 fn each_role_publishes_its_own_records_only() {
     let mailbox = lines(&settings(
         "[mailbox]\nlocator = \"mailbox.foo.test\"\ndomain = \"foo.test\"\n",

@@ -9,19 +9,20 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use cargomail_node::clock::{Clock, SystemClock};
 use cargomail_node::grip::Verifier;
-use cargomail_node::https::{self, PeerCertificate, Serving, ServingLimits};
+use cargomail_node::https::{self, Serving, ServingLimits};
 use cargomail_node::identity::Identity;
 use cargomail_node::network::{Network, Tcp};
+use cargomail_node::peers::{Peers, Spoken};
 use cargomail_node::store::{Embedded, EmbeddedOptions};
 use cargomail_protocol::address::Locator;
 use cargomail_protocol::fault::Fault;
-use cargomail_protocol::grip::{self as rules, Digest, Expectation, KeyHash, Proved};
+use cargomail_protocol::grip::{self as rules, Digest, Expectation, Proved};
 use cargomail_protocol::notification::{JobState, Notification, PATH, Taken};
 use http::StatusCode;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{ANYWHERE, World};
+use super::rig::{ANYWHERE, World, peer};
 
 /// What the agent of a Resource Mailbox says.
 #[derive(Debug, Clone, Copy)]
@@ -89,12 +90,7 @@ impl cargomail_node::agent::Agent for Own {
         &self.locator
     }
 
-    async fn notify(
-        &self,
-        broker: &PeerCertificate,
-        token: &str,
-        notification: Bytes,
-    ) -> Result<Taken, Fault> {
+    async fn notify(&self, broker: &Proved, token: &str, notification: Bytes) -> Result<Taken, Fault> {
         believe(&self.verifier, &self.locator, broker, token, &notification).await;
         self.told.lock().unwrap().push(notification);
         let says = *self.says.lock().unwrap();
@@ -103,8 +99,8 @@ impl cargomail_node::agent::Agent for Own {
         })
     }
 
-    async fn progress(&self, broker: &PeerCertificate, job: &str) -> Result<JobState, Fault> {
-        assert_eq!((broker.cn.as_str(), job), ("_cb.bar.test", "job-1"));
+    async fn progress(&self, broker: &Proved, job: &str) -> Result<JobState, Fault> {
+        assert_eq!((broker.to_string().as_str(), job), ("_cb.bar.test", "job-1"));
         *self.asked.lock().unwrap() += 1;
         *self.says.lock().unwrap()
     }
@@ -132,16 +128,12 @@ impl Agent {
             told: Mutex::default(),
             asked: Mutex::default(),
         });
-        let router = Router::new()
-            .route(PATH, post(notified))
-            .route(&format!("{PATH}/{{job}}"), get(progress))
-            .with_state(state.clone());
         let certificate = key.server_certificate(locator, SystemClock.now()).unwrap();
         let tls = https::grip_server(&certificate, world.clock()).unwrap();
         let listener = Tcp.listen(ANYWHERE).await.unwrap();
         let shutdown = CancellationToken::new();
         let limits = ServingLimits::default();
-        let serving = https::serve(listener, tls, router, limits, shutdown.clone()).unwrap();
+        let serving = https::serve(listener, tls, router(state.clone()), limits, shutdown.clone()).unwrap();
         world.bind(&format!("_grip.{locator}"), &key);
         world.serve(locator, serving.local_addr().port());
         Self {
@@ -150,6 +142,24 @@ impl Agent {
             shutdown,
             _disk: disk,
         }
+    }
+
+    /// The same, to which only streams lead.
+    pub(crate) async fn start_at_peer(world: &World, locator: &str, says: Says) -> Self {
+        let agent = Self::start(world, locator, says).await;
+        world.zone.remove(&format!("_grip-notify._tcp.{locator}"));
+        let key = Identity::from_seed(Digest::of(locator.as_bytes()).sha256());
+        let host = peer(&key, &[Spoken::Grip]).await;
+        world.leads(locator, &host.addresses());
+        let limits = ServingLimits::default();
+        let router = router(agent.state.clone());
+        tokio::spawn(https::serve_peers(
+            Arc::new(host),
+            router,
+            limits,
+            agent.shutdown.clone(),
+        ));
+        agent
     }
 
     pub(crate) fn says(&self, says: Says) {
@@ -181,20 +191,23 @@ impl Agent {
     }
 }
 
+fn router(agent: Arc<Behaviour>) -> Router {
+    Router::new()
+        .route(PATH, post(notified))
+        .route(&format!("{PATH}/{{job}}"), get(progress))
+        .with_state(agent)
+}
+
 /// The notification that a token 1 authorizes.
 async fn believe(
     verifier: &Verifier,
     locator: &Locator,
-    broker: &PeerCertificate,
+    broker: &Proved,
     token: &str,
     octets: &[u8],
 ) -> Notification {
-    let proved = Proved::Certificate {
-        key: KeyHash::of_spki(&broker.spki),
-        name: broker.cn.clone(),
-    };
     let audience = vec![locator.domain().clone()];
-    let expectation = Expectation::notify(audience, proved, Digest::of(octets));
+    let expectation = Expectation::notify(audience, broker.clone(), Digest::of(octets));
     let chain = verifier.verify(expectation, token).await.unwrap();
     let notification = Notification::parse(octets).unwrap();
     notification.check_recipient(chain.subject()).unwrap();
@@ -203,7 +216,7 @@ async fn believe(
 
 async fn notified(
     State(agent): State<Arc<Behaviour>>,
-    Extension(peer): Extension<PeerCertificate>,
+    Extension(peer): Extension<Proved>,
     headers: http::HeaderMap,
     body: Bytes,
 ) -> Response {

@@ -10,3 +10,4 @@ mod rig;
 mod route;
 mod send;
 mod smtp;
+mod streams;

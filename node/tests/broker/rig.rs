@@ -20,6 +20,7 @@ use cargomail_node::identity::Identity;
 use cargomail_node::keeping::Shelters;
 use cargomail_node::ledger::Ledger;
 use cargomail_node::network::{AddressPolicy, Network, Tcp};
+use cargomail_node::peers::{Host, HostOptions, PeerAddress, Peers, Spoken, StreamBounds};
 use cargomail_node::smtp;
 use cargomail_node::store::{Embedded, EmbeddedOptions};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
@@ -37,6 +38,9 @@ use tower::ServiceExt;
 pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The host of everything: one machine.
 const HOST: &str = "host.test";
+/// Streams of one peer that a broker serves at once, and how long it waits for what is not said on one.
+pub(crate) const PLACES: usize = 3;
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 /// Until a condition has to hold.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -155,6 +159,15 @@ impl World {
         self.publish(&format!("_grip-notify._tcp.{name}"), Record::Srv(srv));
     }
 
+    /// Publishes where the peer of a name is.
+    pub(crate) fn leads(&self, name: &str, to: &[PeerAddress]) {
+        self.zone.remove(&format!("_dnsaddr.{name}"));
+        for PeerAddress(address) in to {
+            let text = format!("dnsaddr={address}");
+            self.publish(&format!("_dnsaddr.{name}"), Record::Txt(text));
+        }
+    }
+
     pub(crate) fn client(&self) -> https::Client {
         let policy = AddressPolicy::allowing_loopback();
         https::Client::new(Arc::new(Tcp), self.dns.clone(), self.clock(), policy)
@@ -168,6 +181,32 @@ impl World {
     }
 }
 
+/// A peer, with few places for the streams of each other one.
+pub(crate) async fn peer(key: &Identity, served: &[Spoken]) -> Host {
+    let options = HostOptions {
+        tcp: Some(ANYWHERE),
+        policy: AddressPolicy::allowing_loopback(),
+        served: served.to_vec(),
+        streams_per_peer: StreamBounds {
+            grip: PLACES,
+            ..StreamBounds::default()
+        },
+        ..HostOptions::default()
+    };
+    Host::start(key, options).await.unwrap()
+}
+
+/// What a broker does with streams of peers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// Nothing.
+    None,
+    /// It opens them.
+    Opened,
+    /// It serves them too, and says so in the DNS.
+    Served,
+}
+
 /// How a broker of a test differs from the usual one.
 pub(crate) struct Setting {
     pub(crate) channel: api::Channel,
@@ -175,8 +214,9 @@ pub(crate) struct Setting {
     pub(crate) trusted: Vec<&'static str>,
     /// The port of other domains' mail exchangers.
     pub(crate) smtp_port: u16,
-    /// Whether its domain has a web channel.
+    /// Whether its domain has a server for the web channel.
     pub(crate) web: bool,
+    pub(crate) streams: Streams,
     /// The agent in its own process.
     pub(crate) agent: Option<Arc<dyn cargomail_node::agent::Agent>>,
 }
@@ -189,6 +229,7 @@ impl Default for Setting {
             trusted: Vec::new(),
             smtp_port: 9,
             web: true,
+            streams: Streams::None,
             agent: None,
         }
     }
@@ -206,6 +247,8 @@ pub(crate) struct Node {
     pub(crate) smtp: SocketAddr,
     folder: PathBuf,
     setting: Setting,
+    pub(crate) host: Option<Host>,
+    streaming: Option<tokio::task::JoinHandle<()>>,
     grip: Serving,
     mail: smtp::SmtpServing,
     working: tokio::task::JoinHandle<()>,
@@ -245,6 +288,15 @@ impl Node {
             policy: AddressPolicy::allowing_loopback(),
             smart_host: None,
         };
+        let served: &[Spoken] = match setting.streams {
+            Streams::Served => &[Spoken::Grip],
+            _ => &[],
+        };
+        let host = match setting.streams {
+            Streams::None => None,
+            _ => Some(peer(&key, served).await),
+        };
+        let https = world.client_of(name.as_str(), &key);
         let needs = Needs {
             identity: key.clone(),
             blocks: store.blocks(),
@@ -257,7 +309,10 @@ impl Node {
             dns: world.dns.clone(),
             clock: world.clock(),
             randomness: randomness(),
-            https: world.client_of(name.as_str(), &key),
+            https: match &host {
+                Some(host) => https.with_peers(Arc::new(host.clone())),
+                None => https,
+            },
             smtp: smtp::Client::new(Arc::new(Tcp), world.dns.clone(), client),
             dkim: smtp::Dkim::new(&key, name.clone(), "cargomail"),
             authenticator: smtp::Authenticator::new(world.dns.clone(), format!("mx.{name}")),
@@ -281,6 +336,20 @@ impl Node {
         if setting.web {
             world.serve(name.as_str(), port);
         }
+        let streaming = host.clone().filter(|_| !served.is_empty()).map(|host| {
+            world.leads(name.as_str(), &host.addresses());
+            let limits = ServingLimits {
+                header: SILENCE,
+                ..ServingLimits::default()
+            };
+            let routes = broker.grip_routes();
+            tokio::spawn(https::serve_peers(
+                Arc::new(host),
+                routes,
+                limits,
+                shutdown.clone(),
+            ))
+        });
         let listener = Tcp.listen(ANYWHERE).await.unwrap();
         let options = smtp::ServerOptions::new(format!("mx.{name}"));
         let mail = smtp::serve(listener, broker.clone(), options, shutdown.clone()).unwrap();
@@ -296,6 +365,8 @@ impl Node {
             accounts,
             folder,
             setting,
+            host,
+            streaming,
             grip,
             mail,
             working,
@@ -306,6 +377,12 @@ impl Node {
     /// Stops it and everything that it has open.
     pub(crate) async fn stop(self) -> Stopped {
         self.shutdown.cancel();
+        if let Some(host) = &self.host {
+            host.stop().await;
+        }
+        if let Some(streaming) = self.streaming {
+            streaming.await.unwrap();
+        }
         self.grip.stopped().await;
         self.mail.stopped().await;
         self.working.await.unwrap();

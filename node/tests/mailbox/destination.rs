@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cargomail_node::network::AddressPolicy;
-use cargomail_node::peers::{PeerAddress, Peers};
+use cargomail_node::peers::{PeerAddress, Peers, Spoken};
 use cargomail_protocol::dag::{Codec, Importer, VerifiedBlock};
 use cargomail_protocol::exchange::{End, Expect, Frame, Grant};
 use cargomail_protocol::ledger::Act;
@@ -43,7 +43,7 @@ impl Liar {
         let fetches = Arc::new(AtomicUsize::new(0));
         let (host, count) = (stranger.host.clone(), fetches.clone());
         tokio::spawn(async move {
-            while let Some(mut stream) = host.accept().await {
+            while let Some(mut stream) = host.accept(Spoken::Exchange).await {
                 if let Some(Frame::Fetch(_)) = hear(&mut stream, Expect::Request).await {
                     count.fetch_add(1, Ordering::SeqCst);
                 }

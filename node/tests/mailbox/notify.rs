@@ -3,9 +3,8 @@
 use axum::Extension;
 use axum::body::Body;
 use cargomail_node::agent::Agent;
-use cargomail_node::https::PeerCertificate;
 use cargomail_protocol::address::Address;
-use cargomail_protocol::grip::{self, Digest, NodeKey};
+use cargomail_protocol::grip::{self, Digest, NodeKey, Proved};
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::{self as wire, JobState, Notification, Taken};
 use cargomail_protocol::placeholder::Category;
@@ -108,9 +107,9 @@ async fn a_stranger_with_a_valid_certificate_is_refused() {
     // Also one whose certificate claims another name than its token.
     let broker = world.broker("bar.test", 6);
     let token = broker.token(&world, &insurance.locator(), &notification);
-    let certificate = PeerCertificate {
-        cn: "_cb.evil.test".to_owned(),
-        ..broker.certificate()
+    let proved = Proved::Certificate {
+        key: broker.key.hash(),
+        name: "_cb.evil.test".to_owned(),
     };
     let request = Request::post(wire::PATH)
         .header(header::AUTHORIZATION, grip::authorization(&token))
@@ -119,7 +118,7 @@ async fn a_stranger_with_a_valid_certificate_is_refused() {
     let router = insurance.mailbox.grip_routes();
     let response = router
         .clone()
-        .layer(Extension(certificate))
+        .layer(Extension(proved))
         .oneshot(request.unwrap())
         .await;
     assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
@@ -384,9 +383,7 @@ async fn a_broker_in_the_same_process_is_answered_what_it_is_answered_by_https()
     ];
     for (what, token, notification) in &refused {
         let octets = notification.to_bytes().unwrap();
-        let answer = agent
-            .notify(&broker.certificate(), token, octets.clone().into())
-            .await;
+        let answer = agent.notify(&broker.proved(), token, octets.clone().into()).await;
         let fault = answer.unwrap_err();
         let by_https = broker.send(&insurance, token, octets).await.status();
         assert_eq!(fault.http(), by_https.as_u16(), "{what}");
@@ -399,14 +396,58 @@ async fn a_broker_in_the_same_process_is_answered_what_it_is_answered_by_https()
         let octets = octets.clone();
         async move { agent.notify(&certificate, token, octets).await }
     };
-    assert_eq!(notify(other.certificate(), &good).await.unwrap_err().http(), 401);
-    let taken = notify(broker.certificate(), &good).await.unwrap();
-    assert_eq!(notify(broker.certificate(), &good).await.unwrap_err().http(), 401);
+    assert_eq!(notify(other.proved(), &good).await.unwrap_err().http(), 401);
+    let taken = notify(broker.proved(), &good).await.unwrap();
+    assert_eq!(notify(broker.proved(), &good).await.unwrap_err().http(), 401);
     assert_eq!(insurance.count(Act::Notified).await, 1);
     // By whichever way it comes again, it is the same job, and only its broker learns of it.
     assert_eq!(broker.notify(&world, &insurance, &small).await, taken.job);
-    let state = agent.progress(&broker.certificate(), &taken.job).await;
+    let state = agent.progress(&broker.proved(), &taken.job).await;
     assert_eq!(state.unwrap(), broker.state(&insurance, &taken.job).await);
-    let theirs = agent.progress(&other.certificate(), &taken.job).await;
+    let theirs = agent.progress(&other.proved(), &taken.job).await;
     assert_eq!(theirs.unwrap_err().http(), 404);
+}
+
+#[tokio::test]
+async fn h05_over_a_stream_a_job_is_shown_to_the_key_that_notified_and_to_nobody_else() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let other = world.broker("bar.test", 8);
+    let notification = of_nowhere(&world, &bob(), 5);
+    let peer = |broker: &Broker| Proved::Peer {
+        key: broker.key.hash(),
+    };
+    let ask = async |proved: Proved, request: Request<Body>| {
+        let router = insurance.mailbox.grip_routes().layer(Extension(proved));
+        router.oneshot(request).await.unwrap()
+    };
+    let notify = |token: &str| {
+        Request::post(wire::PATH)
+            .header(header::AUTHORIZATION, grip::authorization(token))
+            .header(header::CONTENT_TYPE, wire::MEDIA_TYPE)
+            .body(Body::from(notification.to_bytes().unwrap()))
+            .unwrap()
+    };
+    let token = broker.token(&world, &insurance.locator(), &notification);
+    let theirs = ask(peer(&other), notify(&token)).await;
+    assert_eq!(theirs.status(), StatusCode::UNAUTHORIZED);
+    let taken = ask(peer(&broker), notify(&token)).await;
+    assert_eq!(taken.status(), StatusCode::ACCEPTED);
+    let job = Taken::parse(&octets(taken).await).unwrap().job;
+    let question = || {
+        let request = Request::get(format!("{}/{job}", wire::PATH));
+        request.body(Body::empty()).unwrap()
+    };
+    let state = ask(peer(&broker), question()).await;
+    assert_eq!(state.status(), StatusCode::OK);
+    assert!(!JobState::parse(&octets(state).await).unwrap().is_final());
+    let renamed = Proved::Certificate {
+        key: broker.key.hash(),
+        name: "_cb.evil.test".to_owned(),
+    };
+    for nobody in [peer(&other), renamed, Proved::Nothing] {
+        assert_eq!(ask(nobody, question()).await.status(), StatusCode::NOT_FOUND);
+    }
+    // It is the same job as by HTTPS.
+    assert_eq!(broker.notify(&world, &insurance, &notification).await, job);
 }

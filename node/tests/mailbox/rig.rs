@@ -19,17 +19,17 @@ use cargomail_node::api::{NewShare, Posted, Retrieval, ShareView, UsageView};
 use cargomail_node::clock::{self, Clock, SystemClock, SystemRandomness};
 use cargomail_node::dns::{Dns, Dnssec, Record, Resolver, ResolverOptions, Zone};
 use cargomail_node::grip::{Signer, Verifier};
-use cargomail_node::https::{self, PeerCertificate};
+use cargomail_node::https;
 use cargomail_node::identity::Identity;
 use cargomail_node::keeping::{Collected, Collector, LegalHolds, Mode, Shelters};
 use cargomail_node::ledger::Ledger;
 use cargomail_node::mailbox::{Mailbox, Needs, Options};
 use cargomail_node::network::AddressPolicy;
-use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers};
+use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers, Spoken};
 use cargomail_node::store::{Embedded, EmbeddedOptions, Op};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::exchange::{Decoder, Expect, Frame};
-use cargomail_protocol::grip::{self, Digest, NodeKey, Stamp};
+use cargomail_protocol::grip::{self, Digest, NodeKey, Proved, Stamp};
 use cargomail_protocol::ledger::{Act, Entry};
 use cargomail_protocol::notification::{self, JobState, Notification, Taken};
 use cargomail_protocol::placeholder::Category;
@@ -481,11 +481,10 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn certificate(&self) -> PeerCertificate {
-        PeerCertificate {
-            spki: self.key.public().spki(),
-            spki_sha256: *self.key.hash().as_bytes(),
-            cn: self.id.to_string(),
+    pub(crate) fn proved(&self) -> Proved {
+        Proved::Certificate {
+            key: self.key.hash(),
+            name: self.id.to_string(),
         }
     }
 
@@ -518,7 +517,7 @@ impl Broker {
     }
 
     pub(crate) async fn request(&self, to: &Node, request: Request<Body>) -> Response {
-        let router = to.mailbox.grip_routes().layer(Extension(self.certificate()));
+        let router = to.mailbox.grip_routes().layer(Extension(self.proved()));
         router.oneshot(request).await.unwrap()
     }
 
@@ -595,12 +594,12 @@ struct Cuttable {
 
 #[async_trait]
 impl Peers for Cuttable {
-    async fn open(&self, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
+    async fn open(&self, spoken: Spoken, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
         let rule = self.lines.rules.lock().unwrap().pop_front().unwrap_or(Rule::Open);
         if matches!(rule, Rule::Closed) {
             return Err(PeerError::Unreachable("a rule of the test".to_owned()));
         }
-        let stream = self.host.open(at).await?;
+        let stream = self.host.open(spoken, at).await?;
         let io = Line {
             io: stream.io,
             left: match rule {
@@ -616,8 +615,8 @@ impl Peers for Cuttable {
         })
     }
 
-    async fn accept(&self) -> Option<PeerStream> {
-        self.host.accept().await
+    async fn accept(&self, spoken: Spoken) -> Option<PeerStream> {
+        self.host.accept(spoken).await
     }
 
     fn addresses(&self) -> Vec<PeerAddress> {
@@ -704,7 +703,7 @@ impl Stranger {
 
 /// Says one frame on a stream of its own, and hears the first that comes back.
 pub(crate) async fn say(host: &Host, to: &Node, frame: Frame, expect: Expect) -> Option<Frame> {
-    let mut stream = host.open(&to.host.addresses()).await.unwrap();
+    let mut stream = host.open(Spoken::Exchange, &to.host.addresses()).await.unwrap();
     for part in frame.encode() {
         stream.io.write_all(&part).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cargomail_node::dns::Record;
-use cargomail_node::peers::{Introducer, PeerAddress, PeerError, Peers, Relaying};
+use cargomail_node::peers::{Introducer, PeerAddress, PeerError, Peers, Relaying, Spoken};
 
 use crate::introducer::{Kind, start};
 use crate::people::{alone, at, echo, host, identity, member, says, until, zone};
@@ -34,10 +34,10 @@ async fn bob_holds_a_place_at_a_relay_and_alice_meets_him_there_and_both_prove_t
     }
     let sees = tokio::spawn({
         let bob = bob.clone();
-        async move { bob.accept().await.unwrap() }
+        async move { bob.accept(Spoken::Exchange).await.unwrap() }
     });
     let alice = host(1, member(vec![relay.over("/quic-v1")], Relaying::Auto, &zone)).await;
-    let mut stream = alice.open(&relayed).await.unwrap();
+    let mut stream = alice.open(Spoken::Exchange, &relayed).await.unwrap();
     assert_eq!(stream.key, bob_is.public());
     tokio::io::AsyncWriteExt::flush(&mut stream.io).await.unwrap();
     assert_eq!(sees.await.unwrap().key, identity(1).public());
@@ -46,7 +46,13 @@ async fn bob_holds_a_place_at_a_relay_and_alice_meets_him_there_and_both_prove_t
     let now = bob.addresses();
     assert!(relayed.iter().all(|address| now.contains(address)), "{now:?}");
     echo(&bob);
-    assert!(says(&mut alice.open(&relayed).await.unwrap(), b"again").await);
+    assert!(
+        says(
+            &mut alice.open(Spoken::Exchange, &relayed).await.unwrap(),
+            b"again"
+        )
+        .await
+    );
 }
 
 #[tokio::test]
@@ -58,10 +64,10 @@ async fn a_relayed_connection_becomes_direct_and_the_stream_that_is_open_goes_on
     let relayed = at(&bob, "/p2p-circuit/").await;
     let alice = host(3, member(introducers, Relaying::Always, &zone)).await;
     at(&alice, "/p2p-circuit/").await;
-    let mut first = alice.open(&relayed).await.unwrap();
+    let mut first = alice.open(Spoken::Exchange, &relayed).await.unwrap();
     assert!(says(&mut first, b"over the relay").await);
     let mut second = until(async || {
-        let stream = alice.open(&relayed).await.unwrap();
+        let stream = alice.open(Spoken::Exchange, &relayed).await.unwrap();
         (stream.connection != first.connection).then_some(stream)
     })
     .await;
@@ -70,7 +76,13 @@ async fn a_relayed_connection_becomes_direct_and_the_stream_that_is_open_goes_on
     // What is direct does not need the relay.
     relay.end().await;
     assert!(says(&mut second, b"without it").await);
-    assert!(says(&mut alice.open(&relayed).await.unwrap(), b"anew").await);
+    assert!(
+        says(
+            &mut alice.open(Spoken::Exchange, &relayed).await.unwrap(),
+            b"anew"
+        )
+        .await
+    );
     assert!(!says(&mut first, b"gone").await);
 }
 
@@ -83,16 +95,16 @@ async fn a_peer_that_is_known_by_its_name_only_is_found_by_members_and_by_nobody
     let name = [PeerAddress(format!("/p2p/{}", identity(6).peer_id()))];
     let alice = host(5, member(vec![relay.over("/tcp/")], Relaying::Auto, &zone)).await;
     // His introduction may still be on its way.
-    let mut stream = until(async || alice.open(&name).await.ok()).await;
+    let mut stream = until(async || alice.open(Spoken::Exchange, &name).await.ok()).await;
     assert_eq!(stream.key, identity(6).public());
     assert!(says(&mut stream, b"found").await);
     let carol = host(7, alone()).await;
-    match carol.open(&name).await {
+    match carol.open(Spoken::Exchange, &name).await {
         Err(PeerError::NoAddress(why)) => assert!(why[0].contains("[peers] communities"), "{why:?}"),
         other => panic!("{:?}", other.err()),
     }
     let nobody = [PeerAddress(format!("/p2p/{}", identity(99).peer_id()))];
-    match alice.open(&nobody).await {
+    match alice.open(Spoken::Exchange, &nobody).await {
         Err(PeerError::Unreachable(why)) => assert!(why.contains("no introducer"), "{why}"),
         other => panic!("{:?}", other.err()),
     }
@@ -117,7 +129,13 @@ async fn when_one_introducer_dies_the_other_is_used_and_the_first_is_met_again()
     })
     .await;
     let alice = host(9, member(vec![second.over("/tcp/")], Relaying::Never, &zone)).await;
-    assert!(says(&mut alice.open(&left).await.unwrap(), b"by the other").await);
+    assert!(
+        says(
+            &mut alice.open(Spoken::Exchange, &left).await.unwrap(),
+            b"by the other"
+        )
+        .await
+    );
     let _again = start(Kind { port, ..kind }).await;
     at(&bob, &name).await;
 }
@@ -159,7 +177,13 @@ async fn who_can_be_dialled_takes_no_place_and_names_the_address_that_was_dialle
     .await;
     assert!(!addresses[0].0.contains("p2p-circuit"));
     let alice = host(12, alone()).await;
-    assert!(says(&mut alice.open(&addresses).await.unwrap(), b"direct").await);
+    assert!(
+        says(
+            &mut alice.open(Spoken::Exchange, &addresses).await.unwrap(),
+            b"direct"
+        )
+        .await
+    );
 }
 
 #[tokio::test]
@@ -182,5 +206,11 @@ async fn who_cannot_be_dialled_is_told_so_and_takes_a_place() {
         "{relayed:?}"
     );
     let alice = host(14, member(vec![relay.over("/tcp/")], Relaying::Never, &zone)).await;
-    assert!(says(&mut alice.open(&relayed).await.unwrap(), b"over it").await);
+    assert!(
+        says(
+            &mut alice.open(Spoken::Exchange, &relayed).await.unwrap(),
+            b"over it"
+        )
+        .await
+    );
 }

@@ -9,7 +9,7 @@ use cargomail_node::dns::{Resolver, ResolverOptions, Zone};
 use cargomail_node::identity::Identity;
 use cargomail_node::network::AddressPolicy;
 use cargomail_node::peers::{
-    Host, HostOptions, Introducer, Joining, PeerAddress, PeerStream, Peers, Relaying,
+    Host, HostOptions, Introducer, Joining, PeerAddress, PeerStream, Peers, Relaying, Spoken,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -57,7 +57,7 @@ pub(crate) async fn host(seed: u8, options: HostOptions) -> Host {
 pub(crate) fn echo(host: &Host) {
     let host = host.clone();
     tokio::spawn(async move {
-        while let Some(stream) = host.accept().await {
+        while let Some(stream) = host.accept(Spoken::Exchange).await {
             tokio::spawn(async move {
                 let (mut read, mut write) = tokio::io::split(stream.io);
                 let mut octet = [0; 64];

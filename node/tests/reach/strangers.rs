@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use cargomail_node::network::AddressPolicy;
-use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, Peers, Relaying};
+use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, Peers, Relaying, Spoken};
 use futures::StreamExt;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
@@ -42,10 +42,13 @@ async fn l03_l04_a_relay_that_joins_another_peer_under_bobs_name_is_refused() {
         ))]
     };
     let lie = over(lying_relay(socket(&mallory)).await);
-    assert!(matches!(alice.open(&lie).await, Err(PeerError::Unreachable(_))));
+    assert!(matches!(
+        alice.open(Spoken::Exchange, &lie).await,
+        Err(PeerError::Unreachable(_))
+    ));
     // The same relay leads to Bob where it tells the truth.
     let truth = over(lying_relay(socket(&bob)).await);
-    let mut stream = alice.open(&truth).await.unwrap();
+    let mut stream = alice.open(Spoken::Exchange, &truth).await.unwrap();
     assert_eq!(stream.key, identity(20).public());
     assert!(says(&mut stream, b"himself").await);
 }
@@ -67,14 +70,20 @@ async fn d04_a_relay_is_dialled_only_where_the_policy_allows_and_only_by_a_membe
     echo(&bob);
     let relayed = at(&bob, "/p2p-circuit/").await;
     assert!(matches!(
-        strict.open(&relayed).await,
+        strict.open(Spoken::Exchange, &relayed).await,
         Err(PeerError::NoAddress(_))
     ));
-    match none.open(&relayed).await {
+    match none.open(Spoken::Exchange, &relayed).await {
         Err(PeerError::NoAddress(why)) => assert!(why[0].contains("[peers] communities"), "{why:?}"),
         other => panic!("{:?}", other.err()),
     }
-    assert!(says(&mut open.open(&relayed).await.unwrap(), b"a member").await);
+    assert!(
+        says(
+            &mut open.open(Spoken::Exchange, &relayed).await.unwrap(),
+            b"a member"
+        )
+        .await
+    );
     let (over, peer) = (introducer.name, identity(26).peer_id());
     for place in [
         format!("/ip4/127.0.0.1/tcp/1/p2p/{over}/p2p-circuit/p2p/{over}/p2p-circuit"),
@@ -85,7 +94,10 @@ async fn d04_a_relay_is_dialled_only_where_the_policy_allows_and_only_by_a_membe
     ] {
         let address = PeerAddress(format!("{place}/p2p/{peer}"));
         assert!(
-            matches!(open.open(&[address]).await, Err(PeerError::NoAddress(_))),
+            matches!(
+                open.open(Spoken::Exchange, &[address]).await,
+                Err(PeerError::NoAddress(_))
+            ),
             "{place}"
         );
     }

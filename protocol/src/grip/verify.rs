@@ -9,6 +9,8 @@
 //! poll → LookUp(iss) → records(…) → poll → Remember → fresh(…) → poll → LookUp(nested iss) → records(…) → poll → Done
 //! ```
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use super::claims::{Claims, Kind, Statement};
@@ -31,7 +33,7 @@ pub enum Proved {
         /// The common name, which must be the issuer.
         name: String,
     },
-    /// libp2p: the key of the peer id.
+    /// A stream of libp2p: the key of the peer id. It claims no name.
     Peer {
         /// Hash of the key that the handshake proved.
         key: KeyHash,
@@ -39,6 +41,37 @@ pub enum Proved {
     /// Nothing: the token came in the answer of a server that proved itself in its own way. Only the receipts of the
     /// web channel are taken so.
     Nothing,
+}
+
+impl Proved {
+    /// The hash of the key that was proved; none where nothing was.
+    #[must_use]
+    pub fn key(&self) -> Option<&KeyHash> {
+        match self {
+            Proved::Certificate { key, .. } | Proved::Peer { key } => Some(key),
+            Proved::Nothing => None,
+        }
+    }
+
+    /// Whether the channel's own name, where it has one, is this service's. A peer has none: the key has to be enough.
+    #[must_use]
+    pub fn may_be(&self, service: &ClientId) -> bool {
+        match self {
+            Proved::Certificate { name, .. } => *name == service.to_string(),
+            Proved::Peer { .. } | Proved::Nothing => true,
+        }
+    }
+}
+
+impl fmt::Display for Proved {
+    /// For the log: a name is a stranger's claim and is escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proved::Certificate { name, .. } => write!(f, "{}", name.escape_debug()),
+            Proved::Peer { key } => write!(f, "the key {key}"),
+            Proved::Nothing => f.write_str("nobody"),
+        }
+    }
 }
 
 /// What a token has to be to be accepted here.
@@ -110,24 +143,16 @@ impl Expectation {
 
     /// Check 3.
     fn check_channel(&self, key: &KeyHash, issuer: &ClientId) -> Result<(), Why> {
-        let proved = match &self.proved {
-            Proved::Certificate { key, .. } | Proved::Peer { key } => Some(key),
-            Proved::Nothing => None,
-        };
-        match proved {
+        match self.proved.key() {
             Some(proved) if proved == key => {}
             None if self.kind == Kind::ChannelReceipt => {}
             _ => return Err(Why::NotTheChannelKey),
         }
-        let named = match &self.proved {
-            Proved::Certificate { name, .. } => *name == issuer.to_string(),
-            Proved::Peer { .. } | Proved::Nothing => true,
-        };
         let asked = self
             .answered
             .as_ref()
             .is_none_or(|answered| answered.issuer == *issuer);
-        if named && asked {
+        if self.proved.may_be(issuer) && asked {
             Ok(())
         } else {
             Err(Why::NotTheIssuer)

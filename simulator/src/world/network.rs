@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cargomail_node::network::{ByteStream, Listener, Network};
-use cargomail_node::peers::{PeerAddress, PeerError, PeerStream, Peers};
+use cargomail_node::peers::{PeerAddress, PeerError, PeerStream, Peers, Spoken};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -44,7 +44,7 @@ struct State {
     slow: BTreeSet<IpAddr>,
     lines: BTreeMap<(IpAddr, IpAddr), Arc<Line>>,
     listeners: BTreeMap<SocketAddr, mpsc::Sender<Arrived>>,
-    peers: BTreeMap<[u8; 32], (IpAddr, mpsc::Sender<PeerStream>)>,
+    peers: BTreeMap<([u8; 32], Spoken), (IpAddr, mpsc::Sender<PeerStream>)>,
     streams: Vec<(IpAddr, IpAddr, Breaker)>,
     /// So many streams are looked through for those that are over.
     crowded: usize,
@@ -333,31 +333,44 @@ pub(super) struct Peer {
     machine: Machine,
     key: [u8; 32],
     addresses: Vec<PeerAddress>,
-    arrived: tokio::sync::Mutex<mpsc::Receiver<PeerStream>>,
+    exchange: tokio::sync::Mutex<mpsc::Receiver<PeerStream>>,
+    /// There once it was asked for: a machine that nobody asks does not speak it.
+    grip: tokio::sync::Mutex<Option<mpsc::Receiver<PeerStream>>>,
 }
 
 impl Peer {
     /// Registers a machine under its key.
     pub(super) fn new(machine: Machine, key: [u8; 32], addresses: Vec<PeerAddress>) -> Self {
-        let (sender, arrived) = mpsc::channel(WAITING);
-        machine.wires.state().peers.insert(key, (machine.at, sender));
+        let exchange = machine.speaks(key, Spoken::Exchange);
         Self {
             machine,
             key,
             addresses,
-            arrived: tokio::sync::Mutex::new(arrived),
+            exchange: tokio::sync::Mutex::new(exchange),
+            grip: tokio::sync::Mutex::default(),
         }
+    }
+}
+
+impl Machine {
+    /// From now on peers may open streams for this.
+    fn speaks(&self, key: [u8; 32], spoken: Spoken) -> mpsc::Receiver<PeerStream> {
+        let (sender, arrived) = mpsc::channel(WAITING);
+        let mut state = self.wires.state();
+        state.peers.insert((key, spoken), (self.at, sender));
+        arrived
     }
 }
 
 #[async_trait]
 impl Peers for Peer {
-    async fn open(&self, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
+    async fn open(&self, spoken: Spoken, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
         let names = || at.iter().map(|address| address.0.clone()).collect();
         let key = at.iter().find_map(PeerAddress::key);
         let key = key.ok_or_else(|| PeerError::NoAddress(names()))?;
         let unreachable = |why: &str| PeerError::Unreachable(why.to_owned());
-        let to = self.machine.wires.state().peers.get(&key).map(|(to, _)| *to);
+        let place = (key, Spoken::Exchange);
+        let to = self.machine.wires.state().peers.get(&place).map(|(to, _)| *to);
         let to = to.ok_or_else(|| unreachable("nobody listens there"))?;
         // One greeting of the transport, one of TLS.
         for _ in 0..2 {
@@ -366,9 +379,11 @@ impl Peers for Peer {
         }
         let stream = {
             let mut state = self.machine.wires.state();
-            let Some((_, listener)) = state.peers.get(&key).cloned() else {
+            if !state.peers.contains_key(&place) {
                 return Err(unreachable("nobody listens there"));
-            };
+            }
+            let listener = state.peers.get(&(key, spoken)).cloned();
+            let (_, listener) = listener.ok_or(PeerError::Unsupported(spoken))?;
             let (near, far) = state.stream(self.machine.at, to);
             state.connections += 1;
             let connection = state.connections;
@@ -389,8 +404,16 @@ impl Peers for Peer {
         Ok(stream)
     }
 
-    async fn accept(&self) -> Option<PeerStream> {
-        match self.arrived.lock().await.recv().await {
+    async fn accept(&self, spoken: Spoken) -> Option<PeerStream> {
+        let arrived = match spoken {
+            Spoken::Exchange => self.exchange.lock().await.recv().await,
+            Spoken::Grip => {
+                let mut grip = self.grip.lock().await;
+                let speaks = || self.machine.speaks(self.key, Spoken::Grip);
+                grip.get_or_insert_with(speaks).recv().await
+            }
+        };
+        match arrived {
             Some(stream) => Some(stream),
             None => std::future::pending().await,
         }

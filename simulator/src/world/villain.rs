@@ -13,7 +13,7 @@ use cargomail_node::dns::Dns;
 use cargomail_node::https::{self, Client, Found, Server, discover};
 use cargomail_node::identity::Certificate;
 use cargomail_node::network::{ByteStream, Network};
-use cargomail_node::peers::{PeerAddress, Peers};
+use cargomail_node::peers::{PeerAddress, Peers, Spoken};
 use cargomail_protocol::address::Domain;
 use cargomail_protocol::exchange::{Decoder, Expect, Frame};
 use cargomail_protocol::grip::{self, NodeKey, Stamp};
@@ -159,7 +159,7 @@ impl Villain {
     /// # Errors
     /// When it does not listen.
     pub async fn open(&self, to: &[PeerAddress]) -> anyhow::Result<Box<dyn ByteStream>> {
-        Ok(self.peer.open(to).await?.io)
+        Ok(self.peer.open(Spoken::Exchange, to).await?.io)
     }
 
     /// Says one frame on a stream of its own, and hears the first that comes back; none when the stream ends or nothing comes.

@@ -20,6 +20,7 @@ fn args(domain: &str) -> InitArgs {
         hostname: None,
         public: vec![IpAddr::from([127, 0, 0, 1])],
         community: Vec::new(),
+        over: None,
         check: false,
     }
 }
@@ -67,11 +68,42 @@ fn a_node_at_home_is_reached_over_its_community() {
     assert_eq!(config.peers.relay, Relaying::Always);
     assert!(config.peers.tcp.address().unwrap().ip().is_unspecified());
     assert!(config.grip.listen.ip().is_loopback());
+    assert_eq!(
+        (config.grip.over, config.smtp.listen),
+        (Over::Libp2p, Listen::Off)
+    );
     let mut public = args("foo.test");
     public.community = vec!["community.test".parse().unwrap()];
     let config = public.config().unwrap();
+    assert_eq!(config.grip.over, Over::Https);
     assert_eq!(config.peers.communities, ["community.test"]);
     assert_eq!(config.peers.relay, Relaying::Auto);
+}
+
+#[test]
+fn a_node_at_home_without_any_port_publishes_its_peer_and_no_server() {
+    let relay = "/ip4/9.9.9.9/tcp/4001/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k";
+    let mut home = args("foo.test");
+    home.public.clear();
+    home.community = vec![relay.parse().unwrap()];
+    let settings = home.config().unwrap().check(Path::new("/srv")).unwrap();
+    let identity = Identity::from_seed(&[1; 32]);
+    let published = records(&settings, &identity, &planned_peers(&settings, &identity));
+    for name in ["foo.test", "mailbox.foo.test"] {
+        let here = |prefix: &str| {
+            published
+                .iter()
+                .any(|record| record.name == format!("{prefix}.{name}"))
+        };
+        assert!(here("_dnsaddr") && here("_grip") && !here("_grip-notify._tcp"));
+    }
+    let leads_to_a_port =
+        |record: &Record| matches!(record, Record::Srv(_) | Record::Mx(_) | Record::Address(_));
+    assert!(
+        !published
+            .iter()
+            .any(|published| leads_to_a_port(&published.record))
+    );
 }
 
 #[tokio::test]
