@@ -10,7 +10,7 @@ use cargomail_node::clock::Clock;
 use cargomail_node::https::{self, ServingLimits};
 use cargomail_node::identity::Certificate;
 use cargomail_node::network::Listener;
-use cargomail_node::peers::Peers;
+use cargomail_node::peers::{Peers, Spoken};
 use http::{Request, StatusCode};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
@@ -44,19 +44,22 @@ impl Ears {
         Ok(())
     }
 
-    /// Takes streams for as long as there is a world.
+    /// Takes streams for as long as there is a world, whatever shall be spoken on them.
     pub(super) fn take_streams(&self, peer: Peer) {
-        let ears = self.clone();
-        tokio::spawn(async move {
-            while let Some(mut stream) = peer.accept().await {
-                let ears = ears.clone();
-                tokio::spawn(async move {
-                    if stream.io.read_u8().await.is_ok() {
-                        ears.hear("octets on a stream of peers".to_owned());
-                    }
-                });
-            }
-        });
+        let peer = Arc::new(peer);
+        for spoken in [Spoken::Exchange, Spoken::Grip] {
+            let (ears, peer) = (self.clone(), peer.clone());
+            tokio::spawn(async move {
+                while let Some(mut stream) = peer.accept(spoken).await {
+                    let ears = ears.clone();
+                    tokio::spawn(async move {
+                        if stream.io.read_u8().await.is_ok() {
+                            ears.hear(format!("octets on a stream {}", spoken.as_ref()));
+                        }
+                    });
+                }
+            });
+        }
     }
 
     fn hear(&self, what: String) {

@@ -148,7 +148,7 @@ impl Villain {
     {
         let peer = self.peer.clone();
         tokio::spawn(async move {
-            while let Some(stream) = peer.accept().await {
+            while let Some(stream) = peer.accept(Spoken::Exchange).await {
                 tokio::spawn(answer(stream.io));
             }
         });
