@@ -25,7 +25,7 @@ use crate::provider::Needles;
 const SYNC: Duration = Duration::from_millis(2);
 
 /// Changes that are remembered: as at a real store, whoever asks for older ones is told that they are gone.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 256;
 
 type Digest = [u8; 32];
 type IsGone = bool;
