@@ -117,10 +117,12 @@ impl<'a> Introducer<'a> {
                 self.libp2p.record(&event);
                 if let ping::Event {
                     connection,
-                    result: Err(ping::Failure::Timeout),
+                    result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
                     ..
                 } = event
                 {
+                    // Over TCP it would hold its places for a quarter of an hour, and a peer that came back from another address would be
+                    // called on the way on which it is not any more.
                     self.swarm.close_connection(connection);
                 }
             }

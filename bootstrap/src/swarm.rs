@@ -30,8 +30,9 @@ const STREAMS: usize = 32;
 /// What a peer may send ahead on one stream, and on all of one connection, octets. Over TCP, yamux begins with 256 KiB a stream.
 const STREAM_WINDOW: u32 = 32 * 1024;
 const CONNECTION_WINDOW: u32 = 128 * 1024;
-/// How often it is asked whether a peer is there: a lost one over TCP would keep its place until then.
-const PING: Duration = Duration::from_secs(60);
+/// How often it is asked whether a peer is there: a lost one over TCP keeps its place until two questions in a row had no answer, each within
+/// 20 seconds.
+const PING: Duration = Duration::from_secs(20);
 
 /// Everything that is spoken, and who may speak.
 #[derive(NetworkBehaviour)]
