@@ -167,6 +167,9 @@ pub const STORE_ANEW: u64 = 400_000;
 pub const SHARE: usize = 2 * 1024 * 1024;
 /// Retrievals for one user that are on their way: what a month of mail to a busy user may bring at once.
 pub const RETRIEVALS_PER_USER: u32 = 1000;
+/// Those of them from one origin: one that never answers must not keep everybody else's mail away from a person. Who is over it is asked to
+/// come again, so that a large origin that is away for a day loses nothing.
+pub const RETRIEVALS_PER_USER_AND_ORIGIN: u32 = 100;
 /// Retrievals from one origin at once: enough to fill a line, and too few to keep all others out.
 pub const RETRIEVALS_PER_ORIGIN: usize = 4;
 /// Slower than so many octets a second on average, after [`RETRIEVAL_GRACE`], a stream is given up: its place is wanted by others.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cargomail_protocol::address::Locator;
+use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::limits;
 use cargomail_protocol::queue::Breaker;
 use cargomail_protocol::timestamp::Timestamp;
@@ -20,11 +20,12 @@ use crate::clock::Clock;
 /// The longest sleep: the clock may be set meanwhile.
 const NAP: Duration = Duration::from_secs(30);
 
-/// What is brought, and whence.
+/// What is brought, whence, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Load {
     origin: Locator,
     message_id: String,
+    recipient: Address,
 }
 
 /// What is due when.
@@ -51,6 +52,8 @@ struct Lane {
     /// The messages whose jobs are under way.
     running: Vec<String>,
     breaker: Breaker,
+    /// How many jobs there are for each recipient, waiting or under way.
+    recipients: HashMap<Address, u32>,
 }
 
 impl Agenda {
@@ -67,9 +70,18 @@ impl Agenda {
         let load = Load {
             origin: job.origin.clone(),
             message_id: job.message_id.clone(),
+            recipient: job.recipient.clone(),
         };
         self.state().put(&job.id, load, due);
         self.changed.notify_one();
+    }
+
+    /// How many jobs of an origin there are for a recipient.
+    pub(super) fn open(&self, origin: &Locator, recipient: &Address) -> u32 {
+        let state = self.state();
+        let lane = state.lanes.get(origin);
+        let count = lane.and_then(|lane| lane.recipients.get(recipient));
+        count.copied().unwrap_or(0)
     }
 
     /// The next job that is due, which is under way from now on. Waits for it.
@@ -118,8 +130,11 @@ impl Agenda {
 
 impl State {
     fn put(&mut self, id: &str, load: Load, due: Timestamp) {
-        self.take_out(id);
+        let is_new = self.take_out(id).is_none() && !self.running.contains_key(id);
         let lane = self.lanes.entry(load.origin.clone()).or_default();
+        if is_new {
+            *lane.recipients.entry(load.recipient.clone()).or_default() += 1;
+        }
         lane.due.insert((due, id.to_owned()));
         self.waiting.insert(id.to_owned(), (due, load));
     }
@@ -176,13 +191,23 @@ impl State {
         let Some(load) = self.running.remove(id) else {
             return;
         };
-        let origin = load.origin.clone();
+        let (origin, recipient) = (load.origin.clone(), load.recipient.clone());
         if let Some(lane) = self.lanes.get_mut(&origin)
             && let Some(at) = lane.running.iter().position(|other| *other == load.message_id)
         {
             lane.running.swap_remove(at);
         }
-        if let (Some(due), false) = (next, self.waiting.contains_key(id)) {
+        // It is under way no more, and it was counted once.
+        if self.waiting.contains_key(id) {
+            return;
+        }
+        if let Some(lane) = self.lanes.get_mut(&origin)
+            && let Some(count) = lane.recipients.get_mut(&recipient)
+        {
+            *count = count.saturating_sub(1);
+            lane.recipients.retain(|_, count| *count > 0);
+        }
+        if let Some(due) = next {
             self.put(id, load, due);
         }
         let idle = |lane: &Lane| lane.due.is_empty() && lane.running.is_empty();
@@ -208,6 +233,7 @@ mod tests {
         Load {
             origin: origin.clone(),
             message_id: format!("<{id}@foo.test>"),
+            recipient: Address::parse("bob@bar.test").unwrap(),
         }
     }
 
@@ -236,6 +262,38 @@ mod tests {
         agenda.done("a", None);
         agenda.done("b", Some(later(7)));
         assert_eq!(take(later(5)), Err(Some(later(7))));
+    }
+
+    #[test]
+    fn every_job_is_counted_once_while_it_waits_or_is_under_way() {
+        let agenda = Agenda::new(limits::RETRIEVALS_PER_ORIGIN + 1);
+        let bob = Address::parse("bob@bar.test").unwrap();
+        let open = || agenda.open(&hospital(), &bob);
+        put(&agenda, "a", &hospital(), NOON);
+        put(&agenda, "a", &hospital(), later(1));
+        put(&agenda, "b", &hospital(), later(2));
+        assert_eq!(open(), 2);
+        assert!(agenda.state().take(later(5)).is_ok());
+        assert_eq!(open(), 2);
+        // Due again while it is under way, and again when it is done.
+        put(&agenda, "a", &hospital(), later(3));
+        assert_eq!(open(), 2);
+        agenda.done("a", Some(later(100)));
+        assert_eq!(open(), 2);
+        for id in ["b", "a"] {
+            assert_eq!(agenda.state().take(later(5)), Ok(id.to_owned()));
+        }
+        agenda.done("a", Some(later(9)));
+        assert_eq!(open(), 2);
+        agenda.done("b", None);
+        assert_eq!(open(), 1);
+        assert!(agenda.state().take(later(9)).is_ok());
+        agenda.done("a", None);
+        assert_eq!(open(), 0);
+        assert!(
+            agenda.state().lanes.is_empty(),
+            "nothing is left of an origin without jobs"
+        );
     }
 
     #[test]

@@ -133,7 +133,9 @@ impl Mailbox {
             return Err(MailboxError::Expired);
         }
         let kept = self.holdings.usage(&notification.recipient).await?;
-        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER {
+        let theirs = self.agenda.open(&notification.origin, &notification.recipient);
+        if kept.usage.jobs >= limits::RETRIEVALS_PER_USER || theirs >= limits::RETRIEVALS_PER_USER_AND_ORIGIN
+        {
             return Err(MailboxError::Crowded);
         }
         let claimed = self.claim(notification).await?;

@@ -6,6 +6,7 @@ use cargomail_node::agent::Agent;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::grip::{self, Digest, NodeKey, Proved};
 use cargomail_protocol::ledger::Act;
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self as wire, JobState, Notification, Taken};
 use cargomail_protocol::placeholder::Category;
 use cargomail_protocol::share::SharedResource;
@@ -310,6 +311,30 @@ async fn q09_what_passes_the_quota_is_refused_before_anything_is_fetched() {
         assert!(matches!(end, JobState::Failed { .. }), "{end:?}");
     }
     assert_eq!(ask(&all).await, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn q10_an_origin_that_never_answers_keeps_nobody_elses_mail_away() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let told = async |notification: &Notification| {
+        let token = broker.token(&world, &insurance.locator(), notification);
+        status(&broker, &insurance, &token, notification).await
+    };
+    let most = u64::from(limits::RETRIEVALS_PER_USER_AND_ORIGIN);
+    for number in 1..=most {
+        let one = of_nowhere(&world, &bob(), number);
+        assert_eq!(told(&one).await, StatusCode::ACCEPTED, "{number}");
+    }
+    let one_more = of_nowhere(&world, &bob(), most + 1);
+    assert_eq!(told(&one_more).await, StatusCode::TOO_MANY_REQUESTS);
+    let of_another = Notification {
+        origin: locator("mailbox.elsewhere.test"),
+        ..one_more
+    };
+    assert_eq!(told(&of_another).await, StatusCode::ACCEPTED);
+    let for_another = of_nowhere(&world, &carol(), most + 1);
+    assert_eq!(told(&for_another).await, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]
