@@ -21,7 +21,7 @@ use cargomail_protocol::routing::{Preferences, Rule};
 use serde::{Deserialize, Serialize};
 
 pub use check::Wrong;
-pub use many::{Flash, Many, NotASize, SizeError};
+pub use many::{Flash, Many, SizeError};
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};

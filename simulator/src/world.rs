@@ -11,9 +11,10 @@ mod names;
 mod network;
 mod time;
 mod trace;
+mod trouble;
 mod villain;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,6 @@ use cargomail_node::app::profile::{Fingerprint, Profile};
 use cargomail_node::app::{self, App, Session, Url};
 use cargomail_node::clock::{Clock, Randomness};
 use cargomail_node::config::Settings;
-use cargomail_node::dns::Record;
 use cargomail_node::harness::{PASSWORD, Ports, SitePlan};
 use cargomail_node::identity::{Certificate, Identity};
 use cargomail_node::network::Network;
@@ -36,14 +36,14 @@ use cargomail_node::peers::{PeerAddress, Peers};
 use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
-use cargomail_protocol::grip::{KeyHash, NodeKey, Record as Grip};
+use cargomail_protocol::grip::NodeKey;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use disk::Disk;
 pub use ears::Ears;
 pub use line::{Condition, Quality};
-use names::{Answers, Lies, Resolver, Zone};
+use names::{Answers, Resolver, Zone};
 use network::{Peer, Visitor, Wires};
 use time::{Seeded, VirtualClock, Wrong};
 pub use trace::Trace;
@@ -309,126 +309,6 @@ impl World {
         Ok(())
     }
 
-    /// Cuts sites off from all others, but not from each other, or brings them back.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn part(&self, names: &[&str], is_cut: bool) -> anyhow::Result<()> {
-        let some = self.addresses(names)?;
-        let all: Vec<IpAddr> = self.sites.iter().map(|site| site.ports.address).collect();
-        self.wires.part(&some, &all, is_cut);
-        let how = if is_cut { "is cut off" } else { "is back" };
-        self.trace.line(&names.join(" and "), format_args!("{how}"));
-        Ok(())
-    }
-
-    /// Gives a site a line of its own. The way between two sites with such lines has the latencies of both and the speed of the slower
-    /// one; between one with and one without, it is as bad as that line, and never better than the world's own lines.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn connect(&self, name: &str, condition: Condition) -> anyhow::Result<()> {
-        self.wires.connect(self.at(name)?.ports.address, condition);
-        Ok(())
-    }
-
-    /// Says what the way from some sites to others is like, whatever lines they have: `from` are at the end that sends slower.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn link(&self, from: &[&str], to: &[&str], condition: Condition) -> anyhow::Result<()> {
-        self.wires
-            .link(self.addresses(from)?, self.addresses(to)?, condition);
-        Ok(())
-    }
-
-    /// Makes a site's lines slow: a hundredth of their speed, and ten times their latency; or as fast as they were.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn slow(&self, name: &str, is_slow: bool) -> anyhow::Result<()> {
-        self.wires.slow(self.at(name)?.ports.address, is_slow);
-        Ok(())
-    }
-
-    fn addresses(&self, names: &[&str]) -> anyhow::Result<BTreeSet<IpAddr>> {
-        names
-            .iter()
-            .map(|name| Ok(self.at(name)?.ports.address))
-            .collect()
-    }
-
-    /// Has the DNS not answer a site, or answer it again.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn silence(&self, name: &str, is_silent: bool) -> anyhow::Result<()> {
-        self.at(name)?.answers.silence(is_silent);
-        Ok(())
-    }
-
-    /// Has a site's clock be wrong by so many seconds from now on, or right with none.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn mistime(&self, name: &str, by: i64) -> anyhow::Result<()> {
-        self.at(name)?.wrong.by(by);
-        Ok(())
-    }
-
-    /// Has the DNS tell a site wrongly where others are: at the machine of a site that is laid out and does not run, and that listens from now
-    /// on; and that their servers have a key that nobody has. What it has heard before it forgets.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub async fn mislead(&self, name: &str, to: &str) -> anyhow::Result<()> {
-        let site = self.at(to)?;
-        let alive = Arc::new(AtomicBool::new(true));
-        let (address, peers) = (site.ports.address, self.peers_of(to)?);
-        if self.receive(to).await? {
-            let machine = self.wires.machine(address, &alive);
-            self.ears
-                .take_streams(Peer::new(machine, site.identity.public(), Vec::new()));
-        }
-        let nobody = Identity::generate(&self.chance).spki_sha256();
-        let pin = Grip(KeyHash::from_bytes(nobody)).to_string();
-        let lies = Lies { address, peers, pin };
-        self.at(name)?.answers.lie(Some(lies));
-        Ok(())
-    }
-
-    /// Has the machine of a site that is laid out and does not run take requests, and refuse them all; whether it did not do so before.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub async fn receive(&self, name: &str) -> anyhow::Result<bool> {
-        let site = self.at(name)?;
-        let machine = self
-            .wires
-            .machine(site.ports.address, &Arc::new(AtomicBool::new(true)));
-        let Ok(listener) = machine.listen(site.ports.at(site.ports.grip)).await else {
-            return Ok(false);
-        };
-        let certificate = self.certificate(name, &Domain::parse(name)?)?;
-        self.ears.take_requests(listener, &certificate, self.clock())?;
-        Ok(true)
-    }
-
-    /// Has the DNS tell a site the truth again. What it was told wrongly it believes until its time is over.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn lead(&self, name: &str) -> anyhow::Result<()> {
-        self.at(name)?.answers.lie(None);
-        Ok(())
-    }
-
-    /// What was said to the machine to which sites were misled.
-    #[must_use]
-    pub fn ears(&self) -> &Ears {
-        &self.ears
-    }
-
     /// Whether a site runs.
     #[must_use]
     pub fn runs(&self, name: &str) -> bool {
@@ -441,48 +321,6 @@ impl World {
     /// When there is no such site.
     pub fn disk(&self, name: &str) -> anyhow::Result<&Disk> {
         Ok(&self.at(name)?.disk)
-    }
-
-    /// The machine of a site that is laid out and was never started, for whoever wants to do harm from there.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn villain(&self, name: &str) -> anyhow::Result<Villain> {
-        let site = self.at(name)?;
-        let alive = Arc::new(AtomicBool::new(true));
-        let machine = |alive| self.wires.machine(site.ports.address, alive);
-        let world = self.world_of(name);
-        let from_afar = app::World {
-            network: Arc::new(machine(&alive)),
-            ..world.clone()
-        };
-        Ok(Villain {
-            machine: Arc::new(machine(&alive)),
-            peer: Arc::new(Peer::new(machine(&alive), site.identity.public(), Vec::new())),
-            client: world.client(),
-            away: from_afar.client(),
-            dns: world.dns,
-            clock: world.clock,
-            chance: site.chance.clone(),
-            key: self.key(name)?,
-            certificate: self.certificate(name, &Domain::parse(name)?)?,
-        })
-    }
-
-    /// Somebody who says to be the broker of a domain below a site's, with a key that the DNS binds to it.
-    ///
-    /// # Errors
-    /// When it is no domain.
-    pub fn sybil(&self, label: &str, below: &str) -> anyhow::Result<Sybil> {
-        let domain = Domain::parse(&format!("{label}.{below}"))?;
-        let (identity, id) = (Identity::generate(&self.chance), ClientId::broker(&domain));
-        let bound = Grip(KeyHash::from_bytes(identity.spki_sha256())).to_string();
-        self.zone.add(&id.to_string(), Record::Txt(bound));
-        Ok(Sybil {
-            key: NodeKey::from_seed(identity.seed())?,
-            certificate: identity.certificate(&id, self.clock().now())?,
-            domain,
-        })
     }
 
     /// A site's key, as whoever has stolen it would have it.

@@ -14,9 +14,9 @@ const PEOPLE: usize = 1_000_000;
 /// Why no size is read. Always the fault of whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
-    /// Not four numbers.
-    #[error("write DOMAINSxMAILBOXESxPEOPLExMAILS, such as 100x10x10x10000")]
-    Form,
+    /// Not the numbers that it takes.
+    #[error("write {0}")]
+    Form(&'static str),
     /// Nothing of it can be run.
     #[error("{what}: 1 to {most} are possible")]
     Beyond {
@@ -25,6 +25,27 @@ pub enum SizeError {
         /// How many there may be.
         most: usize,
     },
+}
+
+/// How a size is written, and that of a flash.
+const SIZE: &str = "DOMAINSxMAILBOXESxPEOPLExMAILS, such as 100x10x10x10000";
+const FLASH: &str = "DOMAINSxPEOPLE, such as 500x20";
+
+/// So many numbers, with an x between any two.
+fn numbers<const COUNT: usize>(text: &str, form: &'static str) -> Result<[usize; COUNT], SizeError> {
+    let numbers: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let numbers = numbers.map_err(|_| SizeError::Form(form))?;
+    numbers.try_into().map_err(|_| SizeError::Form(form))
+}
+
+/// That there is something of each, and no more than can be run.
+fn check(bounded: &[(&'static str, usize, usize)]) -> Result<(), SizeError> {
+    for &(what, number, most) in bounded {
+        if !(1..=most).contains(&number) {
+            return Err(SizeError::Beyond { what, most });
+        }
+    }
+    Ok(())
 }
 
 /// Seconds from one mail of a person to the next.
@@ -48,22 +69,13 @@ impl FromStr for Many {
 
     /// Reads `100x10x10x10000`: domains, mailboxes of each, people of each, and mails in all.
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        let numbers: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
-        let numbers = numbers.map_err(|_| SizeError::Form)?;
-        let [domains, mailboxes, people, mails] = numbers.try_into().map_err(|_| SizeError::Form)?;
-        for (what, number, most) in [
-            (
-                "nodes",
-                mailboxes.saturating_add(1).saturating_mul(domains),
-                SITES,
-            ),
+        let [domains, mailboxes, people, mails] = numbers(text, SIZE)?;
+        let nodes = mailboxes.saturating_add(1).saturating_mul(domains);
+        check(&[
+            ("nodes", nodes, SITES),
             ("people", people.saturating_mul(domains), PEOPLE),
             ("mails", mails, MAILS),
-        ] {
-            if !(1..=most).contains(&number) {
-                return Err(SizeError::Beyond { what, most });
-            }
-        }
+        ])?;
         Ok(Self {
             domains,
             mailboxes,
@@ -144,19 +156,17 @@ pub struct Flash {
     pub people: usize,
 }
 
-/// What is written is no size of a flash.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not as 500x20: so many domains, and so many people in each, both from 1 on")]
-pub struct NotASize(String);
-
 impl FromStr for Flash {
-    type Err = NotASize;
+    type Err = SizeError;
 
-    fn from_str(text: &str) -> Result<Self, NotASize> {
-        let read = |number: &str| number.parse().ok().filter(|number| *number > 0);
-        let sizes = text.split_once('x');
-        let sizes = sizes.and_then(|(domains, people)| Some((read(domains)?, read(people)?)));
-        let (domains, people) = sizes.ok_or_else(|| NotASize(text.to_owned()))?;
+    /// Reads `500x20`: domains, and people of each.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let [domains, people] = numbers(text, FLASH)?;
+        check(&[
+            // One is the author's.
+            ("nodes", domains.saturating_add(usize::from(domains > 0)), SITES),
+            ("people", people.saturating_mul(domains), PEOPLE),
+        ])?;
         Ok(Self { domains, people })
     }
 }

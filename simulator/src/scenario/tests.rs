@@ -310,18 +310,18 @@ fn a_flash_that_was_printed_can_be_run_and_the_shipped_one_is_one() {
     let scenario = Scenario::read("flash", &flash("500x20").unwrap().scenario()).unwrap();
     assert_eq!((scenario.sites.len(), scenario.mails()), (501, 10));
     assert_eq!(scenario.everybody().len(), 10_001);
-    for wrong in [
-        "",
-        "500",
-        "x",
-        "0x20",
-        "500x0",
-        "-1x2",
-        "2x3x4",
-        "99999999999999999999x1",
-    ] {
+    for wrong in ["", "500", "x", "-1x2", "2x3x4", "99999999999999999999x1"] {
         let told = flash(wrong).unwrap_err().to_string();
         assert!(told.contains("500x20"), "{told}");
+    }
+    for (beyond, what) in [
+        ("0x20", "nodes: 1 to 60000"),
+        ("60000x1", "nodes: "),
+        ("500x0", "people: 1 to 1000000"),
+        ("50000x50000", "people: "),
+    ] {
+        let told = flash(beyond).unwrap_err().to_string();
+        assert!(told.contains(what), "{told}");
     }
 }
 

@@ -64,7 +64,7 @@ fn sizes_are_four_numbers_that_can_be_run() {
     assert_eq!(size.to_string(), "100x10x10x10000");
     assert_eq!("3x0x2x5".parse::<Many>().map(|size| size.mailboxes), Ok(0));
     for text in ["", "1x1x1", "1x1x1x1x1", "1x1x1xmany", "-1x1x1x1", "1,1,1,1"] {
-        assert_eq!(text.parse::<Many>(), Err(SizeError::Form), "{text}");
+        assert!(matches!(text.parse::<Many>(), Err(SizeError::Form(_))), "{text}");
     }
     for text in [
         "0x1x1x1",

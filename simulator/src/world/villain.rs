@@ -3,24 +3,27 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
 use bytes::Bytes;
+use cargomail_node::app;
 use cargomail_node::clock::{self, Clock};
-use cargomail_node::dns::Dns;
+use cargomail_node::dns::{Dns, Record};
 use cargomail_node::https::{self, Client, Found, Server, discover};
-use cargomail_node::identity::Certificate;
+use cargomail_node::identity::{Certificate, Identity};
 use cargomail_node::network::{ByteStream, Network};
 use cargomail_node::peers::{PeerAddress, Peers, Spoken};
-use cargomail_protocol::address::Domain;
+use cargomail_protocol::address::{ClientId, Domain};
 use cargomail_protocol::exchange::{Decoder, Expect, Frame};
-use cargomail_protocol::grip::{self, NodeKey, Stamp};
+use cargomail_protocol::grip::{self, KeyHash, NodeKey, Record as Grip, Stamp};
 use http::{Request, StatusCode, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::World;
 use super::network::{Machine, Peer};
 use super::time::Seeded;
 
@@ -43,19 +46,63 @@ pub struct Sybil {
 
 /// The machine.
 pub struct Villain {
-    pub(super) machine: Arc<Machine>,
-    pub(super) peer: Arc<Peer>,
+    machine: Arc<Machine>,
+    peer: Arc<Peer>,
     /// Beside every machine that it asks.
-    pub(super) client: Client,
+    client: Client,
     /// From where the machine is.
-    pub(super) away: Client,
-    pub(super) dns: Arc<dyn Dns>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) chance: Arc<Seeded>,
+    away: Client,
+    dns: Arc<dyn Dns>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<Seeded>,
     /// Its key, which the DNS binds to its name.
     pub key: NodeKey,
     /// What it shows others in TLS.
     pub certificate: Certificate,
+}
+
+impl World {
+    /// The machine of a site that is laid out and was never started, for whoever wants to do harm from there.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn villain(&self, name: &str) -> anyhow::Result<Villain> {
+        let site = self.at(name)?;
+        let alive = Arc::new(AtomicBool::new(true));
+        let machine = |alive| self.wires.machine(site.ports.address, alive);
+        let world = self.world_of(name);
+        let from_afar = app::World {
+            network: Arc::new(machine(&alive)),
+            ..world.clone()
+        };
+        Ok(Villain {
+            machine: Arc::new(machine(&alive)),
+            peer: Arc::new(Peer::new(machine(&alive), site.identity.public(), Vec::new())),
+            client: world.client(),
+            away: from_afar.client(),
+            dns: world.dns,
+            clock: world.clock,
+            chance: site.chance.clone(),
+            key: self.key(name)?,
+            certificate: self.certificate(name, &Domain::parse(name)?)?,
+        })
+    }
+
+    /// Somebody who says to be the broker of a domain below a site's, with a key that the DNS binds to it.
+    ///
+    /// # Errors
+    /// When it is no domain.
+    pub fn sybil(&self, label: &str, below: &str) -> anyhow::Result<Sybil> {
+        let domain = Domain::parse(&format!("{label}.{below}"))?;
+        let (identity, id) = (Identity::generate(&self.chance), ClientId::broker(&domain));
+        let bound = Grip(KeyHash::from_bytes(identity.spki_sha256())).to_string();
+        self.zone.add(&id.to_string(), Record::Txt(bound));
+        Ok(Sybil {
+            key: NodeKey::from_seed(identity.seed())?,
+            certificate: identity.certificate(&id, self.clock().now())?,
+            domain,
+        })
+    }
 }
 
 impl Villain {
