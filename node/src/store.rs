@@ -54,6 +54,7 @@ use cargomail_protocol::dag::VerifiedBlock;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::limits;
 use cid::Cid;
+use futures::future::BoxFuture;
 
 /// The key of a record: segments joined by `/`, such as `share/0192…`. At most 1,024 octets.
 pub type Key = String;
@@ -215,20 +216,24 @@ pub struct Record {
     pub value: Bytes,
 }
 
+/// What is written, on its way to be durable. Whoever drops it is not told, and changes nothing.
+pub type Settling<E> = BoxFuture<'static, Result<(), E>>;
+
 /// Content-addressed blocks. Only verified blocks go in, only checked blocks come out.
 #[async_trait]
 pub trait BlockStore: Send + Sync + 'static {
     /// Returns when every block is durable. Each block is atomic, the batch is not. A block already here costs nothing.
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError>;
+    /// The same in two steps: returns when every block is written, and so outlives this process; what it returns ends when they
+    /// are durable.
+    async fn write(&self, batch: Vec<VerifiedBlock>) -> Result<Settling<StoreError>, StoreError> {
+        self.put(batch).await?;
+        Ok(Box::pin(std::future::ready(Ok(()))))
+    }
     /// Whether blocks of so many octets may come, when they are not here yet: who takes them in from elsewhere asks before. That
     /// [`put`](Self::put) finds room for them is likely then, and not more. [`StoreError::Full`] when not.
     fn room(&self, _octets: u64) -> Result<(), StoreError> {
         Ok(())
-    }
-    /// Whether what was put waits in memory for a disk that others keep busy, and is lost if the process is killed: who takes blocks
-    /// in from elsewhere takes no more meanwhile.
-    fn is_held_up(&self) -> bool {
-        false
     }
     /// The octets of a block, checked.
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
@@ -264,9 +269,11 @@ pub trait RecordStore: Send + Sync + 'static {
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreError>;
     /// Makes all changes or none, if all conditions hold; durable on return.
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError>;
-    /// Whether commits wait in memory for a disk that others keep busy, and are lost if the process is killed.
-    fn is_held_up(&self) -> bool {
-        false
+    /// The same in two steps: returns when the commit is written, and so outlives this process; what it returns ends when it is durable,
+    /// or with the conflict.
+    async fn write(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Settling<CommitError>, CommitError> {
+        self.commit(when, then).await?;
+        Ok(Box::pin(std::future::ready(Ok(()))))
     }
     /// Changes of commits after `after`, at most `limit`, whole commits only (so possibly more than `limit` within one);
     /// [`StoreError::Compacted`] when some of them are not remembered any more.

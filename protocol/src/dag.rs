@@ -6,7 +6,7 @@
 //!
 //! - [`cid`] reads CIDs strictly: one form for one name.
 //! - [`VerifiedBlock`] is the proof that octets fit their CID; only hashing makes one. [`ClaimedBlock`] is what came, and
-//!   waits for it.
+//!   waits for it; [`Octets`] is what came before it is known for which block.
 //! - [`Importer`] turns a stream of octets into blocks, with memory that does not grow with the resource.
 //! - [`Walk`] goes through a resource in depth-first pre-order, says which block comes next, and verifies what comes: for
 //!   the destination that receives, the origin that sends, and whoever reads a resource or a range of it.
@@ -99,12 +99,73 @@ impl Faulty for BlockError {
     }
 }
 
-/// Octets that are said to be a block, and were not hashed: to be verified elsewhere, on another thread say. Nothing can
+/// Octets that came for a block. Those of a large one were hashed while they came, if a [`Decoder`](crate::exchange::Decoder) took them
+/// from a stream.
+#[derive(Debug, Clone)]
+pub struct Octets {
+    bytes: Bytes,
+    digest: Option<[u8; 32]>,
+}
+
+/// The same octets, hashed or not.
+impl PartialEq for Octets {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Octets {}
+
+impl<T: Into<Bytes>> From<T> for Octets {
+    fn from(bytes: T) -> Self {
+        Self {
+            bytes: bytes.into(),
+            digest: None,
+        }
+    }
+}
+
+impl Octets {
+    /// With the hash that was made of these very octets.
+    pub(crate) fn hashed(bytes: Bytes, hash: Sha256) -> Self {
+        Self {
+            bytes,
+            digest: Some(hash.finalize().into()),
+        }
+    }
+
+    /// The octets.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The octets alone.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    fn verify(self, cid: Cid) -> Result<VerifiedBlock, BlockError> {
+        let codec = self::cid::check(&cid)?;
+        check_size(&self.bytes)?;
+        let block = match self.digest {
+            Some(digest) => VerifiedBlock::named(codec, self.bytes, digest),
+            None => VerifiedBlock::of(codec, self.bytes),
+        };
+        if block.cid != cid {
+            return Err(BlockError::Mismatch(cid));
+        }
+        Ok(block)
+    }
+}
+
+/// Octets that are said to be a block, and were not compared with its name: to be verified elsewhere, on another thread say. Nothing can
 /// be done with them before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedBlock {
     cid: Cid,
-    bytes: Bytes,
+    octets: Octets,
 }
 
 impl ClaimedBlock {
@@ -117,15 +178,21 @@ impl ClaimedBlock {
     /// How many octets there are.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.octets.bytes.len()
     }
 
-    /// Hashes them.
+    /// How many octets are to be hashed yet: all, or none.
+    #[must_use]
+    pub fn unhashed(&self) -> usize {
+        self.octets.digest.map_or(self.size(), |_| 0)
+    }
+
+    /// Hashes them, unless they were hashed while they came, and compares.
     ///
     /// # Errors
     /// Those of [`VerifiedBlock::check`].
     pub fn verify(self) -> Result<VerifiedBlock, BlockError> {
-        VerifiedBlock::check(self.cid, self.bytes)
+        self.octets.verify(self.cid)
     }
 }
 
@@ -135,9 +202,7 @@ impl VerifiedBlock {
     /// # Errors
     /// [`BlockError::TooLarge`] above 2 MiB.
     pub fn hash(codec: Codec, bytes: Bytes) -> Result<Self, BlockError> {
-        if bytes.len() > limits::BLOCK {
-            return Err(BlockError::TooLarge(bytes.len()));
-        }
+        check_size(&bytes)?;
         Ok(Self::of(codec, bytes))
     }
 
@@ -147,18 +212,17 @@ impl VerifiedBlock {
     /// [`BlockError::Cid`] for a name that [`cid::check`] refuses, [`BlockError::TooLarge`] above 2 MiB,
     /// [`BlockError::Mismatch`] when the hash is another.
     pub fn check(cid: Cid, bytes: Bytes) -> Result<Self, BlockError> {
-        let codec = self::cid::check(&cid)?;
-        let block = Self::hash(codec, bytes)?;
-        if block.cid != cid {
-            return Err(BlockError::Mismatch(cid));
-        }
-        Ok(block)
+        Octets::from(bytes).verify(cid)
     }
 
     /// Hashes octets that are known not to exceed a block: what the importer makes.
     fn of(codec: Codec, bytes: Bytes) -> Self {
         debug_assert!(bytes.len() <= limits::BLOCK);
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let digest = Sha256::digest(&bytes).into();
+        Self::named(codec, bytes, digest)
+    }
+
+    fn named(codec: Codec, bytes: Bytes, digest: [u8; 32]) -> Self {
         Self {
             cid: codec.cid(digest),
             bytes,
@@ -182,6 +246,13 @@ impl VerifiedBlock {
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
+}
+
+fn check_size(bytes: &Bytes) -> Result<(), BlockError> {
+    if bytes.len() > limits::BLOCK {
+        return Err(BlockError::TooLarge(bytes.len()));
+    }
+    Ok(())
 }
 
 /// The blocks that a node links to, in the order of the resource, and how many of its octets each of them covers.

@@ -24,7 +24,7 @@ use cargomail_protocol::share::SharedResource;
 use cid::Cid;
 
 use super::holdings::Resource;
-use super::intake::{AGAIN, GLANCE, Intake, Patience, Settled};
+use super::intake::{AGAIN, Intake, Patience, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
 use super::noting::Noting;
@@ -259,13 +259,19 @@ impl Mailbox {
                 }
                 None => {
                     let expect = destination.expect();
-                    if matches!(expect, Expect::End | Expect::Nothing) {
+                    // Only blocks need room: what is left to be said when all of them are here is heard on a full disk, too.
+                    let (room, has_room) = match expect {
+                        Expect::Block(longest) => {
+                            let room = intake.room();
+                            let has_room = room.is_ok() && intake.has_room(longest, noting.told());
+                            (room, has_room)
+                        }
+                        _ => (Ok(()), true),
+                    };
+                    // Nothing comes meanwhile that small blocks could gather with.
+                    if !has_room || matches!(expect, Expect::End | Expect::Nothing) {
                         intake.send_off();
                     }
-                    // Only blocks need room: what is left to be said when all of them are here is heard on a full disk, too.
-                    let is_block = matches!(expect, Expect::Block(_));
-                    let room = if is_block { intake.room() } else { Ok(()) };
-                    let has_room = !is_block || room.is_ok() && intake.has_room() && noting.keeps_up();
                     let is_idle = intake.is_idle() && !noting.is_busy();
                     if let Some(error) = patience.over(room, is_idle) {
                         return Err(error.into());
@@ -273,15 +279,16 @@ impl Mailbox {
                     tokio::select! {
                         biased;
                         Some(settled) = intake.next() => match settled? {
+                            Settled::Written => {}
                             Settled::Durable(place) => noting.durable(place),
-                            Settled::Verified { blocks, failed, place } => {
+                            Settled::Verified { blocks, failed, place, octets } => {
                                 for block in &blocks {
                                     destination.verified(Ok(block));
                                 }
                                 if let Some(error) = failed {
                                     destination.verified(Err(error));
                                 }
-                                noting.verified(place);
+                                noting.verified(place, octets);
                                 let progress = destination.progress();
                                 under_way.at(plan.here + progress.content, plan.here + progress.of);
                             }
@@ -291,8 +298,7 @@ impl Mailbox {
                         heard = line.hear(expect), if has_room && expect != Expect::Nothing => {
                             destination.handle(heard);
                         }
-                        // The disk may keep up no longer in the middle of a block, and again while none is heard.
-                        () = tokio::time::sleep(if is_idle { AGAIN } else { GLANCE }), if is_block && !(has_room && is_idle) => {}
+                        () = tokio::time::sleep(AGAIN), if is_idle && !has_room => {}
                     }
                 }
             }

@@ -1,8 +1,8 @@
-//! Blocks on their way from a stream to the disk: hashed on other threads, and made durable while the next ones come.
+//! Blocks on their way from a stream to the disk: hashed on other threads, if they were not while they came, and made durable while the next ones come.
 //!
 //! What always holds: only what was verified reaches the store; blocks are told of in the order in which they came, first
-//! that they are verified, then that they are durable; memory is bounded, for nothing is taken while [`Intake::has_room`]
-//! says no.
+//! that they are verified, then that they are durable; nothing is taken while [`Intake::has_room`] says no. So memory is bounded, and
+//! what is not written and noted yet, which would come twice if the node were killed, is never more than one block.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,24 +17,17 @@ use tokio::time::Instant;
 
 use super::jobs::Place;
 use crate::compute;
-use crate::store::{BlockStore, StoreError};
+use crate::store::{BlockStore, Settling, StoreError};
 
-/// Octets of one stream that are not durable yet: enough to keep processor, disk and line busy at once, few enough for many
-/// streams.
+/// Octets of one stream that are not durable yet: a disk that syncs slowly keeps the line waiting no sooner.
 const ROOM: usize = 6 * 1024 * 1024;
 /// How long a disk may be full: less than an origin waits for a reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it is still.
 pub(super) const AGAIN: Duration = Duration::from_millis(50);
-/// How often it is looked whether the disk keeps up, while anything is on its way to it.
-pub(super) const GLANCE: Duration = Duration::from_millis(5);
-/// Octets that go on their way together: one leaf, or many small blocks.
-const GROUP: usize = 1024 * 1024;
 /// Blocks that go on their way together, however small they are.
 const BLOCKS: usize = 1024;
-/// Groups that are hashed at a time.
-const HASHING: usize = 2;
-/// Fewer octets are hashed at once rather than on a thread that must be woken for it.
+/// So many octets of small blocks go on their way together. Fewer are hashed at once rather than on a thread that must be woken for it.
 const FEW: usize = 64 * 1024;
 
 /// Work on groups, whose ends are told in the order of their beginnings.
@@ -45,9 +38,14 @@ pub(super) struct Intake {
     store: Arc<dyn BlockStore>,
     /// Octets of all of them.
     octets: usize,
+    /// Octets that came.
+    taken: u64,
+    /// Octets of them that the store has written.
+    written: u64,
     filling: Group<ClaimedBlock>,
     hashing: UnderWay<Hashed>,
-    storing: UnderWay<(usize, Option<Place>)>,
+    writing: UnderWay<Written>,
+    settling: UnderWay<Stored>,
     /// The last try to store some found no room.
     full: Arc<AtomicBool>,
 }
@@ -64,6 +62,15 @@ struct Hashed {
     failed: Option<BlockError>,
 }
 
+/// Octets of a group, and up to where the job has come by it.
+type Stored = (usize, Option<Place>);
+
+/// A group that is in the store's file.
+struct Written {
+    stored: Stored,
+    settling: Settling<StoreError>,
+}
+
 /// What became of blocks.
 pub(super) enum Settled {
     /// They fit their names.
@@ -74,7 +81,11 @@ pub(super) enum Settled {
         failed: Option<BlockError>,
         /// Up to where the job has come by them.
         place: Option<Place>,
+        /// Octets of them.
+        octets: usize,
     },
+    /// They, and all before, outlive the process.
+    Written,
     /// They, and all before, are durable; up to where the job has come by them.
     Durable(Option<Place>),
 }
@@ -84,19 +95,22 @@ impl Intake {
         Self {
             store,
             octets: 0,
+            taken: 0,
+            written: 0,
             filling: Group::new(),
             hashing: FuturesOrdered::new(),
-            storing: FuturesOrdered::new(),
+            writing: FuturesOrdered::new(),
+            settling: FuturesOrdered::new(),
             full: Arc::default(),
         }
     }
 
-    /// Whether another block may be taken. On a full disk none is, and while others keep it busy one at a time: what waits in memory
-    /// is lost with the node.
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether another block of so many octets may be taken, when so many octets of those that came are noted. On a full disk none is.
+    pub(super) fn has_room(&self, block: usize, noted: u64) -> bool {
         let is_full = self.full.load(Ordering::Relaxed);
-        let is_quick = self.is_idle() || !self.store.is_held_up();
-        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full && is_quick
+        let at_risk = self.taken - noted.min(self.written);
+        let is_one = at_risk == 0 || at_risk + block as u64 <= limits::LEAF as u64;
+        self.octets < ROOM && self.filling.blocks.len() < BLOCKS && !is_full && is_one
     }
 
     /// Whether the store has room for another block beside those that are on their way.
@@ -113,6 +127,7 @@ impl Intake {
     /// while others are on theirs.
     pub(super) fn take(&mut self, block: ClaimedBlock, place: Option<Place>) {
         self.octets += block.size();
+        self.taken += block.size() as u64;
         self.filling.octets += block.size();
         self.filling.blocks.push(block);
         self.filling.place = place;
@@ -121,13 +136,8 @@ impl Intake {
 
     /// Sends what has gathered on its way if nothing else is, or if it is enough.
     fn go_on(&mut self) {
-        let idle = self.hashing.is_empty() && self.storing.is_empty();
-        let enough = match self.hashing.len() {
-            0 => FEW,
-            under_way if under_way < HASHING => GROUP,
-            _ => usize::MAX,
-        };
-        if idle || self.filling.octets >= enough {
+        let idle = self.hashing.is_empty() && self.writing.is_empty() && self.settling.is_empty();
+        if idle || self.hashing.is_empty() && self.filling.octets >= FEW {
             self.send_off();
         }
     }
@@ -144,10 +154,11 @@ impl Intake {
     pub(super) async fn next(&mut self) -> Option<Result<Settled, StoreError>> {
         let settled = tokio::select! {
             biased;
-            Some(stored) = self.storing.next() => Some(stored.map(|(octets, place)| {
+            Some(stored) = self.settling.next() => Some(stored.map(|(octets, place)| {
                 self.octets -= octets;
                 Settled::Durable(place)
             })),
+            Some(written) = self.writing.next() => Some(written.map(|written| self.settle(written))),
             Some(hashed) = self.hashing.next() => Some(hashed.map(|hashed| self.store(hashed))),
             else => None,
         };
@@ -168,22 +179,33 @@ impl Intake {
             place,
         } = verified;
         let (store, batch, full) = (self.store.clone(), blocks.clone(), self.full.clone());
-        let storing = async move {
-            while_full(async || {
-                let stored = store.put(batch.clone()).await;
-                let is_full = stored.as_ref().is_err_and(|error| error.fault() == Fault::Full);
+        let writing = async move {
+            let settling = while_full(async || {
+                let written = store.write(batch.clone()).await;
+                let is_full = written.as_ref().is_err_and(|error| error.fault() == Fault::Full);
                 full.store(is_full, Ordering::Relaxed);
-                stored
+                written
             })
             .await?;
-            Ok((octets, place))
+            let stored = (octets, place);
+            Ok(Written { stored, settling })
         };
-        self.storing.push_back(Box::pin(storing));
+        self.writing.push_back(Box::pin(writing));
         Settled::Verified {
             blocks,
             failed,
             place,
+            octets,
         }
+    }
+
+    fn settle(&mut self, Written { stored, settling }: Written) -> Settled {
+        self.written += stored.0 as u64;
+        self.settling.push_back(Box::pin(async move {
+            settling.await?;
+            Ok(stored)
+        }));
+        Settled::Written
     }
 }
 
@@ -231,7 +253,8 @@ async fn while_full<T, E: Faulty, F: Future<Output = Result<T, E>>>(
 }
 
 async fn hash(group: Group<ClaimedBlock>) -> Result<Hashed, StoreError> {
-    if group.octets < FEW {
+    let unhashed: usize = group.blocks.iter().map(ClaimedBlock::unhashed).sum();
+    if unhashed < FEW {
         return Ok(verify(group));
     }
     match compute::spawn(move || verify(group)).await {

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{COMMITS, LISTED, MailboxError, named, newest, who};
 use crate::store::typed::Stored;
-use crate::store::{BlockStore, CommitError, Cond, Op, RecordStore, StoreError, Version, typed};
+use crate::store::{BlockStore, CommitError, Cond, Op, RecordStore, Settling, StoreError, Version, typed};
 
 /// Jobs that something is left to be done for.
 const OPEN: &str = "job-open/";
@@ -209,16 +209,10 @@ impl Jobs {
         Ok(found.map(|(_, came)| came).unwrap_or_default())
     }
 
-    /// Whether what is noted waits for the disk, and would be lost with the node.
-    pub(super) fn is_held_up(&self) -> bool {
-        self.records.is_held_up()
-    }
-
-    /// Notes up to where a job has come; only who works on it does so.
-    pub(super) async fn note(&self, id: &str, came: Came) -> Result<(), MailboxError> {
+    /// Notes up to where a job has come; only who works on it does so. Written on return.
+    pub(super) async fn note(&self, id: &str, came: Came) -> Result<Settling<CommitError>, CommitError> {
         let put = Op::Put(format!("{PLACES}{id}"), typed::encode(&came));
-        self.records.commit(Vec::new(), vec![put]).await?;
-        Ok(())
+        self.records.write(Vec::new(), vec![put]).await
     }
 
     /// How far a job is at this moment.

@@ -1,4 +1,4 @@
-//! Notes up to where a job has come while its octets arrive: a few commits at a time, so that what is verified is in the journal at
+//! Notes up to where a job has come while its octets arrive: one commit at a time, so that what is verified is in the journal at
 //! once, whatever becomes of the process; what comes in between, the next one tells.
 //!
 //! What always holds: a place is noted only behind blocks that this job brought and that were verified. It may be noted
@@ -6,24 +6,27 @@
 
 use cargomail_protocol::fault::{Fault, Faulty};
 use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::time::Instant;
 
 use super::MailboxError;
 use super::intake::{AGAIN, PATIENCE};
 use super::jobs::{Came, Jobs, Place};
-
-/// Commits of one job that are under way.
-const COMMITS: usize = 16;
+use crate::store::{CommitError, Settling};
 
 /// What is noted of one job.
 pub(super) struct Noting<'a> {
     jobs: &'a Jobs,
     id: &'a str,
     came: Came,
+    /// Octets of the job's blocks that were verified.
+    verified: u64,
+    /// Octets of them that the journal tells of, now and once the commit under way is written.
+    told: (u64, u64),
     /// What the last commit tells, also one that is under way; none when there was no room for it.
     noted: Option<Came>,
-    commits: FuturesOrdered<BoxFuture<'a, Result<(), MailboxError>>>,
+    writing: Option<BoxFuture<'a, Result<Settling<CommitError>, CommitError>>>,
+    /// The last commit that was written, and with it all before.
+    settling: Option<Settling<CommitError>>,
     full: Option<Full>,
 }
 
@@ -43,84 +46,102 @@ impl<'a> Noting<'a> {
             jobs,
             id,
             came,
+            verified: 0,
+            told: (0, 0),
             noted: Some(came),
-            commits: FuturesOrdered::new(),
+            writing: None,
+            settling: None,
             full: None,
         }
     }
 
-    /// Up to here the blocks were verified.
-    pub(super) fn verified(&mut self, place: Option<Place>) {
+    /// Up to here the blocks were verified, so many octets more.
+    pub(super) fn verified(&mut self, place: Option<Place>, octets: usize) {
         self.came.verified = place.unwrap_or(self.came.verified);
-        self.begin(COMMITS);
+        self.verified += octets as u64;
+        self.go_on();
     }
 
-    /// Up to here the blocks are durable. Nobody waits to be told: the store knows it too.
+    /// Up to here the blocks are durable. No commit is made for that alone: the store knows it too.
     pub(super) fn durable(&mut self, place: Option<Place>) {
         self.came.durable = place.unwrap_or(self.came.durable);
-        self.begin(1);
     }
 
-    /// Begins a commit if there is something to note, unless so many are under way or the disk is full.
-    fn begin(&mut self, most: usize) {
-        if self.full.is_none() && self.commits.len() < most && self.noted != Some(self.came) {
-            self.noted = Some(self.came);
-            self.commits
-                .push_back(Box::pin(self.jobs.note(self.id, self.came)));
+    /// Octets of blocks that the journal tells of: what it does not tell of would come twice if the node died.
+    pub(super) fn told(&self) -> u64 {
+        self.told.0
+    }
+
+    /// Whether a commit is being written, or waits for room.
+    pub(super) fn is_busy(&self) -> bool {
+        self.writing.is_some() || self.full.is_some()
+    }
+
+    /// Begins a commit if more was verified than is noted, unless one is under way or waits for room.
+    fn go_on(&mut self) {
+        if self.is_busy() {
+            return;
+        }
+        match self.noted {
+            Some(noted) if noted.verified == self.came.verified => self.told.0 = self.verified,
+            _ => self.begin(),
         }
     }
 
-    /// Whether what came is noted, or on its way to be without being held up: what is not would come twice if the node died.
-    pub(super) fn keeps_up(&self) -> bool {
-        let is_told = self
-            .noted
-            .is_some_and(|noted| noted.verified == self.came.verified);
-        let is_quick = self.commits.is_empty() || !self.jobs.is_held_up();
-        is_told && self.full.is_none() && is_quick
+    fn begin(&mut self) {
+        self.noted = Some(self.came);
+        self.told.1 = self.verified;
+        self.writing = Some(Box::pin(self.jobs.note(self.id, self.came)));
     }
 
-    /// Whether a commit is under way, or waits for room.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.commits.is_empty() || self.full.is_some()
-    }
-
-    /// Waits until the first commit under way is made, and begins the next one if there is more to note. One that there was no room
-    /// for is not repeated as it was: the next one tells of everything.
+    /// Waits until the commit under way is written, and begins the next one if there is more to note. One that there was no room
+    /// for is not repeated as it was: the next one tells of everything. What came of it is kept when the caller stops waiting.
     pub(super) async fn next(&mut self) -> Result<(), MailboxError> {
-        match self.commits.next().await {
-            Some(Err(error)) if error.fault() == Fault::Full => {
-                let now = Instant::now();
-                let until = self.full.map_or(now + PATIENCE, |full| full.until);
-                if now >= until {
-                    return Err(error);
-                }
-                let again = now + AGAIN;
-                self.noted = None;
-                self.full = Some(Full { until, again });
-            }
-            Some(made) => {
-                made?;
-                if self.commits.is_empty() {
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            match written {
+                Ok(settling) => {
+                    self.settling = Some(settling);
                     self.full = None;
+                    self.told.0 = self.told.1;
+                    self.go_on();
                 }
-                self.begin(1);
+                Err(error) => self.refused(error.into())?,
             }
-            None => {
-                if let Some(full) = self.full {
-                    tokio::time::sleep_until(full.again).await;
-                    let commit = self.jobs.note(self.id, self.came);
-                    self.noted = Some(self.came);
-                    self.commits.push_back(Box::pin(commit));
-                }
-            }
+        } else if let Some(full) = self.full {
+            tokio::time::sleep_until(full.again).await;
+            self.begin();
         }
         Ok(())
     }
 
-    /// Waits until everything is noted.
+    /// Waits for room, but not for ever.
+    fn refused(&mut self, error: MailboxError) -> Result<(), MailboxError> {
+        let now = Instant::now();
+        let until = self.full.map_or(now + PATIENCE, |full| full.until);
+        if error.fault() != Fault::Full || now >= until {
+            return Err(error);
+        }
+        let again = now + AGAIN;
+        self.noted = None;
+        self.full = Some(Full { until, again });
+        Ok(())
+    }
+
+    /// Waits until everything is noted, and durable.
     pub(super) async fn finish(mut self) -> Result<(), MailboxError> {
-        while self.is_busy() {
-            self.next().await?;
+        loop {
+            if self.is_busy() {
+                self.next().await?;
+            } else if self.noted != Some(self.came) {
+                self.begin();
+            } else {
+                break;
+            }
+        }
+        if let Some(settling) = self.settling {
+            settling.await?;
         }
         Ok(())
     }

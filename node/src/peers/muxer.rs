@@ -20,10 +20,10 @@ use super::streams::PER_CONNECTION;
 
 /// Octets of one frame at most: a quarter of the window that every stream begins with, so that streams take turns.
 const FRAME: usize = 64 * 1024;
-/// What all streams of a connection may have on their way together, before it is read, beyond the 256 KiB that yamux gives each: one
-/// stream gets as far as a block, [`cargomail_protocol::limits::BLOCK`], as over QUIC. It grows as far as a long line needs it, and it
-/// is what comes twice when this node is killed while its disk does not keep up.
-const WINDOW: usize = 768 * 1024;
+/// What all streams of a connection may have on their way together, before it is read, beyond the 256 KiB that yamux gives each. It
+/// grows as far as a long line needs it. What one stream gets so, and a block that is not written yet, come twice when this node is killed:
+/// together they are less than two blocks of [`cargomail_protocol::limits::LEAF`] octets.
+const WINDOW: usize = 640 * 1024;
 /// Streams that the peer opened and that wait to be taken; those behind are dropped.
 const WAITING: usize = 256;
 

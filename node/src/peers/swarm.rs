@@ -37,8 +37,8 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// When a silent QUIC connection is taken for dead, in milliseconds: a peer that was killed says no goodbye, and until then
 /// nobody dials it anew.
 const GONE: u32 = 6000;
-/// What one QUIC stream, and one QUIC connection, may have on its way before it is read.
-const WINDOWS: (u32, u32) = (1024 * 1024, 3 * 1024 * 1024);
+/// What one QUIC stream, and one QUIC connection, may have on its way before it is read; of one stream as much as over TCP.
+const WINDOWS: (u32, u32) = (896 * 1024, 3 * 1024 * 1024);
 /// Addresses that one dial tries at once where they have to meet the other side's dial; [`Streams`] tries one after the other.
 const AT_ONCE: NonZeroU8 = NonZeroU8::new(ADDRESSES as u8).expect("there are some");
 

@@ -12,7 +12,9 @@ use super::index::Entry;
 use super::log::{Appender, Place, Position, is_gone};
 use super::scribe::{Request, Scribe};
 use super::writer::Writer;
-use super::{Change, CommitError, Cond, Key, Op, Record, RecordStore, StoreError, Version, commit, limits};
+use super::{
+    Change, CommitError, Cond, Key, Op, Record, RecordStore, Settling, StoreError, Version, commit, limits,
+};
 
 /// Records, and octets of one, that are read without a thread of its own when they are in memory.
 const AT_ONCE: (usize, u32) = (32, 64 * 1024);
@@ -245,16 +247,20 @@ impl RecordStore for Journal {
         .await
     }
 
-    fn is_held_up(&self) -> bool {
-        self.writer.is_held_up()
-    }
-
     async fn commit(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Version, CommitError> {
         check(&then)?;
         match self.writer.ask(Request::Commit { when, then }).await? {
             Ok(version) => Ok(version),
             Err(key) => Err(CommitError::Conflict(key)),
         }
+    }
+
+    async fn write(&self, when: Vec<Cond>, then: Vec<Op>) -> Result<Settling<CommitError>, CommitError> {
+        check(&then)?;
+        let asked = self.writer.ask_to_write(Request::Commit { when, then }).await?;
+        Ok(Box::pin(async {
+            asked.answer().await?.map(drop).map_err(CommitError::Conflict)
+        }))
     }
 
     async fn changes(&self, after: Version, limit: usize) -> Result<Vec<Change>, StoreError> {

@@ -16,7 +16,7 @@ use super::log::{Appender, Place, is_gone};
 use super::packer::{Packer, Request};
 use super::tally::Tally;
 use super::writer::Writer;
-use super::{BlockStore, StoreError};
+use super::{BlockStore, Settling, StoreError};
 
 /// Damaged blocks that are remembered, so that they can be stored again.
 const DAMAGED: usize = 4096;
@@ -189,6 +189,14 @@ impl Reader {
     }
 }
 
+fn put(batch: Vec<VerifiedBlock>) -> Request {
+    let named = batch.into_iter().map(|block| {
+        let digest = digest(block.cid()).expect("only blocks with a name that checks are verified");
+        (digest, block.into_bytes())
+    });
+    Request::Put(named.collect())
+}
+
 /// The place of a block with what describes it.
 fn of_record(place: Place) -> Place {
     Place {
@@ -204,22 +212,16 @@ impl BlockStore for Packs {
         if batch.is_empty() {
             return Ok(());
         }
-        let blocks = batch
-            .into_iter()
-            .map(|block| {
-                let digest = digest(block.cid()).expect("only blocks with a name that checks are verified");
-                (digest, block.into_bytes())
-            })
-            .collect();
-        self.writer.ask(Request::Put(blocks)).await.map(drop)
+        self.writer.ask(put(batch)).await.map(drop)
+    }
+
+    async fn write(&self, batch: Vec<VerifiedBlock>) -> Result<Settling<StoreError>, StoreError> {
+        let asked = self.writer.ask_to_write(put(batch)).await?;
+        Ok(Box::pin(async { asked.answer().await.map(drop) }))
     }
 
     fn room(&self, octets: u64) -> Result<(), StoreError> {
         self.reader.home.reserve().room(octets)
-    }
-
-    fn is_held_up(&self) -> bool {
-        self.writer.is_held_up()
     }
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {

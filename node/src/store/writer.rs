@@ -7,8 +7,6 @@
 mod settler;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,8 +19,6 @@ use settler::{Group, Settler};
 const QUEUE: usize = 256;
 /// Octets of one group.
 const GROUP: u64 = 8 * 1024 * 1024;
-/// A group is in the page cache long before this, unless the disk is kept busy by others.
-const HELD_UP: Duration = Duration::from_millis(5);
 
 /// What a thread does with requests.
 pub(super) trait Write: Sized + Send + 'static {
@@ -72,7 +68,24 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 struct Job<W: Write> {
     request: W::Request,
-    answer: Answer<W::Answer>,
+    asker: Asker<W::Answer>,
+}
+
+/// Who waits for a request.
+struct Asker<T> {
+    /// Told when it is written, if anybody asked for that.
+    written: Option<oneshot::Sender<()>>,
+    answer: Answer<T>,
+}
+
+/// A request that is written, and outlives the process.
+pub(super) struct Asked<T>(oneshot::Receiver<Result<T, StoreError>>);
+
+impl<T> Asked<T> {
+    /// The answer, once it is durable.
+    pub(super) async fn answer(self) -> Result<T, StoreError> {
+        self.0.await.map_err(|_| StoreError::Closed)?
+    }
 }
 
 enum Message<W: Write> {
@@ -83,48 +96,6 @@ enum Message<W: Write> {
 /// The way to the threads.
 pub(super) struct Writer<W: Write> {
     queue: mpsc::Sender<Message<W>>,
-    at: Arc<At>,
-}
-
-/// Since when the writing thread is at what it writes now: what waits meanwhile is lost if the process is killed.
-struct At {
-    epoch: Instant,
-    /// Nanoseconds after the epoch; 0 when it is at nothing.
-    since: AtomicU64,
-}
-
-/// A write that goes on as long as this lives.
-struct Writing<'a>(&'a At);
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        self.0.since.store(0, Ordering::Relaxed);
-    }
-}
-
-impl At {
-    fn new() -> Self {
-        Self {
-            epoch: Instant::now(),
-            since: AtomicU64::new(0),
-        }
-    }
-
-    /// Never 0.
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos()).map_or(u64::MAX, |nanos| nanos.max(1))
-    }
-
-    /// Begins a write, which ends with what is returned.
-    fn begin(&self) -> Writing<'_> {
-        self.since.store(self.now(), Ordering::Relaxed);
-        Writing(self)
-    }
-
-    fn is_held_up(&self) -> bool {
-        let since = self.since.load(Ordering::Relaxed);
-        since > 0 && self.now().saturating_sub(since) > HELD_UP.as_nanos() as u64
-    }
 }
 
 impl<W: Write> Writer<W> {
@@ -132,33 +103,44 @@ impl<W: Write> Writer<W> {
     pub(super) fn start(name: &str, home: Arc<Home>, work: W) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let settler = Settler::start(&format!("{name}-sync"), home.clone())?;
-        let at = Arc::new(At::new());
-        let writes = at.clone();
-        spawn(name, move || run(&home, work, jobs, &settler, &writes))?;
-        Ok(Self { queue, at })
-    }
-
-    /// Whether the thread has been at one write for longer than it takes a disk that is not kept busy by others. What it is
-    /// asked meanwhile waits in memory.
-    pub(super) fn is_held_up(&self) -> bool {
-        self.at.is_held_up()
+        spawn(name, move || run(&home, work, jobs, &settler))?;
+        Ok(Self { queue })
     }
 
     /// Has a request done; durable on return.
     pub(super) async fn ask(&self, request: W::Request) -> Result<W::Answer, StoreError> {
+        self.send(request, None).await?.answer().await
+    }
+
+    /// The same in two steps: written on return.
+    pub(super) async fn ask_to_write(&self, request: W::Request) -> Result<Asked<W::Answer>, StoreError> {
+        let (written, when) = oneshot::channel();
+        let asked = self.send(request, Some(written)).await?;
+        match when.await {
+            Ok(()) => Ok(asked),
+            Err(_) => Err(asked.answer().await.err().unwrap_or(StoreError::Closed)),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: W::Request,
+        written: Option<oneshot::Sender<()>>,
+    ) -> Result<Asked<W::Answer>, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.queue
-            .send(Message::Job(Job { request, answer }))
-            .await
-            .map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+        let asker = Asker { written, answer };
+        let sent = self.queue.send(Message::Job(Job { request, asker })).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        Ok(Asked(answered))
     }
 
     /// The same for a thread that may wait.
     pub(super) fn ask_and_wait(&self, request: W::Request) -> Result<W::Answer, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let written = None;
+        let asker = Asker { written, answer };
         self.queue
-            .blocking_send(Message::Job(Job { request, answer }))
+            .blocking_send(Message::Job(Job { request, asker }))
             .map_err(|_| StoreError::Closed)?;
         answered.blocking_recv().map_err(|_| StoreError::Closed)?
     }
@@ -181,13 +163,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
     })
 }
 
-fn run<W: Write>(
-    home: &Home,
-    mut work: W,
-    mut jobs: mpsc::Receiver<Message<W>>,
-    settler: &Settler<W>,
-    at: &At,
-) {
+fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>, settler: &Settler<W>) {
     while let Some(message) = jobs.blocking_recv() {
         let mut stop = None;
         let mut group = Vec::new();
@@ -211,7 +187,6 @@ fn run<W: Write>(
             };
         }
         if !group.is_empty() {
-            let _writing = at.begin();
             write(home, &mut work, group, settler);
         }
         if let Some(stopped) = stop {
@@ -227,8 +202,7 @@ fn run<W: Write>(
 }
 
 fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Settler<W>) {
-    let (requests, answers): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|job| (job.request, job.answer)).unzip();
+    let (requests, askers): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.request, job.asker)).unzip();
     let appender = work.appender();
     let is_asked = requests.iter().any(W::asks_for_next);
     let begins_next = appender.is_full() || is_asked && appender.position().offset > 0;
@@ -236,7 +210,9 @@ fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Sett
         settler.rest();
     }
     if let Some(why) = home.failure() {
-        refuse(answers, || StoreError::ReadOnly(why.clone()));
+        refuse(askers.into_iter().map(|asker| asker.answer), || {
+            StoreError::ReadOnly(why.clone())
+        });
         return;
     }
     let done = attempt(home, work, |work| {
@@ -248,25 +224,27 @@ fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Sett
     match done {
         Ok((told, written)) => settler.take(Group {
             written,
-            answers: answers.into_iter().zip(told).collect(),
+            answers: askers.into_iter().map(Asker::tell).zip(told).collect(),
         }),
         Err(Failure::Broken(_)) => {
             let why = home.failure().unwrap_or_default();
-            refuse(answers, || StoreError::ReadOnly(why.clone()));
+            refuse(askers.into_iter().map(|asker| asker.answer), || {
+                StoreError::ReadOnly(why.clone())
+            });
         }
         // There may be room for the smaller ones.
         Err(Failure::Refused(_)) if requests.len() > 1 => {
-            for (request, answer) in requests.into_iter().zip(answers) {
-                write(home, work, vec![Job { request, answer }], settler);
+            for (request, asker) in requests.into_iter().zip(askers) {
+                write(home, work, vec![Job { request, asker }], settler);
             }
         }
         Err(Failure::Refused(error @ StoreError::Full { .. })) => {
             home.reserve().complain(&error);
-            refuse(answers, || error.again());
+            refuse(askers.into_iter().map(|asker| asker.answer), || error.again());
         }
         Err(Failure::Refused(error)) => {
             tracing::error!(%error, "a write is refused");
-            refuse(answers, || error.again());
+            refuse(askers.into_iter().map(|asker| asker.answer), || error.again());
         }
     }
 }
@@ -291,7 +269,17 @@ fn attempt<W: Write>(
     }
 }
 
-fn refuse<T>(answers: Vec<Answer<T>>, mut error: impl FnMut() -> StoreError) {
+impl<T> Asker<T> {
+    /// Says that it is written; who is to be answered. Who does not wait any more has no use for it.
+    fn tell(self) -> Answer<T> {
+        if let Some(written) = self.written {
+            let _ = written.send(());
+        }
+        self.answer
+    }
+}
+
+fn refuse<T>(answers: impl IntoIterator<Item = Answer<T>>, mut error: impl FnMut() -> StoreError) {
     for answer in answers {
         let _ = answer.send(Err(error()));
     }

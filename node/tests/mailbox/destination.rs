@@ -112,7 +112,7 @@ async fn c05_a_block_of_wrong_octets_is_not_stored_and_its_origin_not_believed()
     ends_as_unverifiable(b"what Alice wrote", |resource| {
         vec![
             granted(&resource, resource.size()),
-            Frame::Block(Bytes::from_static(b"what Mallory did")),
+            Frame::Block(Bytes::from_static(b"what Mallory did").into()),
             Frame::End(End { blocks: 1, bytes: 16 }),
         ]
     })
@@ -130,7 +130,7 @@ async fn an_end_that_counts_what_did_not_come_is_not_believed() {
     ends_as_unverifiable(octets, |resource| {
         vec![
             granted(&resource, resource.size()),
-            Frame::Block(Bytes::from_static(octets)),
+            Frame::Block(Bytes::from_static(octets).into()),
             Frame::End(End { blocks: 2, bytes: 16 }),
         ]
     })
@@ -150,7 +150,7 @@ async fn t11_a_cid_that_is_here_for_carol_is_not_given_to_bob_by_an_origin_that_
     };
     let frames = vec![
         Frame::Granted(vec![grant(&bait), grant(&shared(&secret))]),
-        Frame::Block(Bytes::from_static(octets)),
+        Frame::Block(Bytes::from_static(octets).into()),
         Frame::End(End { blocks: 1, bytes: 6 }),
     ];
     let _liar = Liar::new(&world, frames).await;
@@ -205,7 +205,7 @@ async fn c05_tries_that_together_bring_no_resource_end_and_the_collector_goes_on
     let (root, leaves) = crumbs(2048, 1024);
     let resource = SharedResource::new(*root.cid(), 2048 * 1024).unwrap();
     let grant = granted(&resource, resource.size());
-    let block = |block: &VerifiedBlock| Frame::Block(block.bytes().clone());
+    let block = |block: &VerifiedBlock| Frame::Block(block.bytes().clone().into());
     let half = |leaves: &[VerifiedBlock]| {
         let mut frames = vec![grant.clone(), block(&root)];
         frames.extend(leaves.iter().map(block));
@@ -234,7 +234,7 @@ async fn blocks_without_an_end_are_a_break_and_no_success() {
     let (resource, _) = resource(octets);
     let frames = vec![
         granted(&resource, resource.size()),
-        Frame::Block(Bytes::from_static(octets)),
+        Frame::Block(Bytes::from_static(octets).into()),
     ];
     let liar = Liar::new(&world, frames).await;
     let notification = notification_of(&world, NAME, resource);

@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 use super::cid::{self, CidError, Codec};
 use super::node::{Link, Node, NodeError};
-use super::{BlockError, ClaimedBlock, Profile, VerifiedBlock};
+use super::{BlockError, ClaimedBlock, Octets, Profile, VerifiedBlock};
 use crate::fault::{Fault, Faulty};
 use crate::limits;
 
@@ -303,20 +303,20 @@ impl Walk {
     ///
     /// # Errors
     /// A [`WalkError`]; the walk stays where it was.
-    pub fn claim(&mut self, bytes: Bytes) -> Result<ClaimedBlock, WalkError> {
+    pub fn claim(&mut self, octets: Octets) -> Result<ClaimedBlock, WalkError> {
         let due = *self.due.last().ok_or(WalkError::Complete)?;
         let cid = due.expected.cid;
         match due.expected.kind {
             Kind::Leaf => {
-                check_size(due.expected.size, bytes.len() as u64)?;
+                check_size(due.expected.size, octets.bytes().len() as u64)?;
                 self.visit(Vec::new())?;
             }
             Kind::Node => {
-                let block = VerifiedBlock::check(cid, bytes.clone())?;
+                let block = octets.clone().verify(cid)?;
                 self.take(due, block.bytes())?;
             }
         }
-        Ok(ClaimedBlock { cid, bytes })
+        Ok(ClaimedBlock { cid, octets })
     }
 
     /// Takes the octets of the next block from one's own store, which checked them: everything but the hash is verified.

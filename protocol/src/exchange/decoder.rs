@@ -3,9 +3,10 @@
 //! Which frames may come is known at every moment ([`Expect`]), and how long each may be.
 
 use bytes::{Buf, BytesMut};
+use sha2::{Digest, Sha256};
 
 use super::frame::{Frame, FrameError, Name};
-use crate::dag::varint;
+use crate::dag::{Octets, varint};
 use crate::limits;
 
 /// Which frames may come now.
@@ -57,6 +58,25 @@ pub struct Decoder {
     filled: usize,
     /// Octets that the frame under way needs, as far as it is known; 0 before its head came.
     wanted: usize,
+    /// Of the large block under way.
+    hashing: Option<Hashing>,
+}
+
+/// A block that is hashed while it comes: what came is in the processor's cache still.
+#[derive(Debug, Default)]
+struct Hashing {
+    hash: Sha256,
+    /// Octets of the block that are in it.
+    octets: usize,
+}
+
+impl Hashing {
+    /// Takes in what came since, of all that came.
+    fn go_on(&mut self, block: &[u8]) {
+        let fresh = block.get(self.octets..).unwrap_or_default();
+        self.hash.update(fresh);
+        self.octets += fresh.len();
+    }
 }
 
 /// Octets of room when it is not known how long the next frame is.
@@ -125,13 +145,23 @@ impl Decoder {
         let whole = octets + length;
         if self.filled < whole {
             self.wanted = self.wanted_of(name, whole);
+            if name == Name::Block && length >= PIECE {
+                let came = self.buffer.get(octets..self.filled).unwrap_or_default();
+                self.hashing.get_or_insert_default().go_on(came);
+            }
             return Ok(None);
         }
         self.buffer.advance(octets);
         let body = self.buffer.split_to(length).freeze();
         self.filled -= whole;
         self.wanted = 0;
-        Frame::decode(name, body).map(Some)
+        match self.hashing.take() {
+            Some(mut hashing) => {
+                hashing.go_on(&body);
+                Ok(Some(Frame::Block(Octets::hashed(body, hashing.hash))))
+            }
+            None => Frame::decode(name, body).map(Some),
+        }
     }
 
     /// A large block that is expected gets its room before even its head came: then nothing of it is ever moved. With small

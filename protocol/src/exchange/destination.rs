@@ -3,11 +3,10 @@
 use std::collections::{HashSet, VecDeque};
 
 use ::cid::Cid;
-use bytes::Bytes;
 
 use super::decoder::{Expect, Heard};
 use super::frame::{End, Fetch, Frame, FrameError, Grant, Refused, Want};
-use crate::dag::{BlockError, ClaimedBlock, Expected, Kind, VerifiedBlock, Walk, WalkError};
+use crate::dag::{BlockError, ClaimedBlock, Expected, Kind, Octets, VerifiedBlock, Walk, WalkError};
 use crate::fault::{Fault, Faulty};
 use crate::limits;
 
@@ -325,7 +324,7 @@ impl Destination {
         match frame {
             Frame::Refused(refused) => self.finish(Outcome::Refused(refused)),
             Frame::Granted(grants) => self.take_grants(&grants)?,
-            Frame::Block(bytes) => self.take_block(bytes)?,
+            Frame::Block(octets) => self.take_block(octets)?,
             Frame::End(said) => self.take_end(said)?,
             other => return Err(FrameError::Unexpected(other.name()).into()),
         }
@@ -355,7 +354,7 @@ impl Destination {
         Ok(())
     }
 
-    fn take_block(&mut self, bytes: Bytes) -> Result<(), Violation> {
+    fn take_block(&mut self, octets: Octets) -> Result<(), Violation> {
         let Some((want, walk)) = self.walks.front_mut() else {
             return Err(FrameError::Unexpected(super::Name::Block).into());
         };
@@ -363,7 +362,7 @@ impl Destination {
         let before = walk.position();
         let next = walk.next();
         let block = walk
-            .claim(bytes)
+            .claim(octets)
             .map_err(|error| Violation::Block { want, error })?;
         let resume = walk.leaves();
         let last = walk.is_complete();

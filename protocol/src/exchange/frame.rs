@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use unsigned_varint::encode;
 
-use crate::dag::{CidError, cid};
+use crate::dag::{CidError, Octets, cid};
 use crate::fault::{Fault, Faulty, StreamRefusal};
 use crate::limits;
 
@@ -23,7 +23,7 @@ pub enum Frame {
     /// Origin: I will not, or not go on.
     Refused(Refused),
     /// Origin: the next block.
-    Block(Bytes),
+    Block(Octets),
     /// Origin: that was all.
     End(End),
     /// Destination: token 3, which says that everything is stored.
@@ -227,7 +227,7 @@ impl Frame {
     pub fn encode(self) -> [Bytes; 2] {
         let name = self.name();
         let body = match self {
-            Frame::Block(bytes) => bytes,
+            Frame::Block(octets) => octets.into_bytes(),
             Frame::Fetch(fetch) => cbor(&fetch),
             Frame::Granted(wants) => cbor(&Granted { wants }),
             Frame::Refused(refused) => cbor(&refused),
@@ -244,7 +244,7 @@ impl Frame {
 
     pub(super) fn decode(name: Name, body: Bytes) -> Result<Self, FrameError> {
         Ok(match name {
-            Name::Block => Frame::Block(body),
+            Name::Block => Frame::Block(body.into()),
             Name::Fetch => Frame::Fetch(check_fetch(strict(name, &body)?)?),
             Name::Granted => {
                 let Granted { wants } = strict(name, &body)?;

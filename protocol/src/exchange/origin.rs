@@ -234,7 +234,8 @@ impl Origin {
         serving.sent.blocks += 1;
         serving.sent.bytes += bytes.len() as u64;
         self.state = State::Serving(serving);
-        self.actions.push_back(OriginAction::Send(Frame::Block(bytes)));
+        self.actions
+            .push_back(OriginAction::Send(Frame::Block(bytes.into())));
     }
 
     fn refuse(&mut self, refused: Refused, served: Served) {

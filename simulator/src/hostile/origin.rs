@@ -151,7 +151,7 @@ impl Lie {
         for block in blocks {
             end.blocks += 1;
             end.bytes += block.len() as u64;
-            tell(stream, Frame::Block(block)).await?;
+            tell(stream, Frame::Block(block.into())).await?;
         }
         tell(stream, Frame::End(end)).await
     }
@@ -169,7 +169,7 @@ fn turned(block: &Bytes) -> Bytes {
 
 /// Says that a block comes, and then an octet of it now and then.
 async fn dribble(stream: &mut Box<dyn ByteStream>) -> std::io::Result<()> {
-    let [head, _] = Frame::Block(Bytes::from(vec![0; 64])).encode();
+    let [head, _] = Frame::Block(vec![0; 64].into()).encode();
     stream.write_all(&head).await?;
     loop {
         stream.write_all(&[0]).await?;

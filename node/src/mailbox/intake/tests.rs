@@ -9,16 +9,18 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
-/// A disk that makes a batch durable for each permit.
+/// A disk that makes a batch durable for each permit, and writes one for each of the others.
 struct Slow {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+    writes: Semaphore,
     put: Mutex<Vec<Cid>>,
 }
 
 impl Slow {
-    fn new(permits: usize) -> Arc<Self> {
+    fn new(permits: usize, writes: usize) -> Arc<Self> {
         Arc::new(Self {
-            permits: Semaphore::new(permits),
+            permits: Arc::new(Semaphore::new(permits)),
+            writes: Semaphore::new(writes),
             put: Mutex::default(),
         })
     }
@@ -27,10 +29,17 @@ impl Slow {
 #[async_trait]
 impl BlockStore for Slow {
     async fn put(&self, batch: Vec<VerifiedBlock>) -> Result<(), StoreError> {
-        self.permits.acquire().await.unwrap().forget();
+        self.write(batch).await?.await
+    }
+    async fn write(&self, batch: Vec<VerifiedBlock>) -> Result<Settling<StoreError>, StoreError> {
+        self.writes.acquire().await.unwrap().forget();
         let mut put = self.put.lock().unwrap();
         put.extend(batch.iter().map(VerifiedBlock::cid));
-        Ok(())
+        let permits = self.permits.clone();
+        Ok(Box::pin(async move {
+            permits.acquire().await.unwrap().forget();
+            Ok(())
+        }))
     }
     async fn get(&self, _: &Cid) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
@@ -68,39 +77,70 @@ fn place(leaves: u64) -> Option<Place> {
     Some(Place { resource: 0, leaves })
 }
 
+const GROUP: usize = limits::LEAF;
+
 #[tokio::test]
-async fn a_disk_that_does_not_keep_up_stops_the_reading_and_memory_is_bounded() {
-    let disk = Slow::new(0);
+async fn q04_one_block_is_at_risk_at_a_time_until_it_is_written_and_noted() {
+    let disk = Slow::new(0, 1);
     let mut intake = Intake::new(disk.clone());
-    let mut taken = 0;
-    while intake.has_room() {
+    let room = |intake: &Intake, block, noted| intake.has_room(block, noted);
+    assert!(room(&intake, limits::BLOCK, 0));
+    intake.take(good(vec![1; GROUP]), place(1));
+    assert!(!room(&intake, 1, 0));
+    assert!(matches!(
+        intake.next().await.unwrap().unwrap(),
+        Settled::Verified { octets: GROUP, .. }
+    ));
+    assert!(
+        !room(&intake, 1, GROUP as u64),
+        "it is noted, but nowhere written"
+    );
+    assert!(matches!(intake.next().await.unwrap().unwrap(), Settled::Written));
+    assert!(!room(&intake, 1, 0), "it is written, but not noted");
+    assert!(room(&intake, GROUP, GROUP as u64));
+    // Of small ones so many as make a large one.
+    intake.take(good(vec![2; GROUP / 2]), place(2));
+    assert!(room(&intake, GROUP / 2, GROUP as u64));
+    intake.take(good(vec![3; GROUP / 2]), place(3));
+    assert!(!room(&intake, 1, GROUP as u64));
+}
+
+#[tokio::test]
+async fn a_disk_that_syncs_too_slowly_stops_the_reading_and_memory_is_bounded() {
+    let disk = Slow::new(0, 100);
+    let mut intake = Intake::new(disk.clone());
+    let (mut taken, mut verified, mut durable) = (0, 0, 0);
+    let mut noted = 0;
+    while intake.has_room(GROUP, noted) {
         intake.take(good(vec![taken as u8; GROUP]), place(taken));
         taken += 1;
+        noted += GROUP as u64;
+        let settled = [intake.next().await, intake.next().await].map(|settled| settled.unwrap().unwrap());
+        assert!(matches!(
+            settled,
+            [Settled::Verified { failed: None, .. }, Settled::Written]
+        ));
+        verified += 1;
     }
     assert_eq!(taken as usize, ROOM / GROUP);
-    let mut durable = 0;
     disk.permits.add_permits(taken as usize);
-    let mut verified = 0;
     while let Some(settled) = intake.next().await {
-        match settled.unwrap() {
-            Settled::Verified { blocks, failed, .. } => {
-                assert!(failed.is_none());
-                verified += blocks.len() as u64;
-            }
-            Settled::Durable(at) => {
-                durable += 1;
-                assert!(at.unwrap().leaves < verified);
-            }
-        }
+        let Settled::Durable(at) = settled.unwrap() else {
+            panic!("everything was written");
+        };
+        durable += 1;
+        assert_eq!(at.unwrap().leaves + 1, durable);
     }
-    assert!(durable > 1);
-    assert_eq!((verified, disk.put.lock().unwrap().len() as u64), (taken, taken));
-    assert!(intake.has_room());
+    assert_eq!(
+        (verified, durable, disk.put.lock().unwrap().len() as u64),
+        (taken, taken, taken)
+    );
+    assert!(intake.has_room(GROUP, noted));
 }
 
 #[tokio::test]
 async fn c05_nothing_behind_a_block_that_is_none_is_stored_or_told_of() {
-    let disk = Slow::new(100);
+    let disk = Slow::new(100, 100);
     let mut intake = Intake::new(disk.clone());
     intake.take(good(vec![1; GROUP]), place(1));
     intake.take(claimed(vec![2; GROUP], &[3; 10]), place(2));
@@ -114,6 +154,7 @@ async fn c05_nothing_behind_a_block_that_is_none_is_stored_or_told_of() {
                 told.extend(place);
             }
             Settled::Durable(place) => told.extend(place),
+            Settled::Written => {}
         }
     }
     assert_eq!(failures, 1);

@@ -103,12 +103,12 @@ fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &A
                     tracing::error!(%error, "what was not synced is not cut off; restart the machine before the node");
                 }
                 let why = home.failure().unwrap_or_default();
-                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
+                let answers = group.answers.into_iter().map(|(answer, _)| answer);
                 refuse(answers, || StoreError::ReadOnly(why.clone()));
             } else if let Some(Err(error)) = group.written.map(Written::show) {
                 // It is durable, and will be seen once the view is made anew.
                 tracing::error!(%error, "a write cannot be shown");
-                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
+                let answers = group.answers.into_iter().map(|(answer, _)| answer);
                 refuse(answers, || error.again());
             } else {
                 answer(group.answers);

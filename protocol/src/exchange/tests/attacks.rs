@@ -81,7 +81,7 @@ fn c05_blocks_before_the_grant_are_a_violation() {
 fn c05_wrong_octets_are_not_stored() {
     let (wrong, got) = violation(|frames| {
         if let Frame::Block(bytes) = &mut frames[5] {
-            let mut octets = bytes.to_vec();
+            let mut octets = bytes.bytes().to_vec();
             octets[1000] ^= 1;
             *bytes = octets.into();
         }
@@ -112,7 +112,7 @@ fn c05_a_block_that_was_left_out_is_a_violation() {
 
 #[test]
 fn c05_a_block_too_many_is_a_violation() {
-    let (extra, got) = violation(|frames| frames.insert(8, Frame::Block(Bytes::from_static(b"more"))));
+    let (extra, got) = violation(|frames| frames.insert(8, Frame::Block(Bytes::from_static(b"more").into())));
     assert_eq!(extra, Violation::Frame(FrameError::Unexpected(Name::Block)));
     assert_eq!(got.arrived, [0, 1, 2]);
 }

@@ -1,6 +1,5 @@
 //! Frames: written by other hands, read in one form, refused early.
 
-use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use serde_json::Value;
 
 use super::super::{Decoder, End, Expect, Fetch, Frame, FrameError, Grant, Name, Refused, Want};
 use super::octets;
-use crate::dag::{Codec, cid};
+use crate::dag::{BlockError, ClaimedBlock, Codec, VerifiedBlock, Walk, cid};
 use crate::limits;
 
 #[derive(Deserialize)]
@@ -142,7 +141,7 @@ fn frames_that_may_not_be_are_refused_with_their_reason() {
 
 #[test]
 fn c05_a_block_longer_than_the_one_that_comes_next_is_refused_by_its_head() {
-    let [head, _] = Frame::Block(Bytes::from(vec![0; 1000])).encode();
+    let [head, _] = Frame::Block(vec![0; 1000].into()).encode();
     let mut decoder = Decoder::new();
     decoder.push(&head);
     assert_eq!(
@@ -185,6 +184,48 @@ fn the_bounds_of_a_fetch_and_of_its_grant_hold_the_largest_notification() {
         decoder.push(&octets([frame.clone()]));
         assert_eq!(decoder.poll(moment(frame.name())), Ok(Some(frame)));
     }
+}
+
+/// The leaf of a resource, as a walk claims it when it comes in pieces of so many octets.
+fn claimed(sent: &[u8], said: &[u8], piece: usize) -> ClaimedBlock {
+    let stream = octets([Frame::Block(sent.to_vec().into())]);
+    let mut decoder = Decoder::new();
+    let mut came = None;
+    for part in stream.chunks(piece) {
+        assert_eq!(came, None, "nothing is left when the block is whole");
+        decoder.push(part);
+        came = decoder.poll(Expect::Block(limits::BLOCK)).expect("a right frame");
+    }
+    let Some(Frame::Block(came)) = came else {
+        panic!("{came:?} is no block");
+    };
+    let said = VerifiedBlock::hash(Codec::Raw, said.to_vec().into()).expect("a block");
+    let mut walk = Walk::new(*said.cid(), sent.len() as u64).expect("a resource of one leaf");
+    walk.claim(came).expect("it has the size")
+}
+
+#[test]
+fn c05_a_large_block_is_hashed_while_it_comes_and_one_wrong_octet_anywhere_is_found() {
+    let leaf: Vec<u8> = (0..limits::LEAF as u32).map(|at| (at % 251) as u8).collect();
+    for piece in [1000, 64 * 1024, limits::LEAF, 2 * limits::LEAF] {
+        let block = claimed(&leaf, &leaf, piece);
+        let is_hashed = piece < 2 * limits::LEAF;
+        assert_eq!(
+            block.unhashed(),
+            if is_hashed { 0 } else { limits::LEAF },
+            "{piece}"
+        );
+        assert_eq!(block.verify().expect("it is that block").bytes(), &leaf);
+        for at in [0, 1000, limits::LEAF / 2, limits::LEAF - 1] {
+            let mut wrong = leaf.clone();
+            wrong[at] ^= 1;
+            let found = claimed(&wrong, &leaf, piece).verify();
+            assert!(matches!(found, Err(BlockError::Mismatch(_))), "{piece} {at}");
+        }
+    }
+    // A small one is not: many of them are hashed together, elsewhere.
+    let small = &leaf[..4096];
+    assert_eq!(claimed(small, small, 100).unhashed(), 4096);
 }
 
 #[test]

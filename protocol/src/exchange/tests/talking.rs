@@ -249,7 +249,7 @@ fn an_origin_reads_ahead_in_the_order_of_sending_as_far_as_it_knows_and_no_more_
                 }
                 readings.push(cids);
             }
-            OriginAction::Send(Frame::Block(octets)) => sent.push(octets),
+            OriginAction::Send(Frame::Block(octets)) => sent.push(octets.into_bytes()),
             OriginAction::Send(_) => {}
             OriginAction::Finish(served) => assert!(matches!(served, Served::Whole(_))),
             other => panic!("{other:?} is not asked for"),
