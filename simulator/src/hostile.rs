@@ -130,6 +130,9 @@ pub(crate) async fn act_before(
             villain: &villain,
             site,
         };
+        stage
+            .view
+            .happened(&format!("{} against {against}", hostile.role), number);
         let done = doing.act(hostile.role).await;
         for (what, told) in done.with_context(|| format!("{} against {against}", hostile.role))? {
             acts.push(Act {

@@ -22,6 +22,7 @@ mod shell;
 pub mod shrink;
 pub mod sweep;
 mod traffic;
+mod view;
 pub mod world;
 
 pub use run::{Options, Progress, Traced, run, run_virtually};

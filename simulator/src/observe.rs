@@ -11,7 +11,6 @@ use cargomail_node::api::{Delivery, Message};
 use cargomail_node::app::{App, Letter, Opened, ReadError, Unwatched, Watch};
 use cargomail_node::harness::compare;
 use futures::TryStreamExt;
-use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -21,7 +20,7 @@ use crate::ask::{Nodes, Report, Seen, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
 use crate::run::{Reading as How, Stage};
 use crate::traffic::Sent;
-use crate::world::disk::Mark;
+use crate::world::Mark;
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
 const LOOK: Duration = Duration::from_millis(250);
@@ -37,6 +36,8 @@ enum Whom {
     Parties,
     /// Those of them, at those of their nodes where something has changed since they were asked, as far as that can be known from outside.
     Touched,
+    /// Everybody, at such nodes.
+    EverybodyTouched,
 }
 
 /// A mail and one of its recipients, by their places in the plan.
@@ -49,8 +50,6 @@ pub(crate) struct Observer {
     letters: Vec<Option<Arc<Letter>>>,
     /// Mails that were accepted, and of which something is expected to happen.
     open: BTreeSet<usize>,
-    /// Recipients of all accepted mails.
-    fates: usize,
     /// The mail of each Message-ID.
     known: BTreeMap<String, usize>,
     /// By person, the name of each message that is no placeholder.
@@ -59,16 +58,17 @@ pub(crate) struct Observer {
     marks: HashMap<String, Vec<Mark>>,
     /// By person and mailbox, how many retrievals are on their way; none when that cannot be known.
     retrieving: BTreeMap<(String, String), Option<usize>>,
+    /// By person, messages that came and were not read yet: whose fate that is, and the message's name.
+    unread: HashMap<String, BTreeMap<Place, String>>,
     reading: BTreeSet<Place>,
     readers: JoinSet<(Place, Reading, u64)>,
     places: Arc<Semaphore>,
-    progress: ProgressBar,
     /// Something was seen since that was not there before.
     news: bool,
 }
 
 impl Observer {
-    pub(crate) fn new(stage: Arc<Stage>, progress: ProgressBar) -> Self {
+    pub(crate) fn new(stage: Arc<Stage>) -> Self {
         let mails = stage.plan.mails.iter().enumerate();
         let mails: Vec<Mail> = mails
             .map(|(index, planned)| Mail {
@@ -89,14 +89,13 @@ impl Observer {
             stage,
             mails,
             open: BTreeSet::new(),
-            fates: 0,
             known: BTreeMap::new(),
             reports: BTreeMap::new(),
             marks: HashMap::new(),
             retrieving: BTreeMap::new(),
+            unread: HashMap::new(),
             reading: BTreeSet::new(),
             readers: JoinSet::new(),
-            progress,
             news: false,
         }
     }
@@ -131,7 +130,7 @@ impl Observer {
                     if late || left.iter().all(|left| left.waiting.is_empty()) {
                         self.readers.shutdown().await;
                         // Once more: what came a second time must not be missed.
-                        self.look(Whom::Everybody).await?;
+                        self.look(Whom::EverybodyTouched).await?;
                         self.readers.shutdown().await;
                         return Ok((self.mails, left));
                     }
@@ -174,7 +173,6 @@ impl Observer {
             self.known.insert(message_id.clone(), sent.mail);
             let to = &self.stage.plan.mails[sent.mail].to;
             mail.fates = to.iter().cloned().map(Fate::open).collect();
-            self.fates += mail.fates.len();
             self.letters[sent.mail] = Some(Arc::new(sent.letter));
             self.open.insert(sent.mail);
         }
@@ -183,24 +181,23 @@ impl Observer {
 
     /// Who is asked, and at which nodes.
     fn asked(&mut self, whom: Whom) -> BTreeMap<String, Nodes> {
-        if let Whom::Everybody = whom {
-            let everybody = self.stage.apps.iter();
-            return everybody
-                .map(|(person, app)| (person.clone(), Nodes::of(app)))
-                .collect();
-        }
-        let open = self.open.iter().map(|mail| &self.mails[*mail]);
-        let parties = open.flat_map(|mail| {
-            let recipients = mail.fates.iter().map(|fate| &fate.recipient);
-            std::iter::once(&mail.author).chain(recipients)
-        });
-        let parties: BTreeSet<String> = parties.map(ToString::to_string).collect();
+        let people: BTreeSet<String> = match whom {
+            Whom::Everybody | Whom::EverybodyTouched => self.stage.apps.keys().cloned().collect(),
+            Whom::Parties | Whom::Touched => {
+                let open = self.open.iter().map(|mail| &self.mails[*mail]);
+                let parties = open.flat_map(|mail| {
+                    let recipients = mail.fates.iter().map(|fate| &fate.recipient);
+                    std::iter::once(&mail.author).chain(recipients)
+                });
+                parties.map(ToString::to_string).collect()
+            }
+        };
         let mut asked = BTreeMap::new();
-        for person in parties {
+        for person in people {
             let homes = self.stage.homes(&person);
-            let marks: Vec<Mark> = homes.iter().map(|home| home.disk.mark()).collect();
+            let marks: Vec<Mark> = homes.iter().map(|home| home.mark()).collect();
             let nodes = match whom {
-                Whom::Touched if !homes.is_empty() => {
+                Whom::Touched | Whom::EverybodyTouched if !homes.is_empty() => {
                     let before = self.marks.get(&person);
                     let touched = homes.iter().zip(&marks).enumerate().filter(|(index, (_, mark))| {
                         before.and_then(|before| before.get(*index)) != Some(*mark)
@@ -248,7 +245,8 @@ impl Observer {
         let mails = &self.mails;
         self.open
             .retain(|mail| !mails[*mail].fates.iter().all(Fate::is_settled));
-        self.tell();
+        let now = Duration::from_millis(self.stage.now());
+        self.stage.view.stands(&self.mails, now);
         Ok(())
     }
 
@@ -274,11 +272,15 @@ impl Observer {
                         .and_then(|placeholder| placeholder.destination.clone());
                     let tried = matches!(fate.reading, Reading::Equal { .. } | Reading::Different { .. });
                     if let Some(first) = copies.last().filter(|_| !tried) {
-                        waiting.push(((mail, index), first.id.clone()));
+                        let unread = self.unread.entry(name.to_owned()).or_default();
+                        unread.insert((mail, index), first.id.clone());
                     }
                 }
             }
         }
+        // Its content may have come since.
+        let unread = self.unread.get(name).into_iter().flatten();
+        waiting.extend(unread.map(|(place, message)| (*place, message.clone())));
         let reports = self.reports.entry(name.to_owned()).or_default();
         reports.extend(seen.reports);
         let mut told: BTreeMap<Place, usize> = BTreeMap::new();
@@ -349,6 +351,11 @@ impl Observer {
         self.reading.remove(&place);
         let fate = &mut self.mails[mail].fates[index];
         fate.reading = reading;
+        if matches!(fate.reading, Reading::Equal { .. } | Reading::Different { .. })
+            && let Some(unread) = self.unread.get_mut(&fate.recipient.to_string())
+        {
+            unread.remove(&place);
+        }
         if matches!(fate.reading, Reading::Equal { .. }) {
             self.news = true;
             fate.read_at = Some(at);
@@ -393,15 +400,6 @@ impl Observer {
             });
         }
         left
-    }
-
-    fn tell(&self) {
-        let open = self.open.iter().flat_map(|mail| &self.mails[*mail].fates);
-        let unsettled = open.filter(|fate| !fate.is_settled()).count();
-        self.progress.set_position((self.fates - unsettled) as u64);
-        let (accepted, all) = (self.known.len(), self.mails.len());
-        self.progress
-            .set_message(format!("{accepted} of {all} mails accepted"));
     }
 }
 

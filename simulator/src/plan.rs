@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use cargomail_node::api::Channel;
-use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::placeholder::Category;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom, index};
@@ -71,9 +71,10 @@ impl Plan {
                 .map(|_| plan.file(traffic, &mut chance))
                 .collect();
             let places: HashMap<&Address, usize> = traffic.to.iter().zip(0..).collect();
+            let circles = circles(traffic, &mut chance);
             let mut rest = traffic.to.as_slice();
             for left in (1..=traffic.count).rev() {
-                let mut mail = plan.mail(traffic, &places, &shared, &mut chance);
+                let mut mail = plan.mail(traffic, (&places, &circles), &shared, &mut chance);
                 if traffic.everybody {
                     let (these, others) = rest.split_at(rest.len().div_ceil(left));
                     (mail.to, rest) = (these.to_vec(), others);
@@ -85,11 +86,11 @@ impl Plan {
         plan
     }
 
-    /// One mail; `places` says where in `to` everybody stands.
+    /// One mail; `places` says where in `to` everybody stands, and `circles` to whom people of a domain write.
     fn mail(
         &mut self,
         traffic: &Traffic,
-        places: &HashMap<&Address, usize>,
+        (places, circles): (&HashMap<&Address, usize>, &Circles<'_>),
         shared: &[usize],
         chance: &mut StdRng,
     ) -> Planned {
@@ -98,15 +99,20 @@ impl Plan {
             .choose(chance)
             .expect("a checked scenario has authors")
             .clone();
-        let own = places.get(&author).copied();
-        let others = traffic.to.len() - usize::from(own.is_some());
         let recipients = chance.random_range(1..=traffic.recipients);
-        // Of everybody but the author.
-        let to = index::sample(chance, others, recipients.min(others))
-            .into_iter()
-            .map(|place| place + usize::from(own.is_some_and(|own| own <= place)))
-            .filter_map(|place| traffic.to.get(place).cloned())
-            .collect();
+        let to = match circles.get(author.domain()) {
+            Some(people) => people.sample(chance, recipients).copied().cloned().collect(),
+            None => {
+                let own = places.get(&author).copied();
+                let others = traffic.to.len() - usize::from(own.is_some());
+                // Of everybody but the author.
+                index::sample(chance, others, recipients.min(others))
+                    .into_iter()
+                    .map(|place| place + usize::from(own.is_some_and(|own| own <= place)))
+                    .filter_map(|place| traffic.to.get(place).cloned())
+                    .collect()
+            }
+        };
         let [least, most] = traffic.files;
         let count = chance.random_range(least..=most);
         let files = if shared.is_empty() {
@@ -153,6 +159,38 @@ impl Plan {
         }
         out.flush()
     }
+}
+
+/// To whom the people of each domain write; empty where they write to anybody.
+type Circles<'a> = HashMap<&'a Domain, Vec<&'a Address>>;
+
+fn circles<'a>(traffic: &'a Traffic, chance: &mut StdRng) -> Circles<'a> {
+    let mut circles = Circles::new();
+    if traffic.circle == 0 {
+        return circles;
+    }
+    let mut places = HashMap::new();
+    let mut domains: Vec<(&Domain, Vec<&Address>)> = Vec::new();
+    for person in &traffic.to {
+        let place = *places.entry(person.domain()).or_insert(domains.len());
+        match domains.get_mut(place) {
+            Some((_, people)) => people.push(person),
+            None => domains.push((person.domain(), vec![person])),
+        }
+    }
+    for author in &traffic.from {
+        let own = author.domain();
+        if circles.contains_key(own) {
+            continue;
+        }
+        let others: Vec<_> = domains.iter().filter(|(domain, _)| *domain != own).collect();
+        let chosen = others.sample(chance, traffic.circle);
+        circles.insert(
+            own,
+            chosen.flat_map(|(_, people)| people.iter().copied()).collect(),
+        );
+    }
+    circles
 }
 
 fn channel(traffic: &Traffic, chance: &mut StdRng) -> Channel {

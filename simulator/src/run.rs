@@ -2,8 +2,11 @@
 //! judged.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,7 +14,6 @@ use cargomail_node::app::App;
 use cargomail_node::app::administration::Administration;
 use cargomail_node::harness::verify_ledger;
 use cargomail_protocol::address::Address;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -25,6 +27,7 @@ use crate::provider::{self, Roots};
 use crate::report::Report;
 use crate::scenario::{How, Scenario};
 use crate::traffic::write_all;
+use crate::view::View;
 use crate::world::{self, Home};
 
 /// Mails that were written and not yet taken note of: more make their authors wait. That is done a few times a second at most, and thousands are
@@ -78,6 +81,7 @@ pub(crate) struct Stage {
     pub(crate) brokers: Vec<(String, Administration)>,
     /// How what was received is compared with what was written.
     pub(crate) reading: Reading,
+    pub(crate) view: View,
     began: Instant,
 }
 
@@ -141,20 +145,14 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     }
     let meter = Meter::start();
     let folder = Folder::open(options)?;
-    let progress = options.progress.bar();
-    let running = async {
-        progress.set_message("the nodes start");
+    let view = options.progress.view();
+    let ran = until_stopped(async {
+        view.does("the nodes start");
         let ground = Ground::real(&folder.path, &scenario.site_plans()).await?;
-        on_ground(scenario, ground, &folder.path, &progress, meter).await
-    };
-    let ran = tokio::select! {
-        ran = running => ran,
-        stopped = tokio::signal::ctrl_c() => {
-            stopped.context("Ctrl-C cannot be waited for")?;
-            Err(anyhow::anyhow!("stopped by Ctrl-C"))
-        }
-    };
-    progress.finish_and_clear();
+        on_ground(scenario, ground, &folder.path, &view, meter).await
+    });
+    let ran = ran.await;
+    view.end();
     folder.close()?;
     ran
 }
@@ -170,17 +168,43 @@ pub fn run_virtually(
 ) -> anyhow::Result<Traced> {
     let meter = Meter::start();
     let folder = Folder::open(options)?;
-    let progress = options.progress.bar();
+    let view = options.progress.view();
     let ran = world::run(trace, async |trace| {
-        progress.set_message("the world is made");
-        let ground = Ground::make(&folder.path, scenario, &trace).await?;
-        let report = on_ground(scenario, ground, &folder.path, &progress, meter).await?;
-        let (lines, sum) = trace.sum();
-        anyhow::Ok(Traced { report, lines, sum })
+        until_stopped(async {
+            view.does("the world is made");
+            let ground = Ground::make(&folder.path, scenario, &trace).await?;
+            let report = on_ground(scenario, ground, &folder.path, &view, meter).await?;
+            let (lines, sum) = trace.sum();
+            anyhow::Ok(Traced { report, lines, sum })
+        })
+        .await
     });
-    progress.finish_and_clear();
+    view.end();
     folder.close()?;
     ran?
+}
+
+/// Does work until it is done or somebody presses Ctrl-C: also in a virtual world, whose thread waits for nothing that happens outside. So
+/// another one listens, from the first run on, and whoever works looks whenever it goes on.
+fn until_stopped<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> impl Future<Output = anyhow::Result<T>> {
+    static LISTENING: Once = Once::new();
+    static STOPPED: AtomicBool = AtomicBool::new(false);
+    LISTENING.call_once(|| {
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            // Where nobody can listen, Ctrl-C does what it does everywhere.
+            if runtime.is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok()) {
+                STOPPED.store(true, Ordering::Relaxed);
+            }
+        });
+    });
+    let mut work = Box::pin(work);
+    poll_fn(move |context| match STOPPED.load(Ordering::Relaxed) {
+        true => Poll::Ready(Err(anyhow::anyhow!("stopped by Ctrl-C"))),
+        false => work.as_mut().poll(context),
+    })
 }
 
 /// Where a run is laid out.
@@ -231,15 +255,10 @@ impl Folder {
 }
 
 impl Progress {
-    fn bar(self) -> ProgressBar {
-        if self == Self::Hidden {
-            return ProgressBar::hidden();
-        }
-        let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}");
-        let progress = ProgressBar::new(0);
-        match style {
-            Ok(style) => progress.with_style(style),
-            Err(_) => progress,
+    fn view(self) -> View {
+        match self {
+            Self::Shown => View::shown(),
+            Self::Hidden => View::hidden(),
         }
     }
 }
@@ -248,25 +267,25 @@ async fn on_ground(
     scenario: &Scenario,
     mut ground: Ground,
     folder: &Path,
-    progress: &ProgressBar,
+    view: &View,
     mut meter: Meter,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let mut stage = prepare(scenario, &ground, folder, progress).await?;
+    let mut stage = prepare(scenario, &ground, folder, view).await?;
     meter.laid_out();
-    make_files(&mut stage, &ground, progress)?;
+    make_files(&mut stage, &ground)?;
     let stage = Arc::new(stage);
     let deliveries: usize = stage.plan.mails.iter().map(|mail| mail.to.len()).sum();
-    progress.set_length(deliveries as u64);
+    view.expects(deliveries);
     let (out, sent) = mpsc::channel(UNNOTED);
-    let observer = Observer::new(stage.clone(), progress.clone());
+    let observer = Observer::new(stage.clone());
     let ((faults, mut hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
     meter.settled();
     if let Some(world) = ground.world() {
         hostile.extend(hostile::overheard(&stage, world));
     }
-    progress.set_message("the promises are checked");
+    view.does("the promises are checked");
     let ledgers = ledgers(scenario, &ground).await;
     let providers = ask_providers(&stage, &mails).await;
     for site in &scenario.sites {
@@ -288,12 +307,7 @@ async fn on_ground(
 }
 
 /// Makes the accounts and the wishes.
-async fn prepare(
-    scenario: &Scenario,
-    ground: &Ground,
-    folder: &Path,
-    progress: &ProgressBar,
-) -> anyhow::Result<Stage> {
+async fn prepare(scenario: &Scenario, ground: &Ground, folder: &Path, view: &View) -> anyhow::Result<Stage> {
     let mut stage = Stage {
         scenario: scenario.clone(),
         plan: Plan::of(scenario),
@@ -306,9 +320,10 @@ async fn prepare(
         } else {
             Reading::Saved
         },
+        view: view.clone(),
         began: Instant::now(),
     };
-    progress.set_message("people get accounts");
+    view.does("people get accounts");
     let accounts = scenario.accounts();
     for person in scenario.everybody() {
         let app = ground.person(&person).await?;
@@ -330,8 +345,8 @@ async fn prepare(
 }
 
 /// Makes the files that the mails enclose; then the traffic begins.
-fn make_files(stage: &mut Stage, ground: &Ground, progress: &ProgressBar) -> anyhow::Result<()> {
-    progress.set_message("files are made");
+fn make_files(stage: &mut Stage, ground: &Ground) -> anyhow::Result<()> {
+    stage.view.does("files are made");
     std::fs::create_dir_all(stage.folder.join("files"))?;
     for (index, file) in stage.plan.files.iter().enumerate() {
         let path = stage.file(index);

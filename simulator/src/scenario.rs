@@ -170,6 +170,9 @@ pub struct Traffic {
     /// Whether they go to everybody in `to` together, each to as many of them: a list.
     #[serde(default)]
     pub everybody: bool,
+    /// People of one domain write to people of so many other domains, always the same ones; 0: to anybody.
+    #[serde(default)]
+    pub circle: usize,
 }
 
 /// A channel as a key.

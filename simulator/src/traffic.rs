@@ -88,6 +88,7 @@ async fn fail_before(
         } else {
             continue;
         };
+        stage.view.happened(&format!("{site} {what}"), number);
         tracing::info!(site, what, before_mail = number, "as the scenario says");
         faults.push(Fault {
             site: site.to_owned(),

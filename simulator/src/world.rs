@@ -40,7 +40,7 @@ use cargomail_protocol::grip::NodeKey;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-pub use disk::Disk;
+pub use disk::{Disk, Mark};
 pub use ears::Ears;
 pub use line::{Condition, Quality};
 use names::{Answers, Resolver, Zone};
@@ -72,8 +72,19 @@ pub struct Home {
     pub is_broker: bool,
     /// Its Resource Mailbox, if it has one.
     pub mailbox: Option<Locator>,
-    /// Its disk.
-    pub disk: Disk,
+    person: String,
+    disk: Disk,
+}
+
+impl Home {
+    /// Changes whenever what the person can see there does. A broker that is no mailbox keeps everything of theirs under their name.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        match self.mailbox {
+            None => self.disk.mark_of(&self.person),
+            Some(_) => self.disk.mark(),
+        }
+    }
 }
 
 /// A machine that runs.
@@ -400,6 +411,7 @@ impl World {
         sites.map(|site| Home {
             is_broker: site.plan.broker.as_ref() == Some(person.domain()),
             mailbox: site.plan.mailbox.clone(),
+            person: person.to_string().to_lowercase(),
             disk: site.disk.clone(),
         })
     }

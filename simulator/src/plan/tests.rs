@@ -85,3 +85,32 @@ fn mails_to_everybody_go_to_each_person_once_and_to_as_many_each() {
     assert_eq!(reached.len(), everybody.len());
     assert!(plan.mails.iter().all(|mail| mail.files == plan.mails[0].files));
 }
+
+#[test]
+fn people_of_one_domain_write_to_some_others_only_and_always_the_same() {
+    let many = "30x2x4x2000".parse::<crate::scenario::Many>().unwrap();
+    let scenario = Scenario::read("many", &many.scenario()).unwrap();
+    let plan = Plan::of(&scenario);
+    assert_eq!(plan, Plan::of(&scenario));
+    let mut circles: HashMap<&Domain, HashSet<&Domain>> = HashMap::new();
+    for mail in &plan.mails {
+        let circle = circles.entry(mail.author.domain()).or_default();
+        circle.extend(mail.to.iter().map(Address::domain));
+    }
+    assert_eq!(circles.len(), 30);
+    for (own, circle) in &circles {
+        assert!(
+            (8..=10).contains(&circle.len()) && !circle.contains(own),
+            "{own}: {circle:?}"
+        );
+    }
+    let different: HashSet<Vec<&&Domain>> = circles
+        .values()
+        .map(|circle| {
+            let mut circle: Vec<_> = circle.iter().collect();
+            circle.sort();
+            circle
+        })
+        .collect();
+    assert!(different.len() > 25, "each domain has its own");
+}

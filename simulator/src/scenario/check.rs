@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::limits;
 
 use super::{Accounts, How, Scenario, Traffic};
@@ -171,6 +171,35 @@ fn person(accounts: &Accounts<'_>, person: &Address, key: String) -> Result<(), 
     wrong(key, format!("{person} has no account at any site"))
 }
 
+/// That every author finds so many recipients as a mail may have among the domains that they write to, whichever those are.
+fn check_circle(traffic: &Traffic) -> Result<(), String> {
+    if traffic.circle == 0 {
+        return Ok(());
+    }
+    if traffic.everybody {
+        return Err("a mail to everybody goes beyond any circle".to_owned());
+    }
+    let mut people: HashMap<&Domain, usize> = HashMap::new();
+    for recipient in &traffic.to {
+        *people.entry(recipient.domain()).or_default() += 1;
+    }
+    let authors: HashSet<&Domain> = traffic.from.iter().map(Address::domain).collect();
+    for domain in authors {
+        let others = people.iter().filter(|(other, _)| **other != domain);
+        let mut others: Vec<usize> = others.map(|(_, people)| *people).collect();
+        others.sort_unstable();
+        let fewest: usize = others.iter().take(traffic.circle).sum();
+        if fewest < traffic.recipients {
+            return Err(format!(
+                "{} other domains in which people of {domain} may write to {fewest} people, and a mail may have {} recipients",
+                traffic.circle.min(others.len()),
+                traffic.recipients
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The octets that its files may have.
 fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Result<u64, Wrong> {
     let key = |rest: &str| format!("traffic[{index}].{rest}");
@@ -210,6 +239,7 @@ fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Resu
             return wrong(key("to"), format!("{recipient} is named twice"));
         }
     }
+    check_circle(traffic).or_else(|why| wrong(key("circle"), why))?;
     let share = traffic.to.len().div_ceil(traffic.count.max(1));
     if traffic.everybody && (share > limits::SHARE_RECIPIENTS || traffic.to.len() < traffic.count) {
         let why = format!(

@@ -50,6 +50,8 @@ fn check(bounded: &[(&'static str, usize, usize)]) -> Result<(), SizeError> {
 
 /// Seconds from one mail of a person to the next.
 const PAUSE: f64 = 10.0;
+/// Other domains to which the people of one write, however large the world is.
+const CIRCLE: usize = 10;
 
 /// How large a scenario is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl fmt::Display for Many {
 }
 
 impl Many {
-    /// The scenario: mails of one recipient each, and mostly with a small file.
+    /// The scenario: mails of one recipient each, mostly with a small file, to people of some domains and always the same.
     #[must_use]
     pub fn scenario(&self) -> String {
         let Self {
@@ -135,7 +137,8 @@ impl Many {
         text + &format!(
             "\n[[traffic]]\ncount = {mails}\nfrom = [\n    {everybody},\n]\nto = [\n    {everybody},\n]\n\
              category = \"personal\"\nfiles = [0, 1]\nsizes = [\"2 KiB\", \"40 KiB\"]\n\
-             channels = {{ web = 3, smtp = 1 }}\n"
+             channels = {{ web = 3, smtp = 1 }}\ncircle = {}\n",
+            CIRCLE.min(domains.saturating_sub(1))
         )
     }
 

@@ -344,6 +344,36 @@ fn a_list_is_for_others_than_its_author_and_for_as_many_as_a_mail_may_have() {
 }
 
 #[test]
+fn a_circle_has_as_many_people_as_a_mail_may_have_recipients() {
+    let many = Many {
+        domains: 5,
+        mailboxes: 0,
+        people: 3,
+        mails: 10,
+    };
+    let text = many.scenario();
+    let said = |change: &str| {
+        let read = Scenario::read("circle.toml", &text.replace("circle = 4", change));
+        read.map_or_else(|why| format!("{why:#}"), |_| "possible".to_owned())
+    };
+    assert_eq!(said("circle = 1\nrecipients = 3"), "possible");
+    let told = said("circle = 1\nrecipients = 4");
+    assert!(
+        told.contains("traffic[0].circle: ") && told.contains("to 3 people"),
+        "{told}"
+    );
+    assert_eq!(said("circle = 2\nrecipients = 4"), "possible");
+    let told = said("circle = 1\neverybody = true");
+    assert!(told.contains("traffic[0]."), "{told}");
+    // One domain has no others.
+    let one = Many { domains: 1, ..many };
+    Scenario::read("one.toml", &one.scenario()).unwrap();
+    let alone = one.scenario().replace("circle = 0", "circle = 1");
+    let told = format!("{:#}", Scenario::read("alone.toml", &alone).unwrap_err());
+    assert!(told.contains("traffic[0].circle: 0 other domains"), "{told}");
+}
+
+#[test]
 fn a_scenario_that_is_nowhere_is_told_with_those_that_are_there() {
     let told = Scenario::find("atlantis").unwrap_err().to_string();
     assert!(

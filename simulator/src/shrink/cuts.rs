@@ -205,6 +205,7 @@ fn simpler(traffic: &Traffic) -> impl Iterator<Item = Traffic> {
         shared_files: most,
         ..same()
     });
+    let no_circle = (traffic.circle > 0).then(|| Traffic { circle: 0, ..same() });
     let sizes = pieces(traffic.sizes.len()).map(move |range| Traffic {
         sizes: without(&traffic.sizes, &range),
         ..same()
@@ -227,7 +228,7 @@ fn simpler(traffic: &Traffic) -> impl Iterator<Item = Traffic> {
             ..same()
         }
     });
-    let single = [no_files, one_recipient, fewer_files, few_shared];
+    let single = [no_files, one_recipient, fewer_files, few_shared, no_circle];
     single
         .into_iter()
         .flatten()

@@ -4,7 +4,7 @@
 //! What always holds: what was acknowledged is there after any crash. What was written and not acknowledged may be: of records a
 //! beginning, in their order; of blocks any of them. Whoever holds the disk of a machine that has crashed waits for ever.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ struct State {
     /// The last changes, and up to which version they are forgotten.
     changes: VecDeque<Change>,
     forgotten: Version,
+    /// The last change of a record with a person's address in its key, by address.
+    people: HashMap<String, Version>,
     /// The last commit that was taken, durable or not.
     version: Version,
     /// The commit that will have changed a record last, and whether the record is gone then, while that is not durable.
@@ -141,6 +143,16 @@ impl Disk {
         }
     }
 
+    /// Changes whenever records do that have a person's address in their keys.
+    #[must_use]
+    pub fn mark_of(&self, person: &str) -> Mark {
+        let state = self.state();
+        Mark {
+            mounts: state.mounts,
+            version: state.people.get(person).copied().unwrap_or_default(),
+        }
+    }
+
     /// Says whether there is no room from now on for blocks that are asked for before they come.
     pub fn set_tight(&self, is_tight: bool) {
         self.state().is_tight = is_tight;
@@ -215,6 +227,12 @@ impl State {
             };
             if self.ahead.get(&key).is_some_and(|(last, _)| *last == version) {
                 self.ahead.remove(&key);
+            }
+            for person in key.split('/').filter(|segment| segment.contains('@')) {
+                match self.people.get_mut(person) {
+                    Some(last) => *last = version,
+                    None => drop(self.people.insert(person.to_owned(), version)),
+                }
             }
             self.changes.push_back(Change { version, key, value });
         }

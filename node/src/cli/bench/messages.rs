@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
+use cargomail_protocol::limits;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -24,8 +25,8 @@ use super::scratch::Scratch;
 use load::Way;
 use receiver::{Receiver, Spent};
 
-/// Retrievals that a user may have open are bounded; so many messages for one recipient stay below it.
-const FOR_ONE: usize = 900;
+/// Messages for one recipient: nobody answers at the origin, so the retrieval of each stays open.
+const FOR_ONE: usize = limits::RETRIEVALS_PER_USER_AND_ORIGIN as usize;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -58,7 +59,7 @@ pub(in crate::cli) struct MessagesArgs {
     #[arg(long, value_enum, default_value_t)]
     path: Path,
     /// Users among whom the messages are divided
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 50)]
     recipients: usize,
     /// How often everything is done; the table shows medians
     #[arg(long, default_value_t = 1)]
@@ -130,7 +131,9 @@ impl MessagesArgs {
         let recipients = self.recipients.max(1);
         let most = recipients * FOR_ONE;
         if self.path == Path::Notify && self.count > most {
-            bail!("{recipients} recipients have at most {most} retrievals open; name more with --recipients");
+            bail!(
+                "{recipients} recipients have at most {most} retrievals from one origin open; name more with --recipients"
+            );
         }
         let ways = self.ways();
         if ways.is_empty() || self.count == 0 {
