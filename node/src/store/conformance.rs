@@ -19,6 +19,7 @@ macro_rules! conforms {
             blocks_may_be_empty_and_as_large_as_any
             a_block_that_is_here_is_put_again_without_effect
             one_batch_may_hold_a_block_twice
+            a_block_that_is_written_is_there_once_it_is_durable
             an_unknown_block_is_none
             a_name_of_another_hash_names_nothing
             has_answers_in_the_order_asked
@@ -32,6 +33,7 @@ macro_rules! conforms {
             a_record_comes_back_with_the_version_of_its_commit
             records_come_back_in_the_order_asked
             a_condition_that_does_not_hold_changes_nothing
+            a_commit_in_two_steps_is_there_once_it_is_durable_and_tells_of_a_conflict
             a_version_that_is_old_is_a_conflict
             of_many_who_make_the_same_record_one_does
             many_who_count_at_once_miss_no_number
@@ -130,6 +132,22 @@ pub(crate) async fn one_batch_may_hold_a_block_twice(Ports { blocks, .. }: Ports
         .unwrap();
     blocks.put(Vec::new()).await.unwrap();
     assert_eq!(blocks.list(None, 10).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_block_that_is_written_is_there_once_it_is_durable(Ports { blocks, .. }: Ports<'_>) {
+    let photo = block("a photo");
+    let first = blocks.write(vec![photo.clone(), block("a scan")]).await.unwrap();
+    // Nobody waits for this one.
+    drop(blocks.write(vec![block("a letter")]).await.unwrap());
+    let last = blocks.write(vec![photo.clone()]).await.unwrap();
+    first.await.unwrap();
+    last.await.unwrap();
+    blocks.write(Vec::new()).await.unwrap().await.unwrap();
+    assert_eq!(
+        blocks.get(photo.cid()).await.unwrap().as_ref(),
+        Some(photo.bytes())
+    );
+    assert_eq!(blocks.list(None, 10).await.unwrap().len(), 3);
 }
 
 pub(crate) async fn an_unknown_block_is_none(Ports { blocks, .. }: Ports<'_>) {
@@ -425,6 +443,27 @@ pub(crate) async fn the_last_of_two_changes_of_a_record_counts(Ports { records, 
     records.commit(vec![], ops).await.unwrap();
     assert_eq!(value(records, "a").await.unwrap(), "2");
     assert_eq!(keys(records, "").await, ["a", "c"]);
+}
+
+pub(crate) async fn a_commit_in_two_steps_is_there_once_it_is_durable_and_tells_of_a_conflict(
+    Ports { records, .. }: Ports<'_>,
+) {
+    let absent = || vec![Cond::Absent("a".to_owned())];
+    let settling = records.write(absent(), vec![put("a", "1")]).await.unwrap();
+    settling.await.unwrap();
+    let refused = match records.write(absent(), vec![put("a", "2")]).await {
+        Ok(settling) => settling.await,
+        Err(error) => Err(error),
+    };
+    assert!(matches!(refused, Err(CommitError::Conflict(key)) if key == "a"));
+    let large = vec![put("a", &"x".repeat(limits::RECORD + 1))];
+    let refused = records.write(Vec::new(), large).await.err();
+    assert!(matches!(
+        refused,
+        Some(CommitError::Store(StoreError::TooLarge { .. }))
+    ));
+    let found = records.get(&["a".to_owned()]).await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap().value, "1");
 }
 
 pub(crate) async fn a_commit_of_nothing_still_asks_its_conditions(Ports { records, .. }: Ports<'_>) {

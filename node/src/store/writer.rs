@@ -202,7 +202,8 @@ fn run<W: Write>(home: &Home, mut work: W, mut jobs: mpsc::Receiver<Message<W>>,
 }
 
 fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Settler<W>) {
-    let (requests, askers): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.request, job.asker)).unzip();
+    let (requests, mut askers): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|job| (job.request, job.asker)).unzip();
     let appender = work.appender();
     let is_asked = requests.iter().any(W::asks_for_next);
     let begins_next = appender.is_full() || is_asked && appender.position().offset > 0;
@@ -210,9 +211,7 @@ fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Sett
         settler.rest();
     }
     if let Some(why) = home.failure() {
-        refuse(askers.into_iter().map(|asker| asker.answer), || {
-            StoreError::ReadOnly(why.clone())
-        });
+        refuse(askers, || StoreError::ReadOnly(why.clone()));
         return;
     }
     let done = attempt(home, work, |work| {
@@ -222,15 +221,14 @@ fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Sett
         work.write(&requests)
     });
     match done {
-        Ok((told, written)) => settler.take(Group {
-            written,
-            answers: askers.into_iter().map(Asker::tell).zip(told).collect(),
-        }),
+        Ok((told, written)) => {
+            askers.iter_mut().for_each(Asker::tell);
+            let answers = askers.into_iter().zip(told).collect();
+            settler.take(Group { written, answers });
+        }
         Err(Failure::Broken(_)) => {
             let why = home.failure().unwrap_or_default();
-            refuse(askers.into_iter().map(|asker| asker.answer), || {
-                StoreError::ReadOnly(why.clone())
-            });
+            refuse(askers, || StoreError::ReadOnly(why.clone()));
         }
         // There may be room for the smaller ones.
         Err(Failure::Refused(_)) if requests.len() > 1 => {
@@ -240,11 +238,11 @@ fn write<W: Write>(home: &Home, work: &mut W, group: Vec<Job<W>>, settler: &Sett
         }
         Err(Failure::Refused(error @ StoreError::Full { .. })) => {
             home.reserve().complain(&error);
-            refuse(askers.into_iter().map(|asker| asker.answer), || error.again());
+            refuse(askers, || error.again());
         }
         Err(Failure::Refused(error)) => {
             tracing::error!(%error, "a write is refused");
-            refuse(askers.into_iter().map(|asker| asker.answer), || error.again());
+            refuse(askers, || error.again());
         }
     }
 }
@@ -270,17 +268,22 @@ fn attempt<W: Write>(
 }
 
 impl<T> Asker<T> {
-    /// Says that it is written; who is to be answered. Who does not wait any more has no use for it.
-    fn tell(self) -> Answer<T> {
-        if let Some(written) = self.written {
+    /// Says that it is written.
+    fn tell(&mut self) {
+        if let Some(written) = self.written.take() {
+            // Who does not wait any more has no use for it.
             let _ = written.send(());
         }
-        self.answer
+    }
+
+    /// Gives the answer.
+    fn answer(self, answer: Result<T, StoreError>) {
+        let _ = self.answer.send(answer);
     }
 }
 
-fn refuse<T>(answers: impl IntoIterator<Item = Answer<T>>, mut error: impl FnMut() -> StoreError) {
-    for answer in answers {
-        let _ = answer.send(Err(error()));
+fn refuse<T>(askers: impl IntoIterator<Item = Asker<T>>, mut error: impl FnMut() -> StoreError) {
+    for asker in askers {
+        asker.answer(Err(error()));
     }
 }

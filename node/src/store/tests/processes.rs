@@ -13,7 +13,7 @@ use crate::store::{CommitError, Compaction, Embedded, EmbeddedOptions, Op, Store
 /// Where the process that is started works.
 const FOLDER: &str = "CARGOMAIL_TEST_STORE";
 /// What it does: `write` until it is killed, `hold` the store open, `compact` it, `churn` (compact it under load), or write `late`, while
-/// something else is being synced.
+/// something else is being synced, and die as soon as that is written.
 const TASK: &str = "CARGOMAIL_TEST_STORE_TASK";
 
 /// The first number that `churn` writes.
@@ -144,18 +144,17 @@ async fn write_late(store: Embedded) {
     for n in 0..EARLY {
         write_once(&store, 0, n).await.unwrap();
     }
-    for n in [EARLY, EARLY + 1] {
-        let (blocks, records) = (store.blocks(), store.records());
-        tokio::spawn(async move {
-            let record = vec![put(&format!("late/{n}"), &text(0, n))];
-            tokio::join!(
-                blocks.put(vec![block(text(0, n))]),
-                records.commit(vec![], record)
-            )
-        });
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    println!("asked");
+    let late = |n| {
+        let record = vec![put(&format!("late/{n}"), &text(0, n))];
+        (store.blocks(), vec![block(text(0, n))], store.records(), record)
+    };
+    let (blocks, batch, records, record) = late(EARLY);
+    tokio::spawn(async move { tokio::join!(blocks.put(batch), records.commit(vec![], record)) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (blocks, batch, records, record) = late(EARLY + 1);
+    let written = tokio::join!(blocks.write(batch), records.write(vec![], record));
+    assert!(written.0.is_ok() && written.1.is_ok());
+    println!("written");
     std::process::abort();
 }
 
@@ -286,7 +285,7 @@ async fn q04_what_comes_while_something_else_is_synced_outlives_the_process() {
         // The process does not live to see the end of this sync, which takes ten seconds.
         let fault = format!("fdatasync:delay_enter=10s:when={}", EARLY + 1);
         let said = run_traced(folder.path(), "late", &fault, &[file]);
-        assert_eq!(said.last().map(String::as_str), Some("asked"), "{said:?}");
+        assert_eq!(said.last().map(String::as_str), Some("written"), "{said:?}");
         assert_eq!(check(folder.path(), &said).await, 2 * EARLY);
         let store = open(folder.path()).await;
         let late = text(0, EARLY + 1);

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::super::StoreError;
 use super::super::home::Home;
-use super::{Answer, QUEUE, Write, Written, refuse, spawn};
+use super::{Asker, QUEUE, Write, Written, refuse, spawn};
 
 /// Groups that are written and not synced; of a group only what describes it is in memory.
 const UNSYNCED: usize = QUEUE;
@@ -14,7 +14,7 @@ const UNSYNCED: usize = QUEUE;
 /// A group that was written, with what is to be answered.
 pub(super) struct Group<W: Write> {
     pub(super) written: Option<W::Written>,
-    pub(super) answers: Vec<(Answer<W::Answer>, W::Answer)>,
+    pub(super) answers: Vec<(Asker<W::Answer>, W::Answer)>,
 }
 
 /// The way to the thread that syncs.
@@ -103,13 +103,13 @@ fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &A
                     tracing::error!(%error, "what was not synced is not cut off; restart the machine before the node");
                 }
                 let why = home.failure().unwrap_or_default();
-                let answers = group.answers.into_iter().map(|(answer, _)| answer);
-                refuse(answers, || StoreError::ReadOnly(why.clone()));
+                let askers = group.answers.into_iter().map(|(asker, _)| asker);
+                refuse(askers, || StoreError::ReadOnly(why.clone()));
             } else if let Some(Err(error)) = group.written.map(Written::show) {
                 // It is durable, and will be seen once the view is made anew.
                 tracing::error!(%error, "a write cannot be shown");
-                let answers = group.answers.into_iter().map(|(answer, _)| answer);
-                refuse(answers, || error.again());
+                let askers = group.answers.into_iter().map(|(asker, _)| asker);
+                refuse(askers, || error.again());
             } else {
                 answer(group.answers);
             }
@@ -121,9 +121,8 @@ fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &A
     }
 }
 
-fn answer<T>(answers: Vec<(Answer<T>, T)>) {
-    for (answer, told) in answers {
-        // Who does not wait any more has no use for the answer.
-        let _ = answer.send(Ok(told));
+fn answer<T>(answers: Vec<(Asker<T>, T)>) {
+    for (asker, told) in answers {
+        asker.answer(Ok(told));
     }
 }
