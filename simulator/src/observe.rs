@@ -36,8 +36,6 @@ enum Whom {
     Parties,
     /// Those of them, at those of their nodes where something has changed since they were asked, as far as that can be known from outside.
     Touched,
-    /// Everybody, at such nodes.
-    EverybodyTouched,
 }
 
 /// A mail and one of its recipients, by their places in the plan.
@@ -130,7 +128,7 @@ impl Observer {
                     if late || left.iter().all(|left| left.waiting.is_empty()) {
                         self.readers.shutdown().await;
                         // Once more: what came a second time must not be missed.
-                        self.look(Whom::EverybodyTouched).await?;
+                        self.look(Whom::Everybody).await?;
                         self.readers.shutdown().await;
                         return Ok((self.mails, left));
                     }
@@ -182,7 +180,7 @@ impl Observer {
     /// Who is asked, and at which nodes.
     fn asked(&mut self, whom: Whom) -> BTreeMap<String, Nodes> {
         let people: BTreeSet<String> = match whom {
-            Whom::Everybody | Whom::EverybodyTouched => self.stage.apps.keys().cloned().collect(),
+            Whom::Everybody => self.stage.apps.keys().cloned().collect(),
             Whom::Parties | Whom::Touched => {
                 let open = self.open.iter().map(|mail| &self.mails[*mail]);
                 let parties = open.flat_map(|mail| {
@@ -197,7 +195,7 @@ impl Observer {
             let homes = self.stage.homes(&person);
             let marks: Vec<Mark> = homes.iter().map(|home| home.mark()).collect();
             let nodes = match whom {
-                Whom::Touched | Whom::EverybodyTouched if !homes.is_empty() => {
+                Whom::Touched if !homes.is_empty() => {
                     let before = self.marks.get(&person);
                     let touched = homes.iter().zip(&marks).enumerate().filter(|(index, (_, mark))| {
                         before.and_then(|before| before.get(*index)) != Some(*mark)

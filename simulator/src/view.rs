@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use crate::history::{Fate, Mail, Reading, Sending};
+use crate::history::{Mail, Reading, Sending};
 
 /// A bar, and below it two lines.
 const TEMPLATE: &str =
@@ -84,7 +84,7 @@ impl Stand {
                 stand.read += usize::from(matches!(fate.reading, Reading::Equal { .. }));
                 stand.acknowledged += usize::from(fate.acknowledged_at.is_some());
                 stand.reported += usize::from(fate.reported_at.is_some());
-                stand.settled += usize::from(Fate::is_settled(fate));
+                stand.settled += usize::from(fate.is_settled());
             }
         }
         stand
@@ -109,10 +109,12 @@ impl Stand {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use cargomail_node::api::Channel;
     use cargomail_protocol::address::{Address, Locator};
     use cargomail_protocol::placeholder::Category;
+
+    use super::*;
+    use crate::history::Fate;
 
     fn mail(number: usize, accepted: bool) -> Mail {
         let sending = match accepted {

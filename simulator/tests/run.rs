@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Alice at one domain, Bob at another that has a mailbox of its own.
@@ -102,6 +104,40 @@ fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
     assert_eq!(report["history"]["faults"].as_array().unwrap().len(), 2);
     assert_eq!(report["history"]["providers"][0]["site"], "foo.test");
     assert!(report["history"]["providers"][0]["asked"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn ctrl_c_ends_a_run_of_either_kind_and_leaves_nothing_behind() {
+    for flags in [&["--virtual"][..], &[]] {
+        let folder = tempfile::tempdir().unwrap();
+        let (scenario, temporary) = (folder.path().join("town.toml"), folder.path().join("temporary"));
+        // Its authors wait for a day of the world's, or of ours, with the second mail.
+        let town = TOWN.replace("PATIENCE", "300");
+        let town = town.replace("patience =", "every = 86400.0\npatience =");
+        std::fs::write(&scenario, town.replace("count = 4", "count = 4000")).unwrap();
+        std::fs::create_dir(&temporary).unwrap();
+        let mut running = Command::new(env!("CARGO_BIN_EXE_cargomail-simulator"));
+        let running = running.arg("run").arg(&scenario).args(flags);
+        let running = running.env("TMPDIR", &temporary).stderr(Stdio::piped());
+        let running = running.spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(120);
+        let laid_out = || {
+            let entries = std::fs::read_dir(&temporary).unwrap();
+            entries
+                .map(|entry| entry.unwrap().path())
+                .any(|path| path.join("files").exists())
+        };
+        while !laid_out() {
+            assert!(Instant::now() < until, "nobody has written anything");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+        let ended = running.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains("stopped by Ctrl-C"), "{said}");
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{said}");
+    }
 }
 
 #[test]
