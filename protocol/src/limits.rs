@@ -97,9 +97,9 @@ pub const PEER_CONNECTIONS: usize = 256;
 pub const CONNECTIONS_PER_PEER: usize = 4;
 /// libp2p connections that are being set up, in each direction.
 pub const PEERS_PENDING: usize = 64;
-/// Octets of blocks that an origin reads for one stream while it writes as many: one of the largest blocks, or two leaves.
-/// Disk and line are busy at the same time, and a slow reader costs no more than twice this.
-pub const READ_AHEAD: usize = BLOCK;
+/// Octets of blocks that an origin reads for one stream while it writes as many: a leaf, or as much in small blocks; one larger block
+/// goes alone. Disk and line are busy at the same time, and a slow reader costs no more than twice this.
+pub const READ_AHEAD: usize = LEAF;
 /// Blocks that an origin reads for one stream at a time, however small they are.
 pub const READ_AHEAD_BLOCKS: usize = 256;
 /// Fetches and receipts of one issuer in a minute: fifty messages a second from one origin to one destination.

@@ -255,9 +255,9 @@ fn an_origin_reads_ahead_in_the_order_of_sending_as_far_as_it_knows_and_no_more_
             other => panic!("{other:?} is not asked for"),
         }
     }
-    // The text, the empty file and the image's node, behind which nothing is known; then its leaves, two at a time.
+    // The text, the empty file and the image's node, behind which nothing is known; then its leaves, one at a time.
     let lengths: Vec<_> = readings.iter().map(Vec::len).collect();
-    assert_eq!(lengths, [3, 2, 2]);
+    assert_eq!(lengths, [3, 1, 1, 1, 1]);
     assert_eq!(readings.concat()[..3], hospital.roots[..]);
     let read: Vec<_> = readings
         .concat()
