@@ -61,6 +61,7 @@ impl Ground {
             (Self::Virtual(world), How::WrongClock) => world.mistime(site, fault.by.unwrap_or_default()),
             (Self::Virtual(world), How::Slow) => world.slow(site, true),
             (Self::Virtual(world), How::PoisonedDns) => world.mislead(site, VILLAIN).await,
+            (Self::Virtual(world), How::NewKey) => world.announce_key(site),
             (Self::Real(_), _) => bail!("{site}: that needs a virtual world"),
         }
     }
@@ -77,6 +78,7 @@ impl Ground {
             (Self::Virtual(world), How::WrongClock) => world.mistime(site, 0),
             (Self::Virtual(world), How::Slow) => world.slow(site, false),
             (Self::Virtual(world), How::PoisonedDns) => world.lead(site),
+            (Self::Virtual(world), How::NewKey) => world.change_key(site).await,
         }
     }
 

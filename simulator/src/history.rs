@@ -4,12 +4,19 @@
 //! Times are milliseconds since the traffic began. They were seen by asking again and again, so each is
 //! late by the time between two questions: 250 milliseconds, and up to a few seconds on a busy machine.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use cargomail_node::api::Channel;
-use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::placeholder::Category;
 use serde::Serialize;
 
 use crate::hostile::Role;
+use crate::path::Path;
+
+/// Milliseconds after a fault in which a site is not taken for well: what was tried in vain is tried again, and what was kept of the DNS
+/// is forgotten.
+const RECOVERY: u64 = 600_000;
 
 /// Everything that happened.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -28,6 +35,38 @@ pub struct History {
     pub faults: Vec<Fault>,
     /// What was done to do harm.
     pub hostile: Vec<Act>,
+    /// Which content went from where to where, in a virtual world.
+    pub transfers: Vec<Transfer>,
+    /// How often each way that things can go was gone, in a virtual world.
+    pub paths: BTreeMap<Path, u64>,
+}
+
+/// A node, as the scenario laid it out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Site {
+    /// Its domain.
+    pub name: Domain,
+    /// Whether it is the Cargo Broker of its domain.
+    pub broker: bool,
+    /// Its Resource Mailbox, if it has one.
+    pub mailbox: Option<Locator>,
+    /// Who has an account there.
+    pub people: Vec<Address>,
+}
+
+/// Content that went from an origin to a destination, as it was seen on the lines between them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Transfer {
+    /// The site of the origin.
+    pub origin: String,
+    /// The site of the destination.
+    pub destination: String,
+    /// Octets that came behind a grant, or without one.
+    pub octets: u64,
+    /// The roots in those grants.
+    pub roots: BTreeSet<String>,
+    /// Octets that came without any grant.
+    pub ungranted: u64,
 }
 
 /// Something that was done to do harm.
@@ -43,6 +82,10 @@ pub struct Act {
     pub refused: bool,
     /// What was answered.
     pub answer: String,
+    /// What must be answered.
+    pub expected: String,
+    /// Roots of what people gave to whoever did it, as if they were friends.
+    pub given: Vec<String>,
     /// When.
     pub at: u64,
 }
@@ -179,12 +222,88 @@ pub struct Provider {
 pub struct Fault {
     /// Which.
     pub site: String,
+    /// Who was cut off together with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
     /// What happened to it: `stopped`, `started` and the like ([`crate::scenario::How::told`]).
     pub what: &'static str,
     /// Before which mail was begun.
     pub before_mail: usize,
     /// When.
     pub at: u64,
+}
+
+/// A time during which a site failed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) site: String,
+    /// Who was cut off together with it.
+    pub(crate) with: Vec<String>,
+    /// What happened to it.
+    pub(crate) what: &'static str,
+    /// Milliseconds.
+    pub(crate) from: u64,
+    /// Before this mail was begun.
+    pub(crate) from_mail: usize,
+    /// None when it was never well again.
+    pub(crate) to: Option<u64>,
+    pub(crate) to_mail: Option<usize>,
+}
+
+impl History {
+    /// When which site failed, and until when. A site does not fail again before it is well.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        // Where the last span of each site stands that is not over.
+        let mut open: HashMap<&str, usize> = HashMap::new();
+        for fault in &self.faults {
+            let begun = open.remove(fault.site.as_str());
+            match begun.and_then(|place| spans.get_mut(place)) {
+                Some(span) => {
+                    span.to = Some(fault.at);
+                    span.to_mail = Some(fault.before_mail);
+                }
+                None => {
+                    open.insert(&fault.site, spans.len());
+                    spans.push(Span {
+                        site: fault.site.clone(),
+                        with: fault.with.clone(),
+                        what: fault.what,
+                        from: fault.at,
+                        from_mail: fault.before_mail,
+                        to: None,
+                        to_mail: None,
+                    });
+                }
+            }
+        }
+        spans
+    }
+}
+
+/// When sites were not well: while they failed, and for the time that they need then.
+#[derive(Debug, Default)]
+pub struct Troubles(HashMap<String, Vec<(u64, u64)>>);
+
+impl Troubles {
+    /// Those of a history.
+    #[must_use]
+    pub fn of(history: &History) -> Self {
+        let mut troubles: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
+        for span in history.spans() {
+            let until = span.to.map_or(u64::MAX, |to| to.saturating_add(RECOVERY));
+            for site in std::iter::once(span.site).chain(span.with) {
+                troubles.entry(site).or_default().push((span.from, until));
+            }
+        }
+        Self(troubles)
+    }
+
+    /// Whether a site was well from one moment to another, in milliseconds.
+    pub(crate) fn spare(&self, site: &str, from: u64, to: u64) -> bool {
+        let mut spans = self.0.get(site).into_iter().flatten();
+        !spans.any(|(begins, ends)| *begins <= to && from <= *ends)
+    }
 }
 
 impl Mail {

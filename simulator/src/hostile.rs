@@ -141,6 +141,8 @@ pub(crate) async fn act_before(
                 what,
                 refused: told.refused,
                 answer: told.answer,
+                expected: told.expected,
+                given: told.given,
                 at: stage.now(),
             });
         }
@@ -159,6 +161,8 @@ pub(crate) fn overheard(stage: &Stage, world: &World) -> Vec<Act> {
             against: fault.site.to_string(),
             what: "wrong answers of the DNS".to_owned(),
             refused: heard.is_empty(),
+            expected: "nothing is said to the villain".to_owned(),
+            given: Vec::new(),
             answer: match heard.first() {
                 None => "nothing".to_owned(),
                 Some(first) => format!("{first}, and {} more", heard.len() - 1),

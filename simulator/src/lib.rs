@@ -12,6 +12,7 @@ mod ground;
 pub mod history;
 pub mod hostile;
 mod observe;
+pub mod path;
 pub mod plan;
 pub mod promise;
 mod provider;

@@ -1,4 +1,4 @@
-//! What must hold, by name, and its judges: each looks at the history alone.
+//! What must hold, by name, and its judges: each looks at the history, and at what the scenario says of it.
 
 mod judge;
 #[cfg(test)]
@@ -9,7 +9,8 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::history::History;
+use crate::history::{History, Site, Troubles};
+use crate::path::Path;
 
 /// Evidence that a report shows of one promise; the history has the rest.
 const SHOWN: usize = 20;
@@ -34,8 +35,27 @@ pub enum Promise {
     QueuesDrain,
     /// Whatever is done to do harm is refused.
     HarmIsRefused,
+    /// Content goes from an origin to a destination only where a mail grants it.
+    NoByteWithoutAGrant,
+    /// Mail between sites that are well is delivered promptly, whatever befalls others.
+    OthersAreServed,
+    /// Every way was gone that the scenario was made to show.
+    PathsAreTaken,
     /// No mail is reported as undeliverable. Not among those that always must hold.
     NothingIsReported,
+}
+
+/// What a history is judged by, beside the history itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The nodes, and who has accounts there.
+    pub sites: &'a [Site],
+    /// Seconds in which mail between sites that are well is delivered.
+    pub promptly: u64,
+    /// Ways that must have been gone.
+    pub paths: &'a [Path],
+    /// When sites were not well.
+    pub troubles: &'a Troubles,
 }
 
 impl Promise {
@@ -51,6 +71,9 @@ impl Promise {
             Self::ProviderHoldsNoContent,
             Self::QueuesDrain,
             Self::HarmIsRefused,
+            Self::NoByteWithoutAGrant,
+            Self::OthersAreServed,
+            Self::PathsAreTaken,
         ]
     }
 
@@ -66,13 +89,30 @@ impl Promise {
             Self::ProviderHoldsNoContent => "provider-holds-no-content",
             Self::QueuesDrain => "queues-drain",
             Self::HarmIsRefused => "harm-is-refused",
+            Self::NoByteWithoutAGrant => "no-byte-without-a-grant",
+            Self::OthersAreServed => "others-are-served",
+            Self::PathsAreTaken => "paths-are-taken",
             Self::NothingIsReported => "nothing-is-reported",
         }
     }
 
+    /// Whether it is about single mails and what became of them.
+    #[must_use]
+    pub const fn is_about_mails(self) -> bool {
+        matches!(
+            self,
+            Self::EveryMailIsAccepted
+                | Self::OneFinalState
+                | Self::ReadEqualsWritten
+                | Self::DeliveredIsAcknowledged
+                | Self::OthersAreServed
+                | Self::NothingIsReported
+        )
+    }
+
     /// Judges it over everything that happened.
     #[must_use]
-    pub fn judge(self, history: &History) -> Judged {
+    pub fn judge(self, history: &History, terms: Terms<'_>) -> Judged {
         let found = match self {
             Self::EveryMailIsAccepted => judge::accepted(history),
             Self::OneFinalState => judge::one_final_state(history),
@@ -82,6 +122,9 @@ impl Promise {
             Self::ProviderHoldsNoContent => judge::providers(history),
             Self::QueuesDrain => judge::queues(history),
             Self::HarmIsRefused => judge::harm(history),
+            Self::NoByteWithoutAGrant => judge::grants(history, terms),
+            Self::OthersAreServed => judge::served(history, terms),
+            Self::PathsAreTaken => judge::paths(history, terms),
             Self::NothingIsReported => judge::nothing_reported(history),
         };
         let verdict = match (found.against.is_empty(), found.checked) {

@@ -21,12 +21,12 @@ mod walk;
 use std::fmt;
 use std::time::Duration;
 
-use cargomail_protocol::address::{Address, Domain, Locator};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::Cost;
-use crate::history::{Fate, History, Sending};
-use crate::promise::{Judged, Verdict};
+use crate::history::{Fate, History, Sending, Site, Troubles};
+use crate::path::Path;
+use crate::promise::{Judged, Terms, Verdict};
 use crate::scenario::Scenario;
 use crate::shell::quoted;
 
@@ -55,25 +55,16 @@ pub struct Report {
     pub totals: Totals,
     /// The promises and their verdicts.
     pub promises: Vec<Judged>,
+    /// Seconds in which mail between sites that are well is delivered.
+    pub promptly: u64,
+    /// Ways that must have been gone.
+    pub paths: Vec<Path>,
     /// What it cost this machine.
     pub cost: Cost,
     /// The nodes that there were.
     pub sites: Vec<Site>,
     /// Everything that happened.
     pub history: History,
-}
-
-/// A node, as the scenario laid it out.
-#[derive(Debug, Clone, Serialize)]
-pub struct Site {
-    /// Its domain.
-    pub name: Domain,
-    /// Whether it is the Cargo Broker of its domain.
-    pub broker: bool,
-    /// Its Resource Mailbox, if it has one.
-    pub mailbox: Option<Locator>,
-    /// Who has an account there.
-    pub people: Vec<Address>,
 }
 
 /// The traffic in numbers.
@@ -167,17 +158,21 @@ impl Report {
     /// Judges the promises of a scenario over what happened.
     #[must_use]
     pub fn of(scenario: &Scenario, history: History, took: Duration, mode: &'static str, cost: Cost) -> Self {
-        let promises = scenario
-            .promises
-            .iter()
-            .chain(&scenario.also)
-            .map(|promise| promise.judge(&history));
         let sites = scenario.sites.iter().map(|site| Site {
             name: site.name.clone(),
             broker: site.broker,
             mailbox: site.locator(),
             people: site.people.clone(),
         });
+        let sites: Vec<Site> = sites.collect();
+        let terms = Terms {
+            sites: &sites,
+            promptly: scenario.promptly,
+            paths: &scenario.paths,
+            troubles: &Troubles::of(&history),
+        };
+        let promises = scenario.promises.iter().chain(&scenario.also);
+        let promises = promises.map(|promise| promise.judge(&history, terms)).collect();
         Self {
             format: FORMAT,
             scenario: scenario.name.clone(),
@@ -187,10 +182,22 @@ impl Report {
             mode,
             seconds: took.as_secs_f64(),
             totals: Totals::of(&history),
-            promises: promises.collect(),
+            promises,
+            promptly: scenario.promptly,
+            paths: scenario.paths.clone(),
             cost,
-            sites: sites.collect(),
+            sites,
             history,
+        }
+    }
+
+    /// What the history is judged by.
+    fn terms<'a>(&'a self, troubles: &'a Troubles) -> Terms<'a> {
+        Terms {
+            sites: &self.sites,
+            promptly: self.promptly,
+            paths: &self.paths,
+            troubles,
         }
     }
 

@@ -137,6 +137,9 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     if !scenario.links.is_empty() || scenario.sites.iter().any(|site| site.line.is_some()) {
         bail!("links and lines: only a virtual world has others than this machine's: run it with --virtual");
     }
+    if !scenario.paths.is_empty() {
+        bail!("paths: only a virtual world tells which were gone: run it with --virtual");
+    }
     if scenario.sites.len() > REAL_SITES {
         bail!("sites: {REAL_SITES} can be run as real nodes, more in a virtual world: run it with --virtual");
     }
@@ -292,6 +295,10 @@ async fn on_ground(
         ground.stop(site.name.as_str()).await?;
     }
     let (providers, content_found) = look_into_stores(&stage, providers, &ground, &mails).await?;
+    let (transfers, paths) = match ground.world() {
+        Some(world) => (world.transfers(), world.paths()),
+        None => Default::default(),
+    };
     let history = History {
         mails,
         ledgers,
@@ -300,6 +307,8 @@ async fn on_ground(
         content_found,
         faults,
         hostile,
+        transfers,
+        paths,
     };
     let mode = if ground.is_virtual() { "virtual" } else { "real" };
     let cost = meter.checked(scenario);

@@ -25,13 +25,14 @@ pub use many::{Flash, Many, SizeError};
 pub use size::Size;
 
 use crate::hostile::{Role, VILLAIN};
+use crate::path::Path as Way;
 use crate::promise::Promise;
 use crate::world::Condition;
 
 /// A scenario with comments, to begin with.
 pub const NEW: &str = include_str!("../scenarios/new.toml");
 /// The scenarios that are shipped, by name.
-pub const SHIPPED: [(&str, &str); 16] = [
+pub const SHIPPED: [(&str, &str); 18] = [
     ("four-domains", include_str!("../scenarios/four-domains.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
     ("single", include_str!("../scenarios/single.toml")),
@@ -48,6 +49,8 @@ pub const SHIPPED: [(&str, &str); 16] = [
     ("homes", include_str!("../scenarios/homes.toml")),
     ("spam-wave", include_str!("../scenarios/spam-wave.toml")),
     ("world", include_str!("../scenarios/world.toml")),
+    ("breaks", include_str!("../scenarios/breaks.toml")),
+    ("keys", include_str!("../scenarios/keys.toml")),
 ];
 
 /// A scenario.
@@ -76,6 +79,12 @@ pub struct Scenario {
     /// What must hold beside that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Promise>,
+    /// Seconds in which mail between sites that are well is delivered and acknowledged, whatever befalls others.
+    #[serde(default = "promptly")]
+    pub promptly: u64,
+    /// Ways that must have been gone, or nothing was shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<Way>,
     /// The nodes.
     pub sites: Vec<Site>,
     /// What people wish; who wishes nothing gets everything at the mailboxes where they have an account.
@@ -251,6 +260,8 @@ pub enum How {
     Slow,
     /// The DNS tells it wrongly where others are: at the villain's machine, and with a key that nobody has.
     PoisonedDns,
+    /// It gets another key: the DNS names it beside the old one, and in the end the node is stopped and started with it.
+    NewKey,
 }
 
 /// The sites at which each person has an account.
@@ -299,11 +310,16 @@ impl How {
             Self::WrongClock => ("given the wrong time", "given the right time again"),
             Self::Slow => ("slowed down", "as fast again"),
             Self::PoisonedDns => ("given wrong answers by the DNS", "given right answers again"),
+            Self::NewKey => ("given a second key in the DNS", "started with its new key"),
         }
     }
 }
 
 const fn patience() -> u64 {
+    120
+}
+
+const fn promptly() -> u64 {
     120
 }
 

@@ -92,6 +92,7 @@ async fn fail_before(
         tracing::info!(site, what, before_mail = number, "as the scenario says");
         faults.push(Fault {
             site: site.to_owned(),
+            with: fault.with.iter().map(ToString::to_string).collect(),
             what,
             before_mail: number,
             at: stage.now(),

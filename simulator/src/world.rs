@@ -6,6 +6,7 @@
 
 pub mod disk;
 mod ears;
+mod key;
 mod line;
 mod names;
 mod network;
@@ -13,8 +14,9 @@ mod time;
 mod trace;
 mod trouble;
 mod villain;
+mod witness;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +52,9 @@ pub use trace::Trace;
 pub use villain::{Sybil, Villain};
 pub(crate) use villain::{hear, tell};
 
+use crate::history::Transfer;
+use crate::path::Path as Way;
+
 /// Sites of one world.
 pub const SITES: usize = 60_000;
 
@@ -59,6 +64,8 @@ struct Site {
     settings: Settings,
     ports: Ports,
     identity: Identity,
+    /// The key that the DNS names already, and the node does not use yet.
+    next: Option<Identity>,
     disk: Disk,
     chance: Arc<Seeded>,
     answers: Arc<Answers>,
@@ -203,6 +210,7 @@ impl World {
             settings,
             ports,
             identity,
+            next: None,
             disk: Disk::default(),
             chance,
             answers: Arc::default(),
@@ -367,6 +375,31 @@ impl World {
     pub fn mail_server(&self, name: &str) -> anyhow::Result<SocketAddr> {
         let ports = &self.at(name)?.ports;
         Ok(ports.at(ports.smtp))
+    }
+
+    /// Which content went from which site to which, as it was seen on the lines between them.
+    #[must_use]
+    pub fn transfers(&self) -> Vec<Transfer> {
+        let sites = self.sites.iter();
+        let names: HashMap<IpAddr, &str> = sites
+            .map(|site| (site.ports.address, site.plan.name.as_str()))
+            .collect();
+        let named = |at: IpAddr| names.get(&at).copied().unwrap_or_default().to_owned();
+        let came = self.wires.witness.came().into_iter();
+        came.map(|((origin, destination), came)| Transfer {
+            origin: named(origin),
+            destination: named(destination),
+            octets: came.octets,
+            roots: came.roots,
+            ungranted: came.ungranted,
+        })
+        .collect()
+    }
+
+    /// How often each way that things can go was gone.
+    #[must_use]
+    pub fn paths(&self) -> BTreeMap<Way, u64> {
+        self.trace.paths()
     }
 
     /// What a person's programs see of the world. They sit beside each node that they ask.

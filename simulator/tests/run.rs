@@ -69,14 +69,22 @@ fn run_with(folder: &Path, scenario: &str, flags: &[&str]) -> (Output, Value) {
     (output, report)
 }
 
-/// Whether every promise was kept, but for the one about harm, which nobody does here.
+/// Whether every promise was kept: nobody does harm, no way is named, and what goes over the lines is seen in a virtual world alone.
 fn all_held(report: &Value) {
+    let unseen = match report["mode"] == "virtual" {
+        true => &["harm-is-refused", "paths-are-taken"][..],
+        false => &["harm-is-refused", "paths-are-taken", "no-byte-without-a-grant"],
+    };
     for judged in report["promises"].as_array().unwrap() {
-        let expected = match judged["promise"] == "harm-is-refused" {
+        let expected = match unseen.contains(&judged["promise"].as_str().unwrap()) {
             true => "nothing-to-check",
             false => "held",
         };
-        assert_eq!(judged["verdict"], expected, "{judged}");
+        match judged["promise"] == "others-are-served" {
+            // Where every mail needs the site that was stopped, there is none.
+            true => assert_ne!(judged["verdict"], "broken", "{judged}"),
+            false => assert_eq!(judged["verdict"], expected, "{judged}"),
+        }
     }
 }
 
@@ -216,6 +224,28 @@ fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_with_many_p
     for scenario in ["flash", "homes", "world"] {
         keeps_its_promises(scenario);
     }
+}
+
+#[test]
+fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_where_lines_break_and_keys_change() {
+    for scenario in ["breaks", "keys"] {
+        let report = keeps_its_promises(scenario);
+        for promise in ["paths-are-taken", "no-byte-without-a-grant"] {
+            assert_eq!(verdict(&report, promise), "held", "{scenario}");
+        }
+    }
+}
+
+/// Whoever has heard of the old key alone refuses what the new one signs: for as long as the DNS is believed, and no longer.
+#[test]
+fn a_key_that_nobody_could_hear_of_is_refused_and_the_mail_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = "\n[[faults]]\nsite = \"foo.test\"\nhow = \"new-key\"\nstop_before = 3\nstart_before = 4\n";
+    let scenario = TOWN.replace("PATIENCE", "3600\nevery = 1") + fault;
+    let (output, report) = run_with(folder.path(), &scenario, &["--virtual"]);
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!(verdict(&report, "one-final-state"), "held");
+    assert_eq!(report["totals"]["accepted"], 4);
 }
 
 #[test]

@@ -23,41 +23,62 @@ use crate::world::{Villain, World};
 const FLOOD: usize = 64;
 /// Octets of each of them.
 const PIECE: usize = 4096;
+/// What must become of a message in somebody else's name.
+const NOT_IN_THE_INBOX: &str = "refused, or in junk";
 /// How long a message that was taken is looked for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages of a folder that are looked at.
 const LISTED: usize = 100;
 
+/// What a token is answered that its issuer may not have signed, or that was shown before.
+const UNPROVED: &[StatusCode] = &[StatusCode::UNAUTHORIZED];
+/// What somebody is answered who has proved who they are, and has no account there.
+const FOREIGN: &[StatusCode] = &[StatusCode::FORBIDDEN];
+/// What those are answered who ask too much at once.
+pub(super) const TOO_MUCH: &[StatusCode] = &[
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
 /// What came of an act.
 pub(super) struct Told {
     pub(super) refused: bool,
     pub(super) answer: String,
+    /// What must be answered.
+    pub(super) expected: String,
+    /// Roots of what was given to the villain as to a friend.
+    pub(super) given: Vec<String>,
 }
 
 impl Told {
-    /// A request of somebody who may not make it, or who makes too many. One that could not be read would show nothing.
-    pub(super) fn status(status: StatusCode) -> Self {
+    pub(super) fn new(refused: bool, answer: impl Into<String>, expected: impl Into<String>) -> Self {
         Self {
-            refused: matches!(
-                status,
-                StatusCode::UNAUTHORIZED
-                    | StatusCode::FORBIDDEN
-                    | StatusCode::TOO_MANY_REQUESTS
-                    | StatusCode::SERVICE_UNAVAILABLE
-            ),
-            answer: status.to_string(),
+            refused,
+            answer: answer.into(),
+            expected: expected.into(),
+            given: Vec::new(),
         }
+    }
+
+    /// A request that must be answered with one of these. One that could not be read would show nothing.
+    pub(super) fn status(status: StatusCode, expected: &[StatusCode]) -> Self {
+        let names: Vec<String> = expected.iter().map(ToString::to_string).collect();
+        Self::new(
+            expected.contains(&status),
+            status.to_string(),
+            names.join(", or "),
+        )
     }
 
     /// A first frame on a stream.
     fn frame(heard: Option<&Frame>) -> Self {
-        Self {
-            refused: matches!(heard, Some(Frame::Refused(_))),
-            answer: match heard {
-                None => "nothing".to_owned(),
-                Some(frame) => format!("{:?}", frame.name()),
-            },
-        }
+        let answer = match heard {
+            None => "nothing".to_owned(),
+            Some(frame) => format!("{:?}", frame.name()),
+        };
+        Self::new(matches!(heard, Some(Frame::Refused(_))), answer, "Refused")
     }
 }
 
@@ -150,16 +171,18 @@ impl Doing<'_> {
                 digest,
                 self.villain.stamp(),
             )?;
-            let told = self.hand_in(&shown, &token, message.into_bytes()).await?;
+            let status = self.hand_in(&shown, &token, message.into_bytes()).await?;
+            let told = Told::status(status, UNPROVED);
             done.push((format!("a message of {from}, with {what}"), told));
         }
         if let Some(at) = self.site.locator() {
             let abused = find(self.stage, |_, _| true).await?;
             let written = Written::of(&abused.notification(&abused.recipient))?;
             let (key, shown) = means(abused.recipient.domain())?;
-            let told = self
+            let status = self
                 .notify(&key, &shown, &abused.recipient, &at, &written)
                 .await?;
+            let told = Told::status(status, UNPROVED);
             done.push((
                 format!("a notification for {}, with {what}", abused.recipient),
                 told,
@@ -167,16 +190,24 @@ impl Doing<'_> {
             let mallory = Self::mallory()?;
             let written = Written::of(&abused.notification(&mallory))?;
             let (key, shown) = (&self.villain.key, &self.villain.certificate);
-            let told = self.notify(key, shown, &mallory, &at, &written).await?;
-            done.push((format!("a notification for {mallory}, who has no account"), told));
+            let status = self.notify(key, shown, &mallory, &at, &written).await?;
+            done.push((
+                format!("a notification for {mallory}, who has no account"),
+                Told::status(status, FOREIGN),
+            ));
         }
         Ok(done)
     }
 
-    async fn hand_in(&self, shown: &Certificate, token: &str, message: Vec<u8>) -> anyhow::Result<Told> {
+    async fn hand_in(
+        &self,
+        shown: &Certificate,
+        token: &str,
+        message: Vec<u8>,
+    ) -> anyhow::Result<StatusCode> {
         let (to, kind) = (&self.site.name, channel::MESSAGE_TYPE);
         let status = self.villain.post(shown, to, channel::PATH, kind, token, message);
-        Ok(Told::status(status.await?))
+        status.await
     }
 
     async fn notify(
@@ -186,7 +217,7 @@ impl Doing<'_> {
         recipient: &Address,
         at: &Locator,
         written: &Written,
-    ) -> anyhow::Result<Told> {
+    ) -> anyhow::Result<StatusCode> {
         let stamp = self.villain.stamp();
         let token = notification::token(key, recipient, at, written.digest, written.expires, stamp)?;
         self.post_notification(shown, at, &token, written).await
@@ -198,12 +229,12 @@ impl Doing<'_> {
         at: &Locator,
         token: &str,
         written: &Written,
-    ) -> anyhow::Result<Told> {
+    ) -> anyhow::Result<StatusCode> {
         let (path, kind) = (notification::PATH, notification::MEDIA_TYPE);
         let status = self
             .villain
             .post(shown, at.domain(), path, kind, token, written.octets.clone());
-        Ok(Told::status(status.await?))
+        status.await
     }
 
     /// Tells an agent of a mail for somebody there, as their broker does, and then once more with the same token. The first is no harm.
@@ -227,12 +258,11 @@ impl Doing<'_> {
             stamp,
         )?;
         let first = self.post_notification(&shown, &at, &token, &written).await?;
-        let mut again = self.post_notification(&shown, &at, &token, &written).await?;
-        if first.refused {
-            // Then the second shows nothing.
-            again.refused = false;
-        }
-        again.answer = format!("{}, after {} for the first", again.answer, first.answer);
+        let again = self.post_notification(&shown, &at, &token, &written).await?;
+        let mut again = Told::status(again, UNPROVED);
+        // Where the first is refused, too, the second shows nothing.
+        again.refused &= first == StatusCode::ACCEPTED;
+        again.answer = format!("{}, after {first} for the first", again.answer);
         Ok(vec![("the same notification twice".to_owned(), again)])
     }
 
@@ -300,10 +330,7 @@ impl Doing<'_> {
         let at = self.world.mail_server(self.site.name.as_str())?;
         let answer = self.villain.dictate(at, &lines).await?;
         let told = match answer.starts_with('2') {
-            false => Told {
-                refused: true,
-                answer,
-            },
+            false => Told::new(true, answer, NOT_IN_THE_INBOX),
             true => self.found(to, &id, &answer).await?,
         };
         Ok(vec![(format!("a message of {from}, by SMTP"), told)])
@@ -317,35 +344,27 @@ impl Doing<'_> {
             for folder in ["inbox", "junk"] {
                 let messages = broker.list(folder, None, LISTED).await?;
                 if messages.iter().any(|message| message.message_id == id) {
-                    return Ok(Told {
-                        refused: folder == "junk",
-                        answer: format!("{answer}; it is in {folder}"),
-                    });
+                    let answer = format!("{answer}; it is in {folder}");
+                    return Ok(Told::new(folder == "junk", answer, NOT_IN_THE_INBOX));
                 }
             }
             sleep(super::LOOK).await;
         }
-        Ok(Told {
-            refused: false,
-            answer: format!("{answer}; it is in no folder"),
-        })
+        let answer = format!("{answer}; it is in no folder");
+        Ok(Told::new(false, answer, NOT_IN_THE_INBOX))
     }
 
     /// A flood: nothing of it is taken, and whoever has an account is served meanwhile.
     fn withstood(taken: Option<String>, served: Result<(), AppError>) -> Told {
+        let expected = "refused, and others are served";
         match (taken, served) {
-            (Some(answer), _) => Told {
-                refused: false,
-                answer,
-            },
-            (None, Err(error)) => Told {
-                refused: false,
-                answer: format!("refused, and so is everybody else: {error}"),
-            },
-            (None, Ok(())) => Told {
-                refused: true,
-                answer: "refused, and others are served".to_owned(),
-            },
+            (Some(answer), _) => Told::new(false, answer, expected),
+            (None, Err(error)) => Told::new(
+                false,
+                format!("refused, and so is everybody else: {error}"),
+                expected,
+            ),
+            (None, Ok(())) => Told::new(true, expected, expected),
         }
     }
 
@@ -358,12 +377,12 @@ impl Doing<'_> {
             let flood = (0..FLOOD).map(|_| self.hand_in(shown, token, self.villain.garbage(PIECE)));
             let answers = futures::future::join_all(flood).await;
             // A connection that is not answered at all is refused too.
-            let taken = answers.iter().flatten().find(|told| !told.refused);
+            let taken = answers.iter().flatten().find(|status| !TOO_MUCH.contains(status));
             let broker = self.stage.app(self.victim()?).broker()?;
             let served = broker.list("inbox", None, 1).await.map(drop);
             done.push((
                 format!("{FLOOD} requests at once that mean nothing"),
-                Self::withstood(taken.map(|told| told.answer.clone()), served),
+                Self::withstood(taken.map(ToString::to_string), served),
             ));
         }
         if self.site.mailbox {

@@ -15,7 +15,7 @@ use cargomail_protocol::placeholder::ResourceRef;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::acts::{Doing, Done, Told};
+use super::acts::{Doing, Done, TOO_MUCH, Told};
 use super::{VILLAIN, Written, find};
 use crate::world::Sybil;
 
@@ -27,6 +27,8 @@ const SPAM: usize = 100;
 const LIFE: Duration = Duration::from_secs(600);
 /// How long somebody who is served waits at most.
 const SERVED: Duration = Duration::from_secs(10);
+/// What people must see of it meanwhile.
+const SOON: &str = "people are served within 10 s";
 /// Octets of a resource that nobody gets.
 const OCTETS: usize = 64;
 
@@ -41,11 +43,13 @@ impl Doing<'_> {
         let (answers, served) = tokio::join!(futures::future::join_all(writing), self.served());
         let (is_served, served) = served?;
         let taken = answers.into_iter().flatten().count();
-        let told = Told {
-            // That none is answered would show nothing.
-            refused: (1..=ServingLimits::default().per_address).contains(&taken) && is_served,
-            answer: format!("{taken} were answered, and {served}"),
-        };
+        // That none is answered would show nothing.
+        let most = ServingLimits::default().per_address;
+        let told = Told::new(
+            (1..=most).contains(&taken) && is_served,
+            format!("{taken} were answered, and {served}"),
+            format!("1 to {most} are answered, and {SOON}"),
+        );
         let mut done = vec![(
             format!("messages of {SYBILS} brokers at once from one machine"),
             told,
@@ -61,15 +65,16 @@ impl Doing<'_> {
             let taken = answers
                 .into_iter()
                 .flatten()
-                .find(|status| !Told::status(*status).refused);
+                .find(|status| !TOO_MUCH.contains(status));
             let answer = match taken {
                 Some(status) => status.to_string(),
                 None => format!("refused, and {served}"),
             };
-            let told = Told {
-                refused: taken.is_none() && is_served,
+            let told = Told::new(
+                taken.is_none() && is_served,
                 answer,
-            };
+                format!("all are refused, and {SOON}"),
+            );
             done.push((
                 format!("notifications of {SYBILS} brokers for somebody else's user"),
                 told,
@@ -122,19 +127,17 @@ impl Doing<'_> {
             refused += usize::from(!self.is_taken(&nobody).await?);
         }
         let (is_served, served) = self.served().await?;
-        let to_nobody = Told {
-            refused: refused == SPAM && is_served,
-            answer: format!("{refused} were refused, and {served}"),
-        };
+        let to_nobody = Told::new(
+            refused == SPAM && is_served,
+            format!("{refused} were refused, and {served}"),
+            format!("{SPAM} are refused, and {SOON}"),
+        );
         let mut taken = 0;
         for _ in 0..SPAM {
             taken += usize::from(self.is_taken(victim).await?);
         }
         let (is_served, served) = self.served().await?;
-        let to_somebody = Told {
-            refused: is_served,
-            answer: format!("{taken} were taken, and {served}"),
-        };
+        let to_somebody = Told::new(is_served, format!("{taken} were taken, and {served}"), SOON);
         Ok(vec![
             (
                 format!("{SPAM} placeholders for people who are not there"),

@@ -228,10 +228,11 @@ impl Doing<'_> {
         ];
         let mut done = Done::new();
         for (what, state, _) in self.share(lies).await? {
-            let told = Told {
-                refused: state != JobState::Stored,
-                answer: format!("{state:?}"),
-            };
+            let told = Told::new(
+                state != JobState::Stored,
+                format!("{state:?}"),
+                "the retrieval ends, and nothing is stored",
+            );
             done.push((format!("an origin that sends {what}"), told));
         }
         Ok(done)
@@ -256,13 +257,17 @@ impl Doing<'_> {
                 Err(_) => None,
             };
             // What is changed once comes in the end, and as it was written; what is always changed never does.
-            let told = Told {
-                refused: match state {
-                    JobState::Stored => read.is_some_and(|read| read == written),
-                    _ => what == "always" && read.is_none(),
-                },
-                answer: format!("{state:?}"),
+            let (refused, expected) = match what {
+                "always" => (
+                    state != JobState::Stored && read.is_none(),
+                    "the retrieval ends, and nothing is stored",
+                ),
+                _ => (
+                    state == JobState::Stored && read.is_some_and(|read| read == written),
+                    "Stored, and as it was written",
+                ),
             };
+            let told = Told::new(refused, format!("{state:?}"), expected);
             done.push((format!("an origin that turns a bit of each block, {what}"), told));
         }
         Ok(done)

@@ -63,9 +63,16 @@ impl Doing<'_> {
             "{left} of {STREAMS} streams were served to their end; one who reads was served whole: {whole}; its people are served: {}",
             served.is_ok()
         );
+        let mut told = Told::new(
+            refused,
+            answer,
+            "none of those is served to its end, one who reads is, and its people are",
+        );
+        let resources = shared.notification.resources.iter();
+        told.given = resources.map(|resource| resource.cid().to_string()).collect();
         Ok(vec![(
             format!("{STREAMS} fetches at once of which nearly nothing is taken"),
-            Told { refused, answer },
+            told,
         )])
     }
 

@@ -1,5 +1,10 @@
 //! A judge for each promise.
 
+use std::collections::{HashMap, HashSet};
+
+use cargomail_protocol::address::{Address, Locator};
+
+use super::Terms;
 use crate::history::{Fate, History, Mail, Reading, Sending};
 
 /// What a judge found.
@@ -160,7 +165,10 @@ pub(super) fn queues(history: &History) -> Found {
 pub(super) fn harm(history: &History) -> Found {
     let against = history.hostile.iter().filter(|act| !act.refused).map(|act| {
         let (role, site) = (act.role, &act.against);
-        format!("{role} against {site}: {} was answered {}", act.what, act.answer)
+        format!(
+            "{role} against {site}: {} was answered {}, expected {}",
+            act.what, act.answer, act.expected
+        )
     });
     let checked = history.hostile.len();
     Found {
@@ -179,5 +187,139 @@ pub(super) fn nothing_reported(history: &History) -> Found {
         checked,
         what: format!("{checked} deliveries"),
         against: against.collect(),
+    }
+}
+
+/// What content may go from one site to another: by the root, the site of the origin and that of the destination.
+type Granted<'a> = HashSet<(&'a str, &'a str, &'a str)>;
+
+pub(super) fn grants(history: &History, terms: Terms<'_>) -> Found {
+    let mut mailboxes: HashMap<&Address, Vec<&str>> = HashMap::new();
+    let mut origins: HashMap<&Locator, &str> = HashMap::new();
+    for site in terms.sites {
+        let Some(mailbox) = &site.mailbox else { continue };
+        origins.insert(mailbox, site.name.as_str());
+        for person in &site.people {
+            mailboxes.entry(person).or_default().push(site.name.as_str());
+        }
+    }
+    let mut granted = Granted::new();
+    for mail in &history.mails {
+        let Sending::Accepted {
+            origin, resources, ..
+        } = &mail.sending
+        else {
+            continue;
+        };
+        let Some(origin) = origins.get(origin) else {
+            continue;
+        };
+        let recipients = mail.fates.iter().map(|fate| &fate.recipient);
+        for destination in recipients.filter_map(|person| mailboxes.get(person)).flatten() {
+            granted.extend(
+                resources
+                    .iter()
+                    .map(|root| (root.as_str(), *origin, *destination)),
+            );
+        }
+    }
+    let given = history.hostile.iter().flat_map(|act| &act.given);
+    let given: HashSet<&str> = given.map(String::as_str).collect();
+    let mut against = Vec::new();
+    let (mut checked, mut octets) = (0, 0_u64);
+    let ours: HashSet<&str> = origins.into_values().collect();
+    for transfer in history
+        .transfers
+        .iter()
+        .filter(|one| ours.contains(one.origin.as_str()))
+    {
+        let (origin, destination) = (transfer.origin.as_str(), transfer.destination.as_str());
+        octets += transfer.octets + transfer.ungranted;
+        if transfer.ungranted > 0 {
+            against.push(format!(
+                "{origin} sent {destination} {} octets without any grant",
+                transfer.ungranted
+            ));
+        }
+        for root in &transfer.roots {
+            checked += 1;
+            if !granted.contains(&(root.as_str(), origin, destination)) && !given.contains(root.as_str()) {
+                against.push(format!("{origin} sent {destination} {root}, and no mail says so"));
+            }
+        }
+    }
+    Found {
+        checked,
+        what: format!("{checked} resources on their way between two sites, {octets} octets"),
+        against,
+    }
+}
+
+/// The site of a mailbox.
+fn site_of(mailbox: &Locator) -> &str {
+    let name = mailbox.domain().as_str();
+    name.strip_prefix("mailbox.").unwrap_or(name)
+}
+
+pub(super) fn served(history: &History, terms: Terms<'_>) -> Found {
+    let promptly = terms.promptly.saturating_mul(1000);
+    let mut against = Vec::new();
+    let (mut checked, mut longest) = (0, 0);
+    for (mail, fate) in delivered(history) {
+        let (Sending::Accepted { origin, at, .. }, Some(destination)) = (&mail.sending, &fate.destination)
+        else {
+            continue;
+        };
+        // A mail that is never acknowledged breaks another promise.
+        let Some(settled) = fate.delivered_at.max(fate.acknowledged_at) else {
+            continue;
+        };
+        let places = [
+            mail.author.domain().as_str(),
+            site_of(origin),
+            fate.recipient.domain().as_str(),
+            site_of(destination),
+        ];
+        if !places.iter().all(|site| terms.troubles.spare(site, *at, settled)) {
+            continue;
+        }
+        let took = settled.saturating_sub(*at);
+        checked += 1;
+        longest = longest.max(took);
+        if took > promptly {
+            let seconds = took / 1000;
+            against.push(format!(
+                "{} took {seconds} s, and everybody whom it needs was well",
+                name(mail, fate)
+            ));
+        }
+    }
+    Found {
+        checked,
+        what: format!(
+            "{checked} deliveries between sites that were well, the longest {:.1} s",
+            longest as f64 / 1000.0
+        ),
+        against,
+    }
+}
+
+pub(super) fn paths(history: &History, terms: Terms<'_>) -> Found {
+    let gone = |path| history.paths.get(path).copied().unwrap_or(0);
+    let told: Vec<String> = terms
+        .paths
+        .iter()
+        .map(|path| format!("{path} {} times", gone(path)))
+        .collect();
+    let never = terms.paths.iter().filter(|path| gone(path) == 0);
+    Found {
+        checked: terms.paths.len(),
+        what: match told.is_empty() {
+            true => "none is named".to_owned(),
+            false => told.join(", "),
+        },
+        against: never
+            .map(|path| format!("nothing went this way: {path}"))
+            .collect(),
     }
 }

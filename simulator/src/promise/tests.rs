@@ -2,17 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 use cargomail_node::api::Channel;
-use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::placeholder::Category;
 
 use super::*;
-use crate::history::{Act, Fate, Ledger, Left, Mail, Provider, Reading, Sending};
+use crate::history::{Act, Fate, Fault, Ledger, Left, Mail, Provider, Reading, Sending, Transfer};
 use crate::hostile::Role;
 
 fn fate() -> Fate {
     Fate {
         copies: 1,
         delivered_at: Some(2),
+        destination: Locator::parse("mailbox.insurance.test").ok(),
         read_at: Some(3),
         reading: Reading::Equal { octets: 7 },
         acknowledged_at: Some(4),
@@ -63,9 +64,48 @@ fn good() -> History {
             what: "a message of alice@foo.test".to_owned(),
             refused: true,
             answer: "550".to_owned(),
+            expected: "refused".to_owned(),
+            given: Vec::new(),
             at: 2,
         }],
+        transfers: vec![transfer("hospital.test", "insurance.test")],
+        paths: [(Path::WebChannel, 1)].into(),
     }
+}
+
+/// The content of Alice's mail, on its way.
+fn transfer(origin: &str, destination: &str) -> Transfer {
+    Transfer {
+        origin: origin.to_owned(),
+        destination: destination.to_owned(),
+        octets: 7,
+        roots: ["bafy".to_owned()].into(),
+        ungranted: 0,
+    }
+}
+
+fn site(name: &str, person: &str) -> Site {
+    Site {
+        name: Domain::parse(name).unwrap(),
+        broker: false,
+        mailbox: Locator::parse(&format!("mailbox.{name}")).ok(),
+        people: vec![Address::parse(person).unwrap()],
+    }
+}
+
+fn judge(promise: Promise, history: &History) -> Judged {
+    let sites = [
+        site("hospital.test", "alice@foo.test"),
+        site("insurance.test", "bob@bar.test"),
+        site("others.test", "carol@bar.test"),
+    ];
+    let terms = Terms {
+        sites: &sites,
+        promptly: 60,
+        paths: &[Path::WebChannel],
+        troubles: &Troubles::of(history),
+    };
+    promise.judge(history, terms)
 }
 
 /// The promises that are broken after a change to the good history, with what is told.
@@ -74,7 +114,7 @@ fn broken_by(change: impl FnOnce(&mut History)) -> Vec<(&'static str, String)> {
     change(&mut history);
     let judged = Promise::standard()
         .into_iter()
-        .map(|promise| promise.judge(&history));
+        .map(|promise| judge(promise, &history));
     judged
         .filter(|judged| judged.verdict == Verdict::Broken)
         .map(|judged| (judged.promise.name(), judged.against.join("\n")))
@@ -94,9 +134,9 @@ fn broken_by_fate(change: impl FnOnce(&mut Fate)) -> Vec<&'static str> {
 fn a_mail_that_arrives_keeps_every_promise() {
     let history = good();
     for promise in Promise::standard() {
-        assert_eq!(promise.judge(&history).verdict, Verdict::Held, "{promise}");
+        assert_eq!(judge(promise, &history).verdict, Verdict::Held, "{promise}");
     }
-    assert_eq!(Promise::NothingIsReported.judge(&history).verdict, Verdict::Held);
+    assert_eq!(judge(Promise::NothingIsReported, &history).verdict, Verdict::Held);
 }
 
 #[test]
@@ -111,7 +151,7 @@ fn a_mail_whose_content_never_comes_and_is_reported_keeps_them_too() {
     assert_eq!(broken_by_fate(change), Vec::<&str>::new());
     let mut history = good();
     change(&mut history.mails[0].fates[0]);
-    let judged = Promise::NothingIsReported.judge(&history);
+    let judged = judge(Promise::NothingIsReported, &history);
     assert_eq!(judged.verdict, Verdict::Broken);
     assert_eq!(
         judged.against,
@@ -123,6 +163,7 @@ fn a_mail_whose_content_never_comes_and_is_reported_keeps_them_too() {
 fn a_mail_that_nobody_takes_breaks_a_promise() {
     let broken = broken_by(|history| {
         history.mails[0].fates.clear();
+        history.transfers.clear();
         history.mails[0].sending = Sending::Not {
             why: "no node".to_owned(),
         };
@@ -191,7 +232,7 @@ fn a_provider_that_gives_or_holds_content_breaks_a_promise() {
     }
     let mut history = good();
     history.providers.clear();
-    let judged = Promise::ProviderHoldsNoContent.judge(&history);
+    let judged = judge(Promise::ProviderHoldsNoContent, &history);
     assert_eq!(judged.verdict, Verdict::NothingToCheck);
 }
 
@@ -207,7 +248,7 @@ fn what_still_waits_breaks_a_promise() {
 #[test]
 fn harm_that_was_not_refused_breaks_a_promise() {
     let broken = broken_by(|history| history.hostile[0].refused = false);
-    let told = "forger against bar.test: a message of alice@foo.test was answered 550";
+    let told = "forger against bar.test: a message of alice@foo.test was answered 550, expected refused";
     assert_eq!(broken, [("harm-is-refused", told.to_owned())]);
 }
 
@@ -215,6 +256,99 @@ fn harm_that_was_not_refused_breaks_a_promise() {
 fn much_evidence_is_counted_and_its_beginning_shown() {
     let mut history = good();
     history.queues[0].waiting = vec!["a mail".to_owned(); SHOWN + 5];
-    let judged = Promise::QueuesDrain.judge(&history);
+    let judged = judge(Promise::QueuesDrain, &history);
     assert_eq!((judged.broken, judged.against.len()), (SHOWN + 5, SHOWN));
+}
+
+#[test]
+fn content_that_no_mail_sends_there_breaks_a_promise() {
+    let told = |history: &mut History, transfer: Transfer| history.transfers.push(transfer);
+    for (origin, destination) in [
+        // Carol is no recipient, and Alice's content is nowhere else.
+        ("hospital.test", "others.test"),
+        ("insurance.test", "hospital.test"),
+        ("hospital.test", "villain.test"),
+    ] {
+        let broken = broken_by(|history| told(history, transfer(origin, destination)));
+        let against = format!("{origin} sent {destination} bafy, and no mail says so");
+        assert_eq!(broken, [("no-byte-without-a-grant", against)]);
+    }
+    let other = Transfer {
+        roots: ["another".to_owned()].into(),
+        ..transfer("hospital.test", "insurance.test")
+    };
+    assert_eq!(
+        names(&broken_by(|history| told(history, other))),
+        ["no-byte-without-a-grant"]
+    );
+    let ungranted = Transfer {
+        roots: Default::default(),
+        ungranted: 3,
+        ..transfer("hospital.test", "insurance.test")
+    };
+    let broken = broken_by(|history| told(history, ungranted));
+    assert!(broken[0].1.contains("3 octets without any grant"), "{broken:?}");
+    // What somebody gave to a villain as to a friend, and what a villain sends, is no breach.
+    let given = broken_by(|history| {
+        told(history, transfer("villain.test", "insurance.test"));
+        let mut friend = transfer("hospital.test", "villain.test");
+        friend.roots = ["a gift".to_owned()].into();
+        told(history, friend);
+        history.hostile[0].given.push("a gift".to_owned());
+    });
+    assert_eq!(given, []);
+}
+
+fn fault(site: &str, at: u64) -> Fault {
+    Fault {
+        site: site.to_owned(),
+        with: Vec::new(),
+        what: "failed",
+        before_mail: 1,
+        at,
+    }
+}
+
+/// The promises that are broken when the mail takes ten minutes and these faults happen.
+fn slow_while(faults: Vec<Fault>) -> Vec<&'static str> {
+    let broken = broken_by(|history| {
+        history.mails[0].fates[0].delivered_at = Some(600_001);
+        history.faults = faults;
+    });
+    names(&broken)
+}
+
+#[test]
+fn a_mail_that_waits_although_everybody_whom_it_needs_is_well_breaks_a_promise() {
+    let late = ["others-are-served"];
+    assert_eq!(slow_while(Vec::new()), late);
+    // Nobody of these has to do with it.
+    assert_eq!(slow_while(vec![fault("others.test", 0)]), late);
+    let long_ago = vec![fault("foo.test", 700_000), fault("foo.test", 800_000)];
+    assert_eq!(slow_while(long_ago), late);
+    for site in ["foo.test", "hospital.test", "bar.test", "insurance.test"] {
+        assert_eq!(slow_while(vec![fault(site, 300_000)]), Vec::<&str>::new());
+        let over = vec![fault(site, 0), fault(site, 1)];
+        assert_eq!(slow_while(over), Vec::<&str>::new());
+    }
+    let region = Fault {
+        with: vec!["bar.test".to_owned()],
+        ..fault("others.test", 5)
+    };
+    assert_eq!(slow_while(vec![region]), Vec::<&str>::new());
+}
+
+#[test]
+fn a_way_that_nothing_went_breaks_a_promise() {
+    let broken = broken_by(|history| history.paths.clear());
+    let against = "nothing went this way: web-channel".to_owned();
+    assert_eq!(broken, [("paths-are-taken", against)]);
+    let terms = Terms {
+        sites: &[],
+        promptly: 60,
+        paths: &[],
+        troubles: &Troubles::default(),
+    };
+    let judged = Promise::PathsAreTaken.judge(&good(), terms);
+    assert_eq!(judged.verdict, Verdict::NothingToCheck);
 }

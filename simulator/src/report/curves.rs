@@ -10,21 +10,6 @@ pub(super) const POINTS: usize = 500;
 /// A curve: its points from left to right.
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// A time during which a site failed.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Span {
-    pub(super) site: String,
-    /// What happened to it.
-    pub(super) what: &'static str,
-    /// Milliseconds.
-    pub(super) from: u64,
-    /// Before this mail was begun.
-    pub(super) from_mail: usize,
-    /// None when it was never well again.
-    pub(super) to: Option<u64>,
-    pub(super) to_mail: Option<usize>,
-}
-
 /// The accepted mails, with the time of that.
 pub(super) fn accepted(history: &History) -> impl Iterator<Item = (&Mail, u64)> {
     history.mails.iter().filter_map(|mail| match mail.sending {
@@ -83,29 +68,6 @@ pub(super) fn under_way(history: &History) -> Points {
         }
     }
     points
-}
-
-/// When which site failed, and until when. A site does not fail again before it is well.
-pub(super) fn spans(history: &History) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
-    for fault in &history.faults {
-        let mut open = spans.iter_mut();
-        match open.find(|span| span.site == fault.site && span.to.is_none()) {
-            Some(span) => {
-                span.to = Some(fault.at);
-                span.to_mail = Some(fault.before_mail);
-            }
-            None => spans.push(Span {
-                site: fault.site.clone(),
-                what: fault.what,
-                from: fault.at,
-                from_mail: fault.before_mail,
-                to: None,
-                to_mail: None,
-            }),
-        }
-    }
-    spans
 }
 
 /// About [`POINTS`] of the points: of each stretch the lowest and the highest, so that no peak is lost; and both ends.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::BinaryBytes;
 
-use super::curves::{POINTS, distribution, latencies, spans, thin, under_way};
+use super::curves::{POINTS, distribution, latencies, thin, under_way};
 use super::markup::Element;
 use super::plot::{Curve, Plot, SPANS, Shape, bars};
 use super::scale::{Scale, Unit, real};
@@ -88,7 +88,7 @@ pub(super) fn queue(report: &Report) -> Element {
     let section = section("Mails under way");
     let most = points.iter().map(|(_, depth)| *depth).fold(0.0, f64::max);
     let left = points.last().map_or(0.0, |(_, depth)| *depth);
-    let spans = spans(history);
+    let spans = history.spans();
     let last_fault = history.faults.iter().map(|fault| fault.at).max().unwrap_or(0);
     let mut last = points.last().map_or(0.0, |(at, _)| *at).max(real(last_fault));
     if left > 0.0 {

@@ -103,6 +103,8 @@ fn outcome(report: &Report) -> Element {
         .holding(tables::totals(report))
         .holding(tables::spreads(report))
         .holding_all(tables::faults(report))
+        .holding_all(tables::harm(report))
+        .holding_all(tables::paths(report))
 }
 
 fn who_learned(report: &Report) -> Element {

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargomail_protocol::address::{Address, Locator};
 use indicatif::BinaryBytes;
 
+use super::Report;
 use super::markup::Element;
 use super::tables::{cell, name, number, table};
-use super::{Report, Site};
-use crate::history::{Fate, Mail, Sending};
+use crate::history::{Fate, Mail, Sending, Site};
 
 /// Sites that the page shows.
 pub(super) const SITES: usize = 60;

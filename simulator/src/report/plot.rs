@@ -1,9 +1,10 @@
 //! Plots as SVG: curves over two axes, with the times of faults behind them; and bars.
 
-use super::curves::{Points, Span};
+use super::curves::Points;
 use super::markup::Element;
 use super::scale::{Scale, real};
 use super::svg::{LETTER, dot, drawing, fitted, line, rectangle, words};
+use crate::history::Span;
 
 /// Faults that are drawn in one plot.
 pub(super) const SPANS: usize = 60;
@@ -254,6 +255,7 @@ mod tests {
     fn span(from: u64) -> Span {
         Span {
             site: "foo.test".to_owned(),
+            with: Vec::new(),
             what: "stopped",
             from,
             from_mail: 1,

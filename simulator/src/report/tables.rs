@@ -1,18 +1,21 @@
 //! The tables of the page.
 
+use clap::ValueEnum;
 use indicatif::BinaryBytes;
 
-use super::curves::spans;
 use super::markup::Element;
 use super::scale::time;
 use super::{Report, Spread, csv};
-use crate::history::{Fate, History, Mail, Sending};
+use crate::history::{Fate, History, Mail, Sending, Troubles};
+use crate::path::Path;
 use crate::promise::Verdict;
 
 /// Mails and recipients that the page shows.
 pub(super) const MAILS: usize = 200;
 /// Times of failing that the page shows.
 const FAULTS: usize = 200;
+/// Acts of those who do harm that the page shows.
+const ACTS: usize = 200;
 /// Cases against a promise that the page shows.
 const CASES: usize = 8;
 /// Letters of a case against a promise that the page shows.
@@ -142,7 +145,7 @@ pub(super) fn promises(report: &Report) -> Element {
 }
 
 pub(super) fn faults(report: &Report) -> Option<Element> {
-    let spans = spans(&report.history);
+    let spans = report.history.spans();
     let rows = spans.iter().take(FAULTS).map(|span| {
         let until = match (span.to, span.to_mail) {
             (Some(at), Some(mail)) => moment(at, mail),
@@ -163,6 +166,62 @@ pub(super) fn faults(report: &Report) -> Option<Element> {
     (!spans.is_empty()).then(|| table(&caption, &heads, rows))
 }
 
+/// What was done to do harm, what must be answered, and what was.
+pub(super) fn harm(report: &Report) -> Option<Element> {
+    let acts = &report.history.hostile;
+    let rows = acts.iter().take(ACTS).map(|act| {
+        let verdict = if act.refused {
+            Verdict::Held
+        } else {
+            Verdict::Broken
+        };
+        vec![
+            name(act.role),
+            cell(&act.against),
+            cell(cut(&act.what, CASE)),
+            cell(&act.expected),
+            cell(cut(&act.answer, CASE)),
+            Element::new("td").holding(told(verdict)),
+            millis(Some(act.at)),
+        ]
+    });
+    let heads = [
+        "Role",
+        "Against",
+        "What was done",
+        "What must come of it",
+        "What came of it",
+        "Verdict",
+        "When it was over",
+    ];
+    let caption = match acts.len() {
+        ..=ACTS => "What was done to do harm".to_owned(),
+        all => format!("What was done to do harm: the first {ACTS} acts of {all}"),
+    };
+    (!acts.is_empty()).then(|| table(&caption, &heads, rows))
+}
+
+/// How often each way that things can go was gone.
+pub(super) fn paths(report: &Report) -> Option<Element> {
+    let gone = &report.history.paths;
+    let named = Path::value_variants().iter().filter(|path| {
+        let is_named = report.paths.contains(path);
+        is_named || gone.contains_key(path)
+    });
+    let rows: Vec<Vec<Element>> = named
+        .map(|path| {
+            let must = if report.paths.contains(path) { "yes" } else { "" };
+            vec![
+                name(path),
+                number(gone.get(path).copied().unwrap_or(0)),
+                cell(must),
+            ]
+        })
+        .collect();
+    let heads = ["Way", "Times", "Must have been gone"];
+    (!rows.is_empty()).then(|| table("Ways that things went", &heads, rows))
+}
+
 fn moment(at: u64, before_mail: usize) -> Element {
     cell(format_args!("{}, before mail {before_mail}", time(at)))
 }
@@ -173,12 +232,13 @@ type Row<'a> = (&'a Mail, Option<&'a Fate>);
 /// The most interesting mails: those that break a promise first, then the slowest.
 pub(super) fn mails(report: &Report) -> Element {
     let mut rows: Vec<(Verdict, u64, Row<'_>)> = Vec::new();
+    let mut alone = Alone::in_a(report);
     for mail in &report.history.mails {
         if mail.fates.is_empty() {
-            rows.push((alone(report, mail, None), 0, (mail, None)));
+            rows.push((alone.verdict(mail, None), 0, (mail, None)));
         }
         for fate in &mail.fates {
-            let verdict = alone(report, mail, Some(fate));
+            let verdict = alone.verdict(mail, Some(fate));
             rows.push((verdict, how_long(mail, fate), (mail, Some(fate))));
         }
     }
@@ -223,20 +283,36 @@ fn how_long(mail: &Mail, fate: &Fate) -> u64 {
     }
 }
 
-/// The verdict over all promises of the run, if nothing else had happened.
-fn alone(report: &Report, mail: &Mail, fate: Option<&Fate>) -> Verdict {
-    let alone = Mail {
-        fates: fate.into_iter().cloned().collect(),
-        ..mail.clone()
-    };
-    let history = History {
-        mails: vec![alone],
-        ..History::default()
-    };
-    let mut promises = report.promises.iter();
-    match promises.any(|judged| judged.promise.judge(&history).verdict == Verdict::Broken) {
-        true => Verdict::Broken,
-        false => Verdict::Held,
+/// What befell the sites of a run, and one mail.
+struct Alone<'a> {
+    report: &'a Report,
+    troubles: Troubles,
+    history: History,
+}
+
+impl<'a> Alone<'a> {
+    fn in_a(report: &'a Report) -> Self {
+        Self {
+            report,
+            troubles: Troubles::of(&report.history),
+            history: History::default(),
+        }
+    }
+
+    /// The verdict over all promises of the run that are about mails, if there had been no other.
+    fn verdict(&mut self, mail: &Mail, fate: Option<&Fate>) -> Verdict {
+        let alone = Mail {
+            fates: fate.into_iter().cloned().collect(),
+            ..mail.clone()
+        };
+        self.history.mails = vec![alone];
+        let terms = self.report.terms(&self.troubles);
+        let promises = self.report.promises.iter().map(|judged| judged.promise);
+        let mut about_mails = promises.filter(|promise| promise.is_about_mails());
+        match about_mails.any(|promise| promise.judge(&self.history, terms).verdict == Verdict::Broken) {
+            true => Verdict::Broken,
+            false => Verdict::Held,
+        }
     }
 }
 

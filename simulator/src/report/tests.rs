@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 use cargomail_node::api::Channel;
+use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::placeholder::Category;
 use xml::reader::{EventReader, XmlEvent};
 
 use super::*;
 use crate::cost::Phase;
-use crate::history::{Fault, Mail, Reading};
+use crate::history::{Act, Fault, Mail, Reading};
+use crate::hostile::Role;
+use crate::path::Path;
 
 /// Text that would be markup, break out of an attribute, or turn the line around.
 const HOSTILE: &str = "\"><script>alert('1')</script><!-- & \u{0}\u{202e}]]>";
@@ -107,6 +110,7 @@ fn report_of(history: History) -> Report {
 fn fault(what: &'static str, at: u64) -> Fault {
     Fault {
         site: "insurance.test".to_owned(),
+        with: Vec::new(),
         what,
         before_mail: 1,
         at,
@@ -165,6 +169,37 @@ fn a_page_shows_the_outcome_the_plots_and_two_walks() {
     }
     let scopes = page.attributes.iter().filter(|(name, _)| name == "scope").count();
     assert_eq!(scopes, page.count("th"));
+}
+
+#[test]
+fn a_page_shows_what_was_done_to_do_harm_and_which_ways_things_went() {
+    let act = |refused| Act {
+        role: Role::Forger,
+        against: "bar.test".to_owned(),
+        what: "a message in Alice's name".to_owned(),
+        refused,
+        answer: "250 taken".to_owned(),
+        expected: "refused, or in junk".to_owned(),
+        given: Vec::new(),
+        at: 2500,
+    };
+    let mut scenario = scenario();
+    scenario.paths = vec![Path::SentLater];
+    let history = History {
+        hostile: vec![act(false)],
+        paths: [(Path::Smtp, 7)].into(),
+        ..History::default()
+    };
+    let report = Report::of(&scenario, history, Duration::ZERO, "virtual", cost());
+    let text = Page::of(&report).text;
+    for row in [
+        "forgerbar.testa message in Alice's namerefused, or in junk250 takenBROKEN2.5 s",
+        "smtp7sent-later0yes",
+    ] {
+        assert!(text.contains(row), "{row}: {text}");
+    }
+    let nothing = Page::of(&report_of(History::default())).text;
+    assert!(!nothing.contains("done to do harm") && !nothing.contains("Ways that things went"));
 }
 
 #[test]

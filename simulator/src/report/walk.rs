@@ -10,7 +10,7 @@ mod tests;
 use cargomail_node::api::Channel;
 use cargomail_protocol::address::Locator;
 
-use super::curves::{accepted, spans};
+use super::curves::accepted;
 use crate::history::{Fate, History, Mail, Sending};
 
 /// Faults that are told in one walk.
@@ -156,7 +156,7 @@ impl Walk<'_> {
         ];
         let end = times.into_iter().flatten().max().unwrap_or(self.accepted);
         let mut rows = Vec::new();
-        for span in spans(history) {
+        for span in history.spans() {
             let mailbox = format!("mailbox.{}", span.site);
             let is_there = |party: &Party| [&span.site, &mailbox].contains(&&party.name);
             let Some(whom) = cast.parties.iter().position(is_there) else {

@@ -49,6 +49,9 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
     if !(1..=PATIENCE).contains(&scenario.patience) {
         return wrong("patience", format!("1 to {PATIENCE} seconds are possible"));
     }
+    if !(1..=PATIENCE).contains(&scenario.promptly) {
+        return wrong("promptly", format!("1 to {PATIENCE} seconds are possible"));
+    }
     if !(0.0..=EVERY).contains(&scenario.every) {
         return wrong("every", format!("0 to {EVERY} seconds are possible"));
     }

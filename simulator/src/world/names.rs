@@ -35,11 +35,18 @@ impl Zone {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has a record stand there, once.
     pub(super) fn add(&self, name: &str, record: Record) {
-        self.records()
-            .entry(name.to_lowercase())
-            .or_default()
-            .push(record);
+        let mut records = self.records();
+        let there = records.entry(name.to_lowercase()).or_default();
+        if !there.contains(&record) {
+            there.push(record);
+        }
+    }
+
+    /// Has a record stand there, and no other.
+    pub(super) fn replace(&self, name: &str, record: Record) {
+        self.records().insert(name.to_lowercase(), vec![record]);
     }
 
     fn at(&self, name: &str) -> Option<Vec<Record>> {

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::line::{Breaker, Condition, Line, Quality, Stream, stream};
 use super::trace::Trace;
+use super::witness::Witness;
 
 /// Streams that wait to be accepted at one address.
 const WAITING: usize = 128;
@@ -31,6 +32,8 @@ type Arrived = (Stream, SocketAddr);
 pub(super) struct Wires {
     state: Arc<Mutex<State>>,
     trace: Trace,
+    /// Sees what origins send.
+    pub(super) witness: Witness,
 }
 
 struct State {
@@ -75,6 +78,7 @@ impl Wires {
         Self {
             state: Arc::new(Mutex::new(state)),
             trace,
+            witness: Witness::default(),
         }
     }
 
@@ -365,13 +369,22 @@ impl Machine {
 #[async_trait]
 impl Peers for Peer {
     async fn open(&self, spoken: Spoken, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
-        let names = || at.iter().map(|address| address.0.clone()).collect();
-        let key = at.iter().find_map(PeerAddress::key);
-        let key = key.ok_or_else(|| PeerError::NoAddress(names()))?;
         let unreachable = |why: &str| PeerError::Unreachable(why.to_owned());
-        let place = (key, Spoken::Exchange);
-        let to = self.machine.wires.state().peers.get(&place).map(|(to, _)| *to);
-        let to = to.ok_or_else(|| unreachable("nobody listens there"))?;
+        let mut keys = at.iter().filter_map(PeerAddress::key).peekable();
+        if keys.peek().is_none() {
+            let names = at.iter().map(|address| address.0.clone());
+            return Err(PeerError::NoAddress(names.collect()));
+        }
+        // Of several the first that is there.
+        let found = {
+            let state = self.machine.wires.state();
+            keys.find_map(|key| {
+                let place = (key, Spoken::Exchange);
+                state.peers.get(&place).map(|(to, _)| (place, *to))
+            })
+        };
+        let (place, to) = found.ok_or_else(|| unreachable("nobody listens there"))?;
+        let (key, _) = place;
         // One greeting of the transport, one of TLS.
         for _ in 0..2 {
             let greeted = self.machine.greet(to).await;
@@ -387,14 +400,15 @@ impl Peers for Peer {
             let (near, far) = state.stream(self.machine.at, to);
             state.connections += 1;
             let connection = state.connections;
-            let stream = |key, io| PeerStream {
-                key,
-                connection,
-                io: Box::new(io) as Box<dyn ByteStream>,
-            };
+            let stream = |key, io: Box<dyn ByteStream>| PeerStream { key, connection, io };
             listener
-                .try_send(stream(self.key, far))
+                .try_send(stream(self.key, Box::new(far)))
                 .map_err(|_| unreachable("it takes no more"))?;
+            let (witness, here) = (&self.machine.wires.witness, self.machine.at);
+            let near: Box<dyn ByteStream> = match spoken {
+                Spoken::Exchange => Box::new(witness.sees(near, to, here)),
+                Spoken::Grip => Box::new(near),
+            };
             stream(key, near)
         };
         self.machine.wires.trace.line(

@@ -1,6 +1,7 @@
 //! What happened, line by line, with the moment in milliseconds since the beginning: two runs of one seed have the same lines, octet
-//! for octet.
+//! for octet. And which ways that things can go were gone, as those lines tell.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::path::Path;
+
 /// The lines. Clones write the same ones.
 #[derive(Clone)]
 pub struct Trace {
@@ -24,6 +27,7 @@ pub struct Trace {
 struct Lines {
     hash: Sha256,
     count: u64,
+    paths: BTreeMap<Path, u64>,
     out: Option<Box<dyn std::io::Write + Send>>,
 }
 
@@ -34,6 +38,7 @@ impl Trace {
         let lines = Lines {
             hash: Sha256::new(),
             count: 0,
+            paths: BTreeMap::new(),
             out,
         };
         Self {
@@ -57,6 +62,22 @@ impl Trace {
             // A copy for people: the run does not depend on it.
             let _ = out.write_all(line.as_bytes());
         }
+    }
+
+    /// A node's log said this: a message, and its fields.
+    fn logged(&self, who: &str, level: Level, said: &Said) {
+        self.line(who, format_args!("{level} {}{}", said.message, said.fields));
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in Path::told_by(&said.message, &said.fields) {
+            *lines.paths.entry(path).or_default() += 1;
+        }
+    }
+
+    /// How often each way that things can go was gone.
+    #[must_use]
+    pub fn paths(&self) -> BTreeMap<Path, u64> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.paths.clone()
     }
 
     /// How many lines there are, and SHA-256 of all of them in hex.
@@ -95,10 +116,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Logged {
             spans.find_map(|span| span.extensions().get::<Name>().map(|name| name.0.clone()))
         });
         let who = named.unwrap_or_default();
-        self.0.line(
-            &who,
-            format_args!("{} {}{}", event.metadata().level(), said.message, said.fields),
-        );
+        self.0.logged(&who, *event.metadata().level(), &said);
     }
 }
 

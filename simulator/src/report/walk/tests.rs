@@ -38,6 +38,7 @@ fn mail(to: &str, destination: Option<&str>) -> Mail {
 fn fault(site: &str, what: &'static str, at: u64) -> Fault {
     Fault {
         site: site.to_owned(),
+        with: Vec::new(),
         what,
         before_mail: 1,
         at,

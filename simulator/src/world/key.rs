@@ -1,0 +1,50 @@
+//! How a site gets another key, as an operator does it (DESIGN §5): the DNS names the new one beside the old one, and when everybody has
+//! heard of it, the node is started with it. The old one stays there: tokens that were signed with it are good until they expire.
+
+use anyhow::Context;
+use cargomail_node::identity::Identity;
+use cargomail_node::publish;
+
+use super::World;
+
+/// What names the key with which a domain signs its mail. There is one for each selector (RFC 6376 §3.6.2.2), so that it cannot stand beside
+/// another.
+const SIGNING: &str = "._domainkey.";
+
+impl World {
+    /// Makes another key for a site, and has the DNS name it beside the one that it uses.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn announce_key(&mut self, name: &str) -> anyhow::Result<()> {
+        let site = self.at(name)?;
+        let next = Identity::generate(&*site.chance);
+        let peers = publish::planned_peers(&site.settings, &next);
+        for published in publish::records(&site.settings, &next, &peers) {
+            if !published.name.contains(SIGNING) {
+                self.zone.add(&published.name, published.record);
+            }
+        }
+        self.trace.line(name, format_args!("is given a second key"));
+        self.at_mut(name)?.next = Some(next);
+        Ok(())
+    }
+
+    /// Stops a site, and starts it with the key that was made for it.
+    ///
+    /// # Errors
+    /// When there is no such site, none was made, or the site does not start.
+    pub async fn change_key(&mut self, name: &str) -> anyhow::Result<()> {
+        self.stop(name).await?;
+        let site = self.at_mut(name)?;
+        let next = site.next.take();
+        site.identity = next.with_context(|| format!("no key was made for {name}"))?;
+        let site = self.at(name)?;
+        for published in publish::records(&site.settings, &site.identity, &[]) {
+            if published.name.contains(SIGNING) {
+                self.zone.replace(&published.name, published.record);
+            }
+        }
+        self.start(name).await
+    }
+}
