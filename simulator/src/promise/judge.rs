@@ -6,6 +6,7 @@ use cargomail_protocol::address::{Address, Locator};
 
 use super::Terms;
 use crate::history::{Fate, History, Mail, Reading, Sending};
+use crate::hostile::VILLAIN;
 
 /// What a judge found.
 pub(super) struct Found {
@@ -243,7 +244,8 @@ pub(super) fn grants(history: &History, terms: Terms<'_>) -> Found {
         }
         for root in &transfer.roots {
             checked += 1;
-            if !granted.contains(&(root.as_str(), origin, destination)) && !given.contains(root.as_str()) {
+            let is_given = destination == VILLAIN && given.contains(root.as_str());
+            if !is_given && !granted.contains(&(root.as_str(), origin, destination)) {
                 against.push(format!("{origin} sent {destination} {root}, and no mail says so"));
             }
         }

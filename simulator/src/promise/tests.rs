@@ -297,6 +297,12 @@ fn content_that_no_mail_sends_there_breaks_a_promise() {
         history.hostile[0].given.push("a gift".to_owned());
     });
     assert_eq!(given, []);
+    // But it was given to nobody else.
+    let elsewhere = broken_by(|history| {
+        told(history, transfer("hospital.test", "others.test"));
+        history.hostile[0].given.push("bafy".to_owned());
+    });
+    assert_eq!(names(&elsewhere), ["no-byte-without-a-grant"]);
 }
 
 fn fault(site: &str, at: u64) -> Fault {

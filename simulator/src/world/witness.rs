@@ -56,8 +56,8 @@ enum Heard {
     Grant(Vec<String>),
     /// Something behind a grant.
     Content,
-    /// A refusal, or that a receipt is noted.
-    Answer,
+    /// A refusal, or that a receipt is noted, of which so many octets are still to come; nothing may stand behind it.
+    Answer(u64),
     /// What it may only say behind a grant.
     Ungranted,
 }
@@ -84,16 +84,22 @@ impl<S> Seen<S> {
             Ok(None) => {}
             Ok(Some(Frame::Granted(grants))) => {
                 let roots = grants.iter().map(|grant| grant.root.to_string()).collect();
-                let [head, body] = Frame::Granted(grants).encode();
                 self.heard = Heard::Grant(roots);
-                self.behind(said.saturating_sub((head.len() + body.len()) as u64));
+                self.behind(said.saturating_sub(length(Frame::Granted(grants))));
             }
-            Ok(Some(_)) | Err(FrameError::Unexpected(Name::Noted)) => self.heard = Heard::Answer,
+            Ok(Some(answer)) => self.answered(said, answer),
+            Err(FrameError::Unexpected(Name::Noted)) => self.answered(said, Frame::Noted),
             Err(_) => {
                 self.heard = Heard::Ungranted;
                 self.behind(said);
             }
         }
+    }
+
+    /// This answer began, of which, and of what stands behind it, so many octets came.
+    fn answered(&mut self, said: u64, answer: Frame) {
+        self.heard = Heard::Answer(length(answer));
+        self.behind(said);
     }
 
     /// So many octets behind the first frame.
@@ -111,10 +117,22 @@ impl<S> Seen<S> {
                 });
             }
             Heard::Content => self.witness.note(self.ends, |came| came.octets += count),
+            Heard::Answer(rest) => {
+                let ungranted = count.saturating_sub(*rest);
+                *rest = rest.saturating_sub(count);
+                if ungranted > 0 {
+                    self.witness.note(self.ends, |came| came.ungranted += ungranted);
+                }
+            }
             Heard::Ungranted => self.witness.note(self.ends, |came| came.ungranted += count),
-            Heard::Nothing(..) | Heard::Answer => {}
+            Heard::Nothing(..) => {}
         }
     }
+}
+
+/// The octets of a frame.
+fn length(frame: Frame) -> u64 {
+    frame.encode().iter().map(|part| part.len() as u64).sum()
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Seen<S> {

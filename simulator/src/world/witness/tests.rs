@@ -42,15 +42,7 @@ async fn content_is_seen_with_its_grant() {
             bytes: 1000,
         });
         let content = Frame::Block(block().into_bytes().into());
-        let lengths = |frame: &Frame| {
-            frame
-                .clone()
-                .encode()
-                .iter()
-                .map(|part| part.len() as u64)
-                .sum::<u64>()
-        };
-        let behind = lengths(&content) + lengths(&end);
+        let behind = length(content.clone()) + length(end.clone());
         let came = seen(vec![grant, content, end], piece).await;
         assert_eq!((came.octets, came.ungranted), (behind, 0));
         assert!(came.roots.into_iter().eq([root.to_string()]));
@@ -75,5 +67,16 @@ async fn what_has_no_content_is_not_seen() {
     ] {
         let came = seen(vec![said], 3).await;
         assert!(came.octets == 0 && came.ungranted == 0 && came.roots.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn content_behind_a_refusal_or_a_noted_receipt_is_seen_as_without_a_grant() {
+    for answer in [Frame::Noted, Frame::Refused(Refused::default())] {
+        for piece in [1, 7, 1 << 16] {
+            let content = Frame::Block(block().into_bytes().into());
+            let came = seen(vec![answer.clone(), content.clone()], piece).await;
+            assert_eq!((came.octets, came.ungranted), (0, length(content)));
+        }
     }
 }
