@@ -9,27 +9,35 @@ use cargomail_protocol::address::Locator;
 /// Messages on a page.
 const PAGE: usize = 500;
 
-/// Which nodes of a person are asked.
+/// What a person's nodes are asked for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Nodes {
-    /// The broker.
-    pub(crate) broker: bool,
-    /// Mailboxes.
-    pub(crate) mailboxes: Vec<Locator>,
+pub(crate) struct Wanted {
+    /// The messages at their broker.
+    pub(crate) messages: bool,
+    /// What they shared, at these mailboxes.
+    pub(crate) shares: Vec<Locator>,
+    /// What is on its way to these.
+    pub(crate) retrievals: Vec<Locator>,
 }
 
-impl Nodes {
-    /// All that a person has.
-    pub(crate) fn of(app: &App) -> Self {
+impl Wanted {
+    /// Whatever says what became of mails, at all nodes that a person has.
+    pub(crate) fn news(app: &App) -> Self {
         let mailboxes = app.profile().mailboxes.iter();
         Self {
-            broker: true,
-            mailboxes: mailboxes.map(|mailbox| mailbox.locator.clone()).collect(),
+            messages: true,
+            shares: mailboxes.map(|mailbox| mailbox.locator.clone()).collect(),
+            retrievals: Vec::new(),
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.broker && self.mailboxes.is_empty()
+    /// And what is on its way.
+    pub(crate) fn everything(app: &App) -> Self {
+        let news = Self::news(app);
+        Self {
+            retrievals: news.shares.clone(),
+            ..news
+        }
     }
 }
 
@@ -56,9 +64,9 @@ pub(crate) struct Report {
 }
 
 /// Asks nodes of a person.
-pub(crate) async fn ask(app: &App, nodes: Nodes, known: &BTreeSet<String>) -> Seen {
+pub(crate) async fn ask(app: &App, wanted: Wanted, known: &BTreeSet<String>) -> Seen {
     let mut seen = Seen::default();
-    if nodes.broker
+    if wanted.messages
         && let Ok(broker) = app.broker()
     {
         let found = async {
@@ -81,14 +89,17 @@ pub(crate) async fn ask(app: &App, nodes: Nodes, known: &BTreeSet<String>) -> Se
             seen.reports = reports;
         }
     }
-    for locator in nodes.mailboxes {
-        let Ok(session) = app.mailbox(&locator) else {
-            continue;
-        };
-        if let Ok(shares) = session.shares().await {
+    for locator in wanted.shares {
+        if let Ok(session) = app.mailbox(&locator)
+            && let Ok(shares) = session.shares().await
+        {
             seen.shares.extend(shares);
         }
-        seen.retrievals.push((locator, session.retrievals().await.ok()));
+    }
+    for locator in wanted.retrievals {
+        if let Ok(session) = app.mailbox(&locator) {
+            seen.retrievals.push((locator, session.retrievals().await.ok()));
+        }
     }
     seen
 }

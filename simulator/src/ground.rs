@@ -62,6 +62,7 @@ impl Ground {
             (Self::Virtual(world), How::Slow) => world.slow(site, true),
             (Self::Virtual(world), How::PoisonedDns) => world.mislead(site, VILLAIN).await,
             (Self::Virtual(world), How::NewKey) => world.announce_key(site),
+            (Self::Virtual(world), How::OldKeyWithdrawn) => world.withdraw_key(site),
             (Self::Real(_), _) => bail!("{site}: that needs a virtual world"),
         }
     }
@@ -79,6 +80,7 @@ impl Ground {
             (Self::Virtual(world), How::Slow) => world.slow(site, false),
             (Self::Virtual(world), How::PoisonedDns) => world.lead(site),
             (Self::Virtual(world), How::NewKey) => world.change_key(site).await,
+            (Self::Virtual(_), How::OldKeyWithdrawn) => Ok(()),
         }
     }
 

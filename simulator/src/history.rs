@@ -103,6 +103,9 @@ pub struct Mail {
     pub channel: Channel,
     /// How many files it encloses.
     pub files: usize,
+    /// The number of the mail that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<usize>,
     /// What became of it.
     pub sending: Sending,
     /// What became of it for each recipient; empty for one that was not accepted.
@@ -131,6 +134,8 @@ pub enum Sending {
         /// Why.
         why: String,
     },
+    /// It was not written: what it would have answered never came.
+    NotDue,
 }
 
 /// What became of a mail for one recipient.
@@ -318,7 +323,7 @@ impl Mail {
     pub fn name(&self) -> String {
         match &self.sending {
             Sending::Accepted { message_id, .. } => format!("mail {} {message_id}", self.number),
-            Sending::Not { .. } => format!("mail {}", self.number),
+            Sending::Not { .. } | Sending::NotDue => format!("mail {}", self.number),
         }
     }
 }

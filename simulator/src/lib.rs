@@ -16,6 +16,7 @@ pub mod path;
 pub mod plan;
 pub mod promise;
 mod provider;
+mod replies;
 pub mod report;
 mod run;
 pub mod scenario;

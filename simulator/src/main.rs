@@ -3,6 +3,8 @@
 //! Codes: 0 every promise held, 1 a promise was broken, 2 the scenario, a report or the command line is wrong, or a run
 //! could not be made or is missing.
 
+mod memory;
+
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -19,10 +21,6 @@ use cargomail_simulator::{Options, run, run_virtually, shrink};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
-
-/// A virtual world is one thread that takes and gives back small pieces of memory.
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every promise held, or there was none to hold.
 const HELD: u8 = 0;
@@ -51,9 +49,10 @@ enum Command {
     /// Run a scenario and check its promises
     #[command(
         after_help = "Examples:\n  cargomail-simulator run four-domains\n  cargomail-simulator run my.toml --seed 7\n  \
-                        cargomail-simulator run estonian --virtual --check-determinism\n  \
-                        cargomail-simulator run storm --virtual --seeds 100\n  \
-                        cargomail-simulator run storm --virtual --report storm   (then open storm/report.html)"
+                        cargomail-simulator run estonian --check-determinism\n  \
+                        cargomail-simulator run storm --seeds 100\n  \
+                        cargomail-simulator run storm --report storm   (then open storm/report.html)\n  \
+                        cargomail-simulator run four-domains --real"
     )]
     Run(Run),
     /// Compare two reports: promises whose verdicts differ, then totals and times side by side
@@ -78,7 +77,7 @@ enum Command {
         after_help = "Leaves out mails, faults, hostile acts, people and sites, piece by piece, and keeps what the promise is still broken \
                         without.\n\nExamples:\n  cargomail-simulator shrink storm --seed 10 --into smaller.toml\n  \
                         cargomail-simulator shrink mine.toml --promise queues-drain --tries 300 --into smaller.toml\n  \
-                        cargomail-simulator run smaller.toml --virtual"
+                        cargomail-simulator run smaller.toml"
     )]
     Shrink(Shrink),
     /// Read a scenario and say what is wrong with it
@@ -200,21 +199,21 @@ struct Run {
     /// Where everything is laid out, and stays; without it, in a folder that is removed at the end
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// In a virtual world: time leaps, and the seed decides everything
-    #[arg(long = "virtual")]
-    is_virtual: bool,
+    /// On real nodes, sockets and disks, in real time; without it, in a virtual world: time leaps, and the seed decides everything
+    #[arg(long)]
+    real: bool,
     /// Where the trace of a virtual run is written, line by line
-    #[arg(long, value_name = "FILE", requires = "is_virtual")]
+    #[arg(long, value_name = "FILE", conflicts_with = "real")]
     trace: Option<PathBuf>,
-    /// Run it twice in a virtual world, and compare the traces
-    #[arg(long, requires = "is_virtual")]
+    /// Run it twice, and compare the traces
+    #[arg(long, conflicts_with = "real")]
     check_determinism: bool,
-    /// With so many seeds, from that one on, each in a virtual world; the first that breaks a promise ends it
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "is_virtual")]
+    /// With so many seeds, from that one on; the first that breaks a promise ends it
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "real")]
     seeds: u64,
     /// As a job of a sweep: nothing is done when the report is there already, one line is printed, and the code is 0 whatever the
     /// promises came to
-    #[arg(long, requires = "is_virtual", conflicts_with_all = ["seeds", "check_determinism", "trace", "folder"])]
+    #[arg(long, conflicts_with_all = ["real", "seeds", "check_determinism", "trace", "folder"])]
     as_job: bool,
     /// Where the report is written: a name that ends in .json is one file; any other is a folder, which gets report.json,
     /// report.html, mails.csv and promises.csv
@@ -223,6 +222,7 @@ struct Run {
 }
 
 fn main() -> ExitCode {
+    memory::tell();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("CARGOMAIL_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt()
@@ -299,11 +299,11 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<u8> {
     // A report that cannot be written is known before the run, not after it.
     let files = Files::open(&wanted.report)?;
     let shown = files.shown().to_owned();
-    let report = if wanted.is_virtual {
-        in_virtual_worlds(&mut scenario, &options, wanted)?
-    } else {
+    let report = if wanted.real {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(run(&scenario, &options))?
+    } else {
+        in_virtual_worlds(&mut scenario, &options, wanted)?
     };
     files.write(&report)?;
     if json {
@@ -473,7 +473,7 @@ fn shrink(wanted: &Shrink, json: bool) -> anyhow::Result<u8> {
         );
     } else {
         print!("{shrunk}");
-        println!("\nWhat is left is in {}: run it with --virtual.", into.display());
+        println!("\nWhat is left is in {}.", into.display());
     }
     Ok(HELD)
 }

@@ -16,11 +16,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::ask::{Nodes, Report, Seen, ask};
+use crate::ask::{Report, Seen, Wanted, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
 use crate::run::{Reading as How, Stage};
 use crate::traffic::Sent;
-use crate::world::Mark;
+use crate::world::{Home, Marks};
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
 const LOOK: Duration = Duration::from_millis(250);
@@ -52,8 +52,8 @@ pub(crate) struct Observer {
     known: BTreeMap<String, usize>,
     /// By person, the name of each message that is no placeholder.
     reports: BTreeMap<String, BTreeMap<String, Report>>,
-    /// By person, how far the disk of each of their nodes had come when it was asked.
-    marks: HashMap<String, Vec<Mark>>,
+    /// By person, how far each of their nodes had come when it was asked.
+    marks: HashMap<String, Vec<Marks>>,
     /// By person and mailbox, how many retrievals are on their way; none when that cannot be known.
     retrieving: BTreeMap<(String, String), Option<usize>>,
     /// By person, messages that came and were not read yet: whose fate that is, and the message's name.
@@ -75,6 +75,7 @@ impl Observer {
                 category: planned.category.clone(),
                 channel: planned.channel,
                 files: planned.files.len(),
+                answers: planned.answers.map(|answered| answered + 1),
                 sending: Sending::Not {
                     why: "it was not written".to_owned(),
                 },
@@ -138,10 +139,15 @@ impl Observer {
             pause = if std::mem::take(&mut self.news) {
                 LOOK
             } else {
-                pause * 5 / 4
+                (pause * 5 / 4).min(self.longest())
             };
-            let pause = pause.max(began.elapsed() * 4);
-            tokio::time::sleep(pause.min(self.longest())).await;
+            let took = (began.elapsed() * 4).min(self.longest());
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(pause.max(took)) => {}
+                // A mail ends a long pause.
+                one = sent.recv(), if pause > LOOK && !written => one.into_iter().for_each(|one| self.note(one)),
+            }
         }
     }
 
@@ -173,12 +179,14 @@ impl Observer {
             mail.fates = to.iter().cloned().map(Fate::open).collect();
             self.letters[sent.mail] = Some(Arc::new(sent.letter));
             self.open.insert(sent.mail);
+        } else {
+            self.stage.replies.is_over(sent.mail);
         }
         mail.sending = sent.sending;
     }
 
-    /// Who is asked, and at which nodes.
-    fn asked(&mut self, whom: Whom) -> BTreeMap<String, Nodes> {
+    /// Who is asked, and for what. Who is asked for nothing tries again to read what has come.
+    fn asked(&mut self, whom: Whom) -> BTreeMap<String, Wanted> {
         let people: BTreeSet<String> = match whom {
             Whom::Everybody => self.stage.apps.keys().cloned().collect(),
             Whom::Parties | Whom::Touched => {
@@ -193,25 +201,16 @@ impl Observer {
         let mut asked = BTreeMap::new();
         for person in people {
             let homes = self.stage.homes(&person);
-            let marks: Vec<Mark> = homes.iter().map(|home| home.mark()).collect();
-            let nodes = match whom {
-                Whom::Touched if !homes.is_empty() => {
-                    let before = self.marks.get(&person);
-                    let touched = homes.iter().zip(&marks).enumerate().filter(|(index, (_, mark))| {
-                        before.and_then(|before| before.get(*index)) != Some(*mark)
-                    });
-                    touched.fold(Nodes::default(), |mut nodes, (_, (home, _))| {
-                        nodes.broker |= home.is_broker;
-                        nodes.mailboxes.extend(home.mailbox.clone());
-                        nodes
-                    })
-                }
-                _ => Nodes::of(&self.stage.apps[&person]),
+            let marks: Vec<Marks> = homes.iter().map(Home::marks).collect();
+            let before = self.marks.insert(person.clone(), marks.clone());
+            let app = &self.stage.apps[&person];
+            let wanted = match whom {
+                Whom::Everybody => Wanted::everything(app),
+                Whom::Touched if before.as_ref() == Some(&marks) && !homes.is_empty() => continue,
+                Whom::Touched if !homes.is_empty() => touched(homes, &before.unwrap_or_default(), &marks),
+                Whom::Parties | Whom::Touched => Wanted::news(app),
             };
-            self.marks.insert(person.clone(), marks);
-            if !nodes.is_empty() {
-                asked.insert(person, nodes);
-            }
+            asked.insert(person, wanted);
         }
         asked
     }
@@ -240,9 +239,14 @@ impl Observer {
         for (place, message) in waiting {
             self.begin_to_read(place, message);
         }
-        let mails = &self.mails;
-        self.open
-            .retain(|mail| !mails[*mail].fates.iter().all(Fate::is_settled));
+        let (mails, replies) = (&self.mails, &self.stage.replies);
+        self.open.retain(|mail| {
+            let is_over = mails[*mail].fates.iter().all(Fate::is_settled);
+            if is_over {
+                replies.is_over(*mail);
+            }
+            !is_over
+        });
         let now = Duration::from_millis(self.stage.now());
         self.stage.view.stands(&self.mails, now);
         Ok(())
@@ -357,6 +361,13 @@ impl Observer {
         if matches!(fate.reading, Reading::Equal { .. }) {
             self.news = true;
             fate.read_at = Some(at);
+            let planned = &self.stage.plan.mails;
+            if let Some(answer) = planned[mail].answered_by
+                && planned[answer].author == fate.recipient
+                && let Sending::Accepted { message_id, .. } = &self.mails[mail].sending
+            {
+                self.stage.replies.read(mail, message_id);
+            }
         }
     }
 
@@ -399,6 +410,18 @@ impl Observer {
         }
         left
     }
+}
+
+/// What has changed at a person's nodes, as far as it says what became of mails.
+fn touched(homes: &[Home], before: &[Marks], now: &[Marks]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for (place, (home, now)) in homes.iter().zip(now).enumerate() {
+        let before = before.get(place).copied().unwrap_or_default();
+        wanted.messages |= home.is_broker && before.messages != now.messages;
+        let receipts = home.mailbox.iter().filter(|_| before.receipts != now.receipts);
+        wanted.shares.extend(receipts.cloned());
+    }
+    wanted
 }
 
 /// Reads a message and compares it with what was written. One try: what is still on its way is not waited for.

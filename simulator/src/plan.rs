@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom, index};
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::scenario::{Scenario, Size, Traffic};
+use crate::scenario::{Accounts, Scenario, Size, Traffic};
 
 /// Content is marked at least this often, so that any piece of it can be recognised.
 const STRETCH: usize = 4096;
@@ -45,6 +45,10 @@ pub struct Planned {
     pub origin: Option<Locator>,
     /// Which files it encloses.
     pub files: Vec<usize>,
+    /// Which mail it answers; its author is one of that mail's recipients.
+    pub answers: Option<usize>,
+    /// Which mail answers it.
+    pub answered_by: Option<usize>,
 }
 
 /// A file to make.
@@ -66,6 +70,7 @@ impl Plan {
             files: Vec::new(),
             marker: format!("marked{:016x}{:016x}", chance.next_u64(), chance.next_u64()),
         };
+        let accounts = scenario.accounts();
         for traffic in &scenario.traffic {
             let shared: Vec<usize> = (0..traffic.shared_files)
                 .map(|_| plan.file(traffic, &mut chance))
@@ -73,6 +78,7 @@ impl Plan {
             let places: HashMap<&Address, usize> = traffic.to.iter().zip(0..).collect();
             let circles = circles(traffic, &mut chance);
             let mut rest = traffic.to.as_slice();
+            let first = plan.mails.len();
             for left in (1..=traffic.count).rev() {
                 let mut mail = plan.mail(traffic, (&places, &circles), &shared, &mut chance);
                 if traffic.everybody {
@@ -81,9 +87,76 @@ impl Plan {
                 }
                 plan.mails.push(mail);
             }
+            plan.answer(first, (traffic, &accounts), &shared, &mut chance);
         }
-        plan.mails.shuffle(&mut chance);
+        plan.shuffle(&mut chance);
         plan
+    }
+
+    /// Adds answers to some of the mails from the first one on.
+    fn answer(
+        &mut self,
+        first: usize,
+        (traffic, accounts): (&Traffic, &Accounts<'_>),
+        shared: &[usize],
+        chance: &mut StdRng,
+    ) {
+        if traffic.replies == 0 {
+            return;
+        }
+        for place in index::sample(chance, traffic.count, traffic.replies.min(traffic.count)) {
+            let answered = first + place;
+            let Planned {
+                author: to,
+                to: readers,
+                ..
+            } = self.mails[answered].clone();
+            let Some(author) = readers.choose(chance) else {
+                continue;
+            };
+            let reply = Planned {
+                author: author.clone(),
+                to: vec![to],
+                category: traffic.category.clone(),
+                channel: channel(traffic, chance),
+                // Where such mail is posted, if they can, and where they post everything if not.
+                origin: traffic
+                    .origin
+                    .clone()
+                    .filter(|origin| accounts.mailboxes_of(author).any(|mailbox| mailbox == *origin)),
+                files: self.files_of(traffic, shared, chance),
+                answers: Some(answered),
+                answered_by: None,
+            };
+            self.mails[answered].answered_by = Some(self.mails.len());
+            self.mails.push(reply);
+        }
+    }
+
+    /// Gives the mails their order; an answer comes after what it answers.
+    fn shuffle(&mut self, chance: &mut StdRng) {
+        let mut order: Vec<usize> = (0..self.mails.len()).collect();
+        order.shuffle(chance);
+        let mut places = vec![0; order.len()];
+        for (place, mail) in order.iter().enumerate() {
+            places[*mail] = place;
+        }
+        for (reply, mail) in self.mails.iter().enumerate() {
+            if let Some(answered) = mail.answers
+                && places[reply] < places[answered]
+            {
+                order.swap(places[reply], places[answered]);
+                places.swap(reply, answered);
+            }
+        }
+        let shuffled = order.iter().map(|mail| {
+            let mut mail = self.mails[*mail].clone();
+            for other in [&mut mail.answers, &mut mail.answered_by] {
+                *other = other.map(|other| places[other]);
+            }
+            mail
+        });
+        self.mails = shuffled.collect();
     }
 
     /// One mail; `places` says where in `to` everybody stands, and `circles` to whom people of a domain write.
@@ -113,13 +186,7 @@ impl Plan {
                     .collect()
             }
         };
-        let [least, most] = traffic.files;
-        let count = chance.random_range(least..=most);
-        let files = if shared.is_empty() {
-            (0..count).map(|_| self.file(traffic, chance)).collect()
-        } else {
-            shared.sample(chance, count).copied().collect()
-        };
+        let files = self.files_of(traffic, shared, chance);
         Planned {
             author,
             to,
@@ -127,6 +194,18 @@ impl Plan {
             channel: channel(traffic, chance),
             origin: traffic.origin.clone(),
             files,
+            answers: None,
+            answered_by: None,
+        }
+    }
+
+    fn files_of(&mut self, traffic: &Traffic, shared: &[usize], chance: &mut StdRng) -> Vec<usize> {
+        let [least, most] = traffic.files;
+        let count = chance.random_range(least..=most);
+        if shared.is_empty() {
+            (0..count).map(|_| self.file(traffic, chance)).collect()
+        } else {
+            shared.sample(chance, count).copied().collect()
         }
     }
 
@@ -140,7 +219,10 @@ impl Plan {
     /// The body of a mail.
     #[must_use]
     pub fn text(&self, mail: usize) -> String {
-        format!("This is mail {}.\r\n{}\r\n", mail + 1, self.marker)
+        let answered = self.mails.get(mail).and_then(|mail| mail.answers);
+        let quoted = answered.map(|answered| format!("> This is mail {}.\r\n", answered + 1));
+        let quoted = quoted.unwrap_or_default();
+        format!("{quoted}This is mail {}.\r\n{}\r\n", mail + 1, self.marker)
     }
 
     /// Writes a file.

@@ -32,7 +32,7 @@ const PIECE: usize = 18;
 fn accepted(mails: &[Mail]) -> impl Iterator<Item = (&Mail, &[String])> {
     mails.iter().filter_map(|mail| match &mail.sending {
         Sending::Accepted { resources, .. } => Some((mail, resources.as_slice())),
-        Sending::Not { .. } => None,
+        Sending::Not { .. } | Sending::NotDue => None,
     })
 }
 

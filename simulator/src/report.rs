@@ -225,7 +225,7 @@ impl Report {
     /// The command that makes the same plan again and carries it out on the same ground.
     #[must_use]
     pub fn command(&self) -> String {
-        let ground = if self.mode == "virtual" { " --virtual" } else { "" };
+        let ground = if self.mode == "real" { " --real" } else { "" };
         let scenario = quoted(&self.scenario);
         format!("cargomail-simulator run {scenario} --seed {}{ground}", self.seed)
     }

@@ -24,8 +24,9 @@ use crate::hostile;
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::provider::{self, Roots};
+use crate::replies::Replies;
 use crate::report::Report;
-use crate::scenario::{How, Scenario};
+use crate::scenario::{How, REAL_CONCURRENT, Scenario};
 use crate::traffic::write_all;
 use crate::view::View;
 use crate::world::{self, Home};
@@ -82,6 +83,8 @@ pub(crate) struct Stage {
     /// How what was received is compared with what was written.
     pub(crate) reading: Reading,
     pub(crate) view: View,
+    /// The mails that somebody is to answer.
+    pub(crate) replies: Replies,
     began: Instant,
 }
 
@@ -132,19 +135,24 @@ impl Stage {
 /// When the run could not be made. A promise that was broken is no error: the report says so.
 pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Report> {
     if let Some(index) = scenario.faults.iter().position(|fault| fault.how != How::Stop) {
-        bail!("faults[{index}].how: only a virtual world can do that: run it with --virtual");
+        bail!("faults[{index}].how: only a virtual world can do that: run it without --real");
     }
     if !scenario.links.is_empty() || scenario.sites.iter().any(|site| site.line.is_some()) {
-        bail!("links and lines: only a virtual world has others than this machine's: run it with --virtual");
+        bail!("links and lines: only a virtual world has others than this machine's: run it without --real");
     }
     if !scenario.paths.is_empty() {
-        bail!("paths: only a virtual world tells which were gone: run it with --virtual");
+        bail!("paths: only a virtual world tells which were gone: run it without --real");
     }
     if scenario.sites.len() > REAL_SITES {
-        bail!("sites: {REAL_SITES} can be run as real nodes, more in a virtual world: run it with --virtual");
+        bail!("sites: {REAL_SITES} can be run as real nodes, more in a virtual world: run it without --real");
+    }
+    if scenario.concurrent > REAL_CONCURRENT {
+        bail!(
+            "concurrent: {REAL_CONCURRENT} are possible with real nodes, more in a virtual world: run it without --real"
+        );
     }
     if !scenario.hostile.is_empty() {
-        bail!("hostile: only in a virtual world somebody does harm: run it with --virtual");
+        bail!("hostile: only in a virtual world somebody does harm: run it without --real");
     }
     let meter = Meter::start();
     let folder = Folder::open(options)?;
@@ -317,9 +325,11 @@ async fn on_ground(
 
 /// Makes the accounts and the wishes.
 async fn prepare(scenario: &Scenario, ground: &Ground, folder: &Path, view: &View) -> anyhow::Result<Stage> {
+    let plan = Plan::of(scenario);
     let mut stage = Stage {
         scenario: scenario.clone(),
-        plan: Plan::of(scenario),
+        replies: Replies::of(&plan),
+        plan,
         folder: folder.to_owned(),
         apps: BTreeMap::new(),
         homes: HashMap::new(),

@@ -29,10 +29,13 @@ use crate::path::Path as Way;
 use crate::promise::Promise;
 use crate::world::Condition;
 
+/// Mails at once among real nodes: more only wait for each other on one machine.
+pub(crate) const REAL_CONCURRENT: usize = 64;
+
 /// A scenario with comments, to begin with.
 pub const NEW: &str = include_str!("../scenarios/new.toml");
 /// The scenarios that are shipped, by name.
-pub const SHIPPED: [(&str, &str); 18] = [
+pub const SHIPPED: [(&str, &str); 19] = [
     ("four-domains", include_str!("../scenarios/four-domains.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
     ("single", include_str!("../scenarios/single.toml")),
@@ -51,6 +54,7 @@ pub const SHIPPED: [(&str, &str); 18] = [
     ("world", include_str!("../scenarios/world.toml")),
     ("breaks", include_str!("../scenarios/breaks.toml")),
     ("keys", include_str!("../scenarios/keys.toml")),
+    ("churn", include_str!("../scenarios/churn.toml")),
 ];
 
 /// A scenario.
@@ -182,6 +186,9 @@ pub struct Traffic {
     /// People of one domain write to people of so many other domains, always the same ones; 0: to anybody.
     #[serde(default)]
     pub circle: usize,
+    /// So many of them are answered, each once: by one of its recipients, after they have read it, to its author.
+    #[serde(default)]
+    pub replies: usize,
 }
 
 /// A channel as a key.
@@ -262,6 +269,8 @@ pub enum How {
     PoisonedDns,
     /// It gets another key: the DNS names it beside the old one, and in the end the node is stopped and started with it.
     NewKey,
+    /// The DNS names its old key no more, from then on.
+    OldKeyWithdrawn,
 }
 
 /// The sites at which each person has an account.
@@ -282,10 +291,21 @@ impl Accounts<'_> {
     }
 }
 
+impl Traffic {
+    /// How many they are, with those that answer others.
+    #[must_use]
+    pub fn mails(&self) -> usize {
+        self.count.saturating_add(self.replies)
+    }
+}
+
 impl Fault {
     /// Whether it happens to a site while another does, or just when that is over.
     pub(crate) fn meets(&self, other: &Self) -> bool {
-        let until = |fault: &Self| fault.start_before.unwrap_or(usize::MAX);
+        let until = |fault: &Self| match fault.how {
+            How::OldKeyWithdrawn => fault.stop_before,
+            _ => fault.start_before.unwrap_or(usize::MAX),
+        };
         other.site == self.site && other.stop_before <= until(self) && self.stop_before <= until(other)
     }
 
@@ -311,6 +331,10 @@ impl How {
             Self::Slow => ("slowed down", "as fast again"),
             Self::PoisonedDns => ("given wrong answers by the DNS", "given right answers again"),
             Self::NewKey => ("given a second key in the DNS", "started with its new key"),
+            Self::OldKeyWithdrawn => (
+                "left without its old key in the DNS",
+                "known by its new key alone",
+            ),
         }
     }
 }
@@ -418,7 +442,7 @@ impl Scenario {
     pub fn mails(&self) -> usize {
         self.traffic
             .iter()
-            .fold(0, |all, traffic| all.saturating_add(traffic.count))
+            .fold(0, |all, traffic| all.saturating_add(traffic.mails()))
     }
 
     /// Who has accounts where.

@@ -103,9 +103,7 @@ fn search(
     let seed = scenario.seed;
     let name = &scenario.name;
     let Some(promise) = promise.or_else(|| all.first().copied()) else {
-        bail!(
-            "{name} breaks no promise with seed {seed}: `run {name} --virtual --seeds N` looks for a seed that does"
-        );
+        bail!("{name} breaks no promise with seed {seed}: `run {name} --seeds N` looks for a seed that does");
     };
     if !all.contains(&promise) {
         bail!("{name} does not break {promise} with seed {seed}");

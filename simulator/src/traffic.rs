@@ -20,6 +20,7 @@ use crate::ground::Ground;
 use crate::history::{Act, Fault, Sending};
 use crate::hostile;
 use crate::run::Stage;
+use crate::scenario::How;
 
 /// From a try that failed to the next.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -53,7 +54,11 @@ pub(crate) async fn write_all(
         if let Some(world) = ground.world() {
             hostile::act_before(mail + 1, &stage, world, &mut acts).await?;
         }
-        let permit = places.clone().acquire_owned().await?;
+        // Who has to read something before they answer takes their place then.
+        let permit = match stage.plan.mails[mail].answers {
+            None => Some(places.clone().acquire_owned().await?),
+            Some(_) => None,
+        };
         let writer = write(stage.clone(), mail, permit, places.clone());
         let out = out.clone();
         writing.spawn(async move {
@@ -63,8 +68,17 @@ pub(crate) async fn write_all(
         });
     }
     fail_before(mails + 1, &stage, ground, &mut faults).await?;
-    while let Some(written) = writing.join_next().await {
-        written.context("somebody's program failed")?;
+    let patience = tokio::time::sleep(Duration::from_secs(stage.scenario.patience));
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            biased;
+            written = writing.join_next() => match written {
+                Some(written) => written.context("somebody's program failed")?,
+                None => break,
+            },
+            () = &mut patience, if !patience.is_elapsed() => stage.replies.end(),
+        }
     }
     Ok((faults, acts))
 }
@@ -90,24 +104,43 @@ async fn fail_before(
         };
         stage.view.happened(&format!("{site} {what}"), number);
         tracing::info!(site, what, before_mail = number, "as the scenario says");
-        faults.push(Fault {
+        let told = |what| Fault {
             site: site.to_owned(),
             with: fault.with.iter().map(ToString::to_string).collect(),
             what,
             before_mail: number,
             at: stage.now(),
-        });
+        };
+        faults.push(told(what));
+        if fault.how == How::OldKeyWithdrawn {
+            faults.push(told(is_over));
+        }
     }
     Ok(())
 }
 
 /// Writes one mail. The place is given back between tries, so that those whose nodes are away hold up nobody.
-async fn write(stage: Arc<Stage>, mail: usize, permit: OwnedSemaphorePermit, places: Arc<Semaphore>) -> Sent {
-    let letter = letter(&stage, mail);
+async fn write(
+    stage: Arc<Stage>,
+    mail: usize,
+    mut permit: Option<OwnedSemaphorePermit>,
+    places: Arc<Semaphore>,
+) -> Sent {
+    let mut letter = letter(&stage, mail);
+    if let Some(answered) = stage.plan.mails[mail].answers {
+        letter.in_reply_to = stage.replies.wait(answered).await;
+        if letter.in_reply_to.is_none() {
+            return Sent {
+                mail,
+                sending: Sending::NotDue,
+                letter,
+            };
+        }
+        permit = places.clone().acquire_owned().await.ok();
+    }
     let author = stage.app(&stage.plan.mails[mail].author);
     let until = Instant::now() + Duration::from_secs(stage.scenario.patience);
     let mut composed = None;
-    let mut permit = Some(permit);
     let sending = loop {
         let error = match hand_in(author, &letter, &mut composed).await {
             Ok(sent) => break accepted(&stage, sent),
@@ -173,7 +206,10 @@ fn letter(stage: &Stage, mail: usize) -> Letter {
     let planned = &stage.plan.mails[mail];
     let mut letter = Letter::new(planned.category.clone());
     letter.to = planned.to.iter().cloned().map(Mailbox::bare).collect();
-    letter.subject = format!("Mail {}", mail + 1);
+    letter.subject = match planned.answers {
+        Some(answered) => format!("Re: Mail {}", answered + 1),
+        None => format!("Mail {}", mail + 1),
+    };
     letter.text = Some(stage.plan.text(mail));
     letter.files = planned.files.iter().map(|file| stage.file(*file)).collect();
     letter.origin.clone_from(&planned.origin);

@@ -133,6 +133,7 @@ mod tests {
             category: Category::parse("personal").unwrap(),
             channel: Channel::Web,
             files: 0,
+            answers: None,
             sending,
             fates: match accepted {
                 true => vec![Fate::open(Address::parse("bob@bar.test").unwrap())],

@@ -66,11 +66,24 @@ struct Site {
     identity: Identity,
     /// The key that the DNS names already, and the node does not use yet.
     next: Option<Identity>,
+    /// The key before this one, while the DNS names it.
+    old: Option<Identity>,
     disk: Disk,
     chance: Arc<Seeded>,
     answers: Arc<Answers>,
     wrong: Wrong,
     running: Option<Running>,
+}
+
+/// How far what a person can see at a node has come: each changes whenever that does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Their messages, as lists and each.
+    pub messages: [Mark; 2],
+    /// Receipts for what was shared there, by whomever.
+    pub receipts: Mark,
+    /// What is on its way to it, for whomever.
+    pub retrievals: Mark,
 }
 
 /// A site at which a person has an account.
@@ -84,12 +97,16 @@ pub struct Home {
 }
 
 impl Home {
-    /// Changes whenever what the person can see there does. A broker that is no mailbox keeps everything of theirs under their name.
+    /// How far everything has come there that the person can see. Kinds of records are the node's (`node/src/keeping/references.rs`): where
+    /// they are not known, people look when nothing has happened for a while.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        match self.mailbox {
-            None => self.disk.mark_of(&self.person),
-            Some(_) => self.disk.mark(),
+    pub fn marks(&self) -> Marks {
+        let of = |kind: &str| self.disk.mark(kind);
+        let theirs = |kind: &str| self.disk.mark(&format!("{kind}/{}", self.person));
+        Marks {
+            messages: [theirs("folder"), theirs("message")],
+            receipts: of("received"),
+            retrievals: of("job"),
         }
     }
 }
@@ -211,6 +228,7 @@ impl World {
             ports,
             identity,
             next: None,
+            old: None,
             disk: Disk::default(),
             chance,
             answers: Arc::default(),

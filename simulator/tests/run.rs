@@ -47,8 +47,9 @@ fn simulator() -> Command {
 }
 
 /// Runs a scenario; what the program said, and the report that it wrote.
+/// On real nodes.
 fn run(folder: &Path, scenario: &str) -> (Output, Value) {
-    run_with(folder, scenario, &[])
+    run_with(folder, scenario, &["--real"])
 }
 
 fn run_with(folder: &Path, scenario: &str, flags: &[&str]) -> (Output, Value) {
@@ -116,7 +117,7 @@ fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
 
 #[test]
 fn ctrl_c_ends_a_run_of_either_kind_and_leaves_nothing_behind() {
-    for flags in [&["--virtual"][..], &[]] {
+    for flags in [&[][..], &["--real"]] {
         let folder = tempfile::tempdir().unwrap();
         let (scenario, temporary) = (folder.path().join("town.toml"), folder.path().join("temporary"));
         // Its authors wait for a day of the world's, or of ours, with the second mail.
@@ -154,12 +155,7 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 2\nstart_before = 4\n";
     let scenario = TOWN.replace("PATIENCE", "300") + fault;
     let trace = folder.path().join("trace.txt");
-    let flags = [
-        "--virtual",
-        "--check-determinism",
-        "--trace",
-        trace.to_str().unwrap(),
-    ];
+    let flags = ["--check-determinism", "--trace", trace.to_str().unwrap()];
     let (output, report) = run_with(folder.path(), &scenario, &flags);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{report:#}\n{said}");
@@ -186,11 +182,47 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
     assert!(trace.contains("everything is stored"), "{trace}");
 }
 
+#[test]
+fn who_answers_has_read_what_they_answer_and_nobody_answers_what_never_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let town = TOWN
+        .replace("PATIENCE", "300")
+        .replace("count = 4", "count = 4\nreplies = 3");
+    let (output, report) = run_with(folder.path(), &town, &["--check-determinism"]);
+    assert!(output.status.success(), "{report:#}");
+    let mails = report["history"]["mails"].as_array().unwrap();
+    assert_eq!(mails.len(), 7);
+    let mut answers = 0;
+    for mail in mails {
+        let Some(number) = mail["answers"].as_u64() else {
+            continue;
+        };
+        let answered = mails.iter().find(|mail| mail["number"] == number).unwrap();
+        let mut fates = answered["fates"].as_array().unwrap().iter();
+        let read = fates.find(|fate| fate["recipient"] == mail["author"]).unwrap();
+        let accepted = mail["sending"]["accepted"]["at"].as_u64().unwrap();
+        assert!(read["read_at"].as_u64().unwrap() <= accepted, "{mail}");
+        answers += 1;
+    }
+    assert_eq!(answers, 3);
+
+    // Nobody at bar.test gets anything, so nobody there answers.
+    let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 1\n";
+    std::fs::remove_dir_all(folder.path().join("town")).unwrap();
+    let (output, report) = run_with(folder.path(), &(town + fault), &[]);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_eq!(verdict(&report, "every-mail-is-accepted"), "held");
+    let mails = report["history"]["mails"].as_array().unwrap();
+    let not_due = mails.iter().filter(|mail| mail["sending"] == "not-due");
+    assert_eq!(not_due.count(), 3);
+    assert_eq!(report["totals"]["accepted"], 4);
+}
+
 /// Runs a shipped scenario in a virtual world: everything arrives, and every promise that it makes is kept.
 fn keeps_its_promises(scenario: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let output = simulator()
-        .args(["run", scenario, "--virtual", "--json", "--report"])
+        .args(["run", scenario, "--json", "--report"])
         .arg(folder.path().join("report.json"))
         .output()
         .unwrap();
@@ -227,8 +259,18 @@ fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_with_many_p
 }
 
 #[test]
-fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_where_lines_break_and_keys_change() {
-    for scenario in ["breaks", "keys"] {
+fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_where_lines_break() {
+    paths_are_taken_in(&["breaks"]);
+}
+
+#[test]
+fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_where_keys_change_and_nodes_come_and_go()
+{
+    paths_are_taken_in(&["keys", "churn"]);
+}
+
+fn paths_are_taken_in(scenarios: &[&str]) {
+    for scenario in scenarios {
         let report = keeps_its_promises(scenario);
         for promise in ["paths-are-taken", "no-byte-without-a-grant"] {
             assert_eq!(verdict(&report, promise), "held", "{scenario}");
@@ -242,7 +284,7 @@ fn a_key_that_nobody_could_hear_of_is_refused_and_the_mail_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();
     let fault = "\n[[faults]]\nsite = \"foo.test\"\nhow = \"new-key\"\nstop_before = 3\nstart_before = 4\n";
     let scenario = TOWN.replace("PATIENCE", "3600\nevery = 1") + fault;
-    let (output, report) = run_with(folder.path(), &scenario, &["--virtual"]);
+    let (output, report) = run_with(folder.path(), &scenario, &[]);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(verdict(&report, "one-final-state"), "held");
     assert_eq!(report["totals"]["accepted"], 4);
@@ -272,7 +314,7 @@ fn what_a_wrong_clock_and_a_misled_agent_make_fail_is_reported_and_not_forgotten
         let folder = tempfile::tempdir().unwrap();
         let fault = format!("\n[[faults]]\nsite = \"{site}\"\n{how}\nstop_before = 2\nstart_before = 4\n");
         let scenario = TOWN.replace("PATIENCE", "3600\nevery = 30") + &fault;
-        let (output, report) = run_with(folder.path(), &scenario, &["--virtual"]);
+        let (output, report) = run_with(folder.path(), &scenario, &[]);
         assert!(output.status.success(), "{site} {how}: {report:#}");
         assert_eq!(verdict(&report, "one-final-state"), "held", "{site} {how}");
         assert_eq!(report["totals"]["accepted"], 4, "{site} {how}");
@@ -339,7 +381,7 @@ fn a_report_in_a_folder_has_a_page_and_tables_and_compares_with_another() {
         let file = folder.path().join(format!("{name}.toml"));
         std::fs::write(&file, scenario).unwrap();
         let mut run = simulator();
-        run.arg("run").arg(&file).args(["--virtual", "--report"]);
+        run.arg("run").arg(&file).arg("--report");
         let output = run.arg(folder.path().join(name)).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains(&format!("{name}/report.html")), "{said}");
@@ -424,7 +466,7 @@ fn what_needs_a_virtual_world_is_refused_on_real_ground_before_anything_is_laid_
         let (output, _) = run(folder.path(), &scenario);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(key) && said.contains("--virtual"), "{said}");
+        assert!(said.contains(key) && said.contains("--real"), "{said}");
         assert!(!folder.path().join("town").exists());
     }
 }

@@ -103,7 +103,7 @@ fn shrunk(folder: &Path, promise: &str) -> (Value, Value) {
     let shrunk = simulator(folder, &words);
     assert_eq!(shrunk.status.code(), Some(0), "{}", said(&shrunk));
     assert!(simulator(folder, &["check", &into]).status.success());
-    let ran = simulator(folder, &["run", &into, "--virtual", "--json"]);
+    let ran = simulator(folder, &["run", &into, "--json"]);
     assert_eq!(ran.status.code(), Some(1), "{}", said(&ran));
     let told = serde_json::from_slice(&shrunk.stdout).unwrap();
     (told, serde_json::from_slice(&ran.stdout).unwrap())
@@ -113,7 +113,7 @@ fn shrunk(folder: &Path, promise: &str) -> (Value, Value) {
 fn a_scenario_that_breaks_a_promise_becomes_a_few_mails_that_break_the_same() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("town.toml"), TOWN).unwrap();
-    let ran = simulator(folder.path(), &["run", "town.toml", "--virtual"]);
+    let ran = simulator(folder.path(), &["run", "town.toml"]);
     assert_eq!(ran.status.code(), Some(1), "{}", said(&ran));
     let command = "cargomail-simulator shrink town.toml --seed 7 --into smaller.toml";
     assert!(said(&ran).contains(command), "{}", said(&ran));

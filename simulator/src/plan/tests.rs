@@ -22,7 +22,7 @@ fn a_plan_keeps_to_its_scenario() {
     let scenario = estonian();
     let plan = Plan::of(&scenario);
     assert_eq!(plan.mails.len(), scenario.mails());
-    for mail in &plan.mails {
+    for mail in plan.mails.iter().filter(|mail| mail.answers.is_none()) {
         let mut traffic = scenario.traffic.iter();
         let traffic = traffic.find(|traffic| traffic.category == mail.category).unwrap();
         assert!(traffic.from.contains(&mail.author));
@@ -113,4 +113,40 @@ fn people_of_one_domain_write_to_some_others_only_and_always_the_same() {
         })
         .collect();
     assert!(different.len() > 25, "each domain has its own");
+}
+
+#[test]
+fn an_answer_comes_after_what_it_answers_and_goes_from_one_who_got_it_to_who_wrote_it() {
+    let mut scenario = estonian();
+    for traffic in &mut scenario.traffic {
+        traffic.replies = traffic.count;
+    }
+    for seed in 1..=20 {
+        scenario.seed = seed;
+        let plan = Plan::of(&scenario);
+        assert_eq!(plan.mails.len(), scenario.mails());
+        let mut answered = HashSet::new();
+        for (place, mail) in plan.mails.iter().enumerate() {
+            let Some(before) = mail.answers else { continue };
+            assert!(before < place, "{before} is answered by {place}");
+            assert!(answered.insert(before), "{before} is answered twice");
+            let asked = &plan.mails[before];
+            assert_eq!(asked.answered_by, Some(place));
+            assert!(asked.to.contains(&mail.author));
+            assert_eq!(mail.to, std::slice::from_ref(&asked.author));
+            assert_eq!(mail.category, asked.category);
+            assert!(
+                plan.text(place)
+                    .starts_with(&format!("> This is mail {}.", before + 1))
+            );
+            let accounts = scenario.accounts();
+            let mut mailboxes = accounts.mailboxes_of(&mail.author);
+            assert!(
+                mail.origin
+                    .iter()
+                    .all(|origin| mailboxes.any(|mailbox| mailbox == *origin))
+            );
+        }
+        assert_eq!(answered.len(), plan.mails.len() / 2);
+    }
 }

@@ -33,14 +33,18 @@ fn name(mail: &Mail, fate: &Fate) -> String {
 
 pub(super) fn accepted(history: &History) -> Found {
     let against = history.mails.iter().filter_map(|mail| match &mail.sending {
-        Sending::Accepted { .. } => None,
+        Sending::Accepted { .. } | Sending::NotDue => None,
         Sending::Not { why } => Some(format!(
             "{} of {} was not accepted: {why}",
             mail.name(),
             mail.author
         )),
     });
-    let checked = history.mails.len();
+    let due = history
+        .mails
+        .iter()
+        .filter(|mail| !matches!(mail.sending, Sending::NotDue));
+    let checked = due.count();
     Found {
         checked,
         what: format!("{checked} mails"),

@@ -29,6 +29,7 @@ fn good() -> History {
         category: Category::parse("healthcare").unwrap(),
         channel: Channel::Web,
         files: 0,
+        answers: None,
         sending: Sending::Accepted {
             message_id: "<1@foo.test>".to_owned(),
             origin: Locator::parse("mailbox.hospital.test").unwrap(),
@@ -71,6 +72,21 @@ fn good() -> History {
         transfers: vec![transfer("hospital.test", "insurance.test")],
         paths: [(Path::WebChannel, 1)].into(),
     }
+}
+
+#[test]
+fn an_answer_to_a_mail_that_never_came_is_not_missed() {
+    let mut history = good();
+    let answer = Mail {
+        number: 2,
+        answers: Some(1),
+        sending: Sending::NotDue,
+        fates: Vec::new(),
+        ..history.mails[0].clone()
+    };
+    history.mails.push(answer);
+    let judged = judge(Promise::EveryMailIsAccepted, &history);
+    assert_eq!((judged.verdict, judged.checked), (Verdict::Held, 1));
 }
 
 /// The content of Alice's mail, on its way.

@@ -7,8 +7,9 @@ use crate::history::{Fate, Mail, Reading, Sending};
 use crate::promise::Judged;
 
 /// The columns of `mails.csv`. Times are milliseconds since the traffic began, and empty where a thing was not seen.
-const MAIL: [&str; 17] = [
+const MAIL: [&str; 18] = [
     "number",
+    "answers",
     "message_id",
     "author",
     "recipient",
@@ -60,7 +61,7 @@ pub(super) fn promises(promises: &[Judged], mut out: impl Write) -> io::Result<(
     Ok(())
 }
 
-fn of_mail(mail: &Mail, fate: Option<&Fate>) -> [String; 17] {
+fn of_mail(mail: &Mail, fate: Option<&Fate>) -> [String; 18] {
     let (message_id, octets, accepted) = match &mail.sending {
         Sending::Accepted {
             message_id,
@@ -68,11 +69,12 @@ fn of_mail(mail: &Mail, fate: Option<&Fate>) -> [String; 17] {
             at,
             ..
         } => (message_id.clone(), octets.to_string(), at.to_string()),
-        Sending::Not { .. } => Default::default(),
+        Sending::Not { .. } | Sending::NotDue => Default::default(),
     };
     let of_fate = |tell: fn(&Fate) -> String| fate.map(tell).unwrap_or_default();
     [
         mail.number.to_string(),
+        optional(mail.answers),
         message_id,
         mail.author.to_string(),
         of_fate(|fate| fate.recipient.to_string()),

@@ -14,7 +14,7 @@ pub(super) type Points = Vec<(f64, f64)>;
 pub(super) fn accepted(history: &History) -> impl Iterator<Item = (&Mail, u64)> {
     history.mails.iter().filter_map(|mail| match mail.sending {
         Sending::Accepted { at, .. } => Some((mail, at)),
-        Sending::Not { .. } => None,
+        Sending::Not { .. } | Sending::NotDue => None,
     })
 }
 

@@ -319,7 +319,7 @@ impl<'a> Alone<'a> {
 fn mail(verdict: Verdict, (mail, fate): Row<'_>) -> Vec<Element> {
     let (octets, accepted) = match &mail.sending {
         Sending::Accepted { octets, at, .. } => (BinaryBytes(*octets).to_string(), Some(*at)),
-        Sending::Not { .. } => ("–".to_owned(), None),
+        Sending::Not { .. } | Sending::NotDue => ("–".to_owned(), None),
     };
     let of_fate = |tell: fn(&Fate) -> String| cell(fate.map_or_else(|| "–".to_owned(), tell));
     let at = |tell: fn(&Fate) -> Option<u64>| millis(fate.and_then(tell));

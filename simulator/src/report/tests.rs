@@ -73,6 +73,7 @@ fn mail(number: usize, took: u64) -> Mail {
         category: Category::parse("healthcare").unwrap(),
         channel: Channel::Web,
         files: 1,
+        answers: None,
         sending: Sending::Accepted {
             message_id: format!("<{number}@foo.test>"),
             origin: Locator::parse("mailbox.hospital.test").unwrap(),
@@ -129,17 +130,16 @@ fn the_command_that_repeats_a_run_is_one_that_a_shell_takes() {
     let mut report = report_of(History::default());
     assert_eq!(
         report.command(),
-        format!(
-            "cargomail-simulator run four-domains --seed {} --virtual",
-            report.seed
-        )
+        format!("cargomail-simulator run four-domains --seed {}", report.seed)
     );
     report.mode = "real";
     report.scenario = "my $(own)'s.toml".to_owned();
-    assert!(
-        report
-            .command()
-            .starts_with("cargomail-simulator run 'my $(own)'\\''s.toml' --seed")
+    assert_eq!(
+        report.command(),
+        format!(
+            "cargomail-simulator run 'my $(own)'\\''s.toml' --seed {} --real",
+            report.seed
+        )
     );
 }
 
@@ -358,7 +358,7 @@ fn a_folder_gets_a_page_and_tables_and_a_name_with_json_one_file() {
     assert!(read("report.json").contains("\"format\": 1"));
     assert!(read("promises.csv").contains("every-mail-is-accepted,held,1,0,1 mails,\r\n"));
     let mails = read("mails.csv");
-    let row = "1,<1@foo.test>,alice@foo.test,bob@bar.test,healthcare,web,1,7,1,2001,4001,4001,1,0,equal,,\
+    let row = "1,,<1@foo.test>,alice@foo.test,bob@bar.test,healthcare,web,1,7,1,2001,4001,4001,1,0,equal,,\
                mailbox.insurance.test";
     assert_eq!(mails.lines().nth(1), Some(row));
 

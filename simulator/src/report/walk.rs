@@ -201,7 +201,7 @@ impl Cast {
         };
         let origin = match &walk.mail.sending {
             Sending::Accepted { origin, .. } => Some(origin),
-            Sending::Not { .. } => None,
+            Sending::Not { .. } | Sending::NotDue => None,
         };
         let destination = walk.fate.destination.as_ref();
         let (origin, destination) = match origin == destination {

@@ -15,8 +15,8 @@ pub(super) const MAILS: usize = 100_000;
 const OCTETS: u64 = 64 << 30;
 /// Files that one mail encloses.
 const FILES: usize = 100;
-/// Mails at once: more only wait for each other on one machine.
-pub(super) const CONCURRENT: usize = 64;
+/// Mails at once. Real nodes take [`super::REAL_CONCURRENT`] at the most.
+pub(super) const CONCURRENT: usize = 1024;
 /// Seconds of patience: nothing in a town on one machine takes longer than an hour.
 const PATIENCE: u64 = 3600;
 /// Seconds from one mail to the next: a day.
@@ -203,6 +203,23 @@ fn check_circle(traffic: &Traffic) -> Result<(), String> {
     Ok(())
 }
 
+/// That there are as many mails to answer, and that whoever may answer has a place to post.
+fn check_replies(accounts: &Accounts<'_>, traffic: &Traffic) -> Result<(), String> {
+    if traffic.replies > traffic.count {
+        return Err(format!(
+            "{} mails have {} answers at the most",
+            traffic.count, traffic.count
+        ));
+    }
+    let has_none = |person: &&Address| accounts.mailboxes_of(person).next().is_none();
+    match traffic.to.iter().find(has_none) {
+        Some(person) if traffic.replies > 0 => Err(format!(
+            "{person} has no account at a mailbox, and nowhere to post an answer"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The octets that its files may have.
 fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Result<u64, Wrong> {
     let key = |rest: &str| format!("traffic[{index}].{rest}");
@@ -253,6 +270,7 @@ fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Resu
         );
         return wrong(key("everybody"), why);
     }
+    check_replies(accounts, traffic).or_else(|why| wrong(key("replies"), why))?;
     let [least, most] = traffic.files;
     if least > most || most > FILES {
         return wrong(
@@ -273,7 +291,7 @@ fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Resu
     }
     let largest = traffic.sizes.iter().map(|size| size.0).max().unwrap_or(0);
     let files = match traffic.shared_files {
-        0 => traffic.count.saturating_mul(most),
+        0 => traffic.mails().saturating_mul(most),
         shared => shared,
     };
     Ok(largest.saturating_mul(files as u64))
@@ -294,6 +312,7 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
             return wrong(key("with"), format!("{unknown} is no site"));
         }
         clock(fault, key("by"))?;
+        old_key(scenario, fault).or_else(|why| wrong(key("how"), why))?;
         if !(1..=mails).contains(&fault.stop_before) {
             return wrong(key("stop_before"), format!("there are mails 1 to {mails}"));
         }
@@ -313,6 +332,26 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+/// Only whoever has a new key has an old one; that it is withdrawn is over at once.
+fn old_key(scenario: &Scenario, fault: &super::Fault) -> Result<(), String> {
+    if fault.how != How::OldKeyWithdrawn {
+        return Ok(());
+    }
+    if fault.start_before.is_some() {
+        return Err("a key that is withdrawn stays so: leave out start_before".to_owned());
+    }
+    let mut others = scenario.faults.iter();
+    let has_new = others.any(|other| {
+        other.site == fault.site
+            && other.how == How::NewKey
+            && other.start_before.is_some_and(|start| start <= fault.stop_before)
+    });
+    match has_new {
+        true => Ok(()),
+        false => Err(format!("{} has no new key by then", fault.site)),
+    }
 }
 
 /// A clock, and nothing else, is wrong by something.

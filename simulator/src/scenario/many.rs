@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use cargomail_protocol::limits;
 
+use super::REAL_CONCURRENT;
 use super::check::{CONCURRENT, MAILS};
 use crate::world::SITES;
 
@@ -109,6 +110,7 @@ impl Many {
             people,
             mails,
         } = *self;
+        let everyone = domains.saturating_mul(people);
         let all = |_: usize| true;
         let everybody: Vec<String> = (1..=domains).map(|domain| self.of(domain, all)).collect();
         let everybody = everybody.join(",\n    ");
@@ -118,8 +120,10 @@ impl Many {
         };
         let mut text = format!(
             "description = \"{domains} domains with{nodes} {people} people each, who write {mails} mails to each other\"\n\
-             seed = 1\npatience = 3600\nconcurrent = {CONCURRENT}\nevery = {}\n",
-            PAUSE / (domains * people).max(1) as f64
+             seed = 1\npatience = 3600\nconcurrent = {}\nevery = {}\n",
+            // More than are ever under way, or people of a large world would write less often than those of a small one.
+            (everyone / 10).clamp(REAL_CONCURRENT, CONCURRENT),
+            PAUSE / everyone.max(1) as f64
         );
         for domain in 1..=domains {
             text += &format!(
@@ -190,7 +194,7 @@ impl Flash {
         let mut text = format!(
             "# One attachment from one author to very many people at once: for the virtual world.\n\
              description = \"A list of {all} people in {domains} domains gets the same attachment at once\"\n\
-             seed = 1\nalso = [\"nothing-is-reported\"]\npatience = 3600\nconcurrent = {CONCURRENT}\n\n\
+             seed = 1\nalso = [\"nothing-is-reported\"]\npatience = 3600\nconcurrent = {REAL_CONCURRENT}\n\n\
              [[sites]]\nname = \"list.test\"\nbroker = true\nmailbox = true\npeople = [\"announce@list.test\"]\n"
         );
         for domain in 1..=domains {

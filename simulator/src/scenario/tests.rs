@@ -163,6 +163,12 @@ fn what_does_not_fit_together_is_named_by_its_key() {
             "traffic[0].to: ",
         ),
         ("recipients = 1", "recipients = 2", "traffic[0].recipients: "),
+        ("replies = 0", "replies = 11", "traffic[0].replies: "),
+        (
+            "how = \"stop\" ",
+            "how = \"old-key-withdrawn\" ",
+            "faults[0].how: ",
+        ),
         (
             "origin = \"mailbox.hospital.test\"",
             "origin = \"mailbox.bar.test\"",

@@ -60,6 +60,7 @@ fn counts(scenario: &Scenario) -> Smaller<'_> {
         let mut smaller = scenario.clone();
         for (index, traffic) in smaller.traffic.iter_mut().enumerate() {
             traffic.count = change(index, traffic.count).min(traffic.count);
+            traffic.replies = traffic.replies.min(traffic.count);
         }
         refitted(smaller, scenario)
     };
@@ -205,6 +206,7 @@ fn simpler(traffic: &Traffic) -> impl Iterator<Item = Traffic> {
         shared_files: most,
         ..same()
     });
+    let no_replies = (traffic.replies > 0).then(|| Traffic { replies: 0, ..same() });
     let no_circle = (traffic.circle > 0).then(|| Traffic { circle: 0, ..same() });
     let sizes = pieces(traffic.sizes.len()).map(move |range| Traffic {
         sizes: without(&traffic.sizes, &range),
@@ -228,7 +230,14 @@ fn simpler(traffic: &Traffic) -> impl Iterator<Item = Traffic> {
             ..same()
         }
     });
-    let single = [no_files, one_recipient, fewer_files, few_shared, no_circle];
+    let single = [
+        no_files,
+        no_replies,
+        one_recipient,
+        fewer_files,
+        few_shared,
+        no_circle,
+    ];
     single
         .into_iter()
         .flatten()

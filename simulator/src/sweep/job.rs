@@ -18,7 +18,7 @@ use crate::shell::{quoted, words};
 use super::REPORTS;
 
 /// Words of every job. `xargs` counts them, which all of its kinds can.
-pub(super) const WORDS: usize = 7;
+pub(super) const WORDS: usize = 6;
 /// Why a job could not be run, in the folder of its report.
 pub(super) const FAILED: &str = "failed.txt";
 
@@ -47,7 +47,6 @@ impl Job {
         let seed = self.seed.to_string();
         let all: [&str; WORDS] = [
             &self.scenario,
-            "--virtual",
             "--seed",
             &seed,
             "--as-job",
@@ -60,9 +59,9 @@ impl Job {
     /// The job of such a line; none when it is another.
     pub(super) fn read(line: &str) -> Option<Self> {
         let all: [String; WORDS] = words(line)?.try_into().ok()?;
-        let [scenario, is_virtual, of_seed, seed, as_job, of_report, place] = all;
-        let flags = [is_virtual, of_seed, as_job, of_report];
-        let is_job = flags == ["--virtual", "--seed", "--as-job", "--report"];
+        let [scenario, of_seed, seed, as_job, of_report, place] = all;
+        let flags = [of_seed, as_job, of_report];
+        let is_job = flags == ["--seed", "--as-job", "--report"];
         let seed = seed.parse().ok()?;
         is_job.then_some(Self {
             scenario,

@@ -83,20 +83,20 @@ fn sizes_are_four_numbers_that_can_be_run() {
 }
 
 #[test]
-fn a_job_is_seven_words_that_are_read_as_they_were_written() {
+fn a_job_is_six_words_that_are_read_as_they_were_written() {
     let job = Job::of(
         "scenarios/it's a \"town\".toml".to_owned(),
         "it's a \"town\".toml",
         7,
     );
     let line = job.line();
-    assert!(line.contains(" --virtual --seed 7 --as-job --report "), "{line}");
+    assert!(line.contains(" --seed 7 --as-job --report "), "{line}");
     assert_eq!(crate::shell::words(&line).unwrap().len(), super::job::WORDS);
     assert_eq!(Job::read(&line), Some(job));
     for line in [
         "",
         "storm",
-        "storm --virtual --seed x --as-job --report r",
+        "storm --seed x --as-job --report r",
         "storm --real --seed 1 --as-job --report r",
     ] {
         assert_eq!(Job::read(line), None, "{line}");
@@ -116,12 +116,12 @@ fn a_sweep_for_this_machine_is_a_list_and_a_script() {
     );
     assert_eq!(
         read(&into, "jobs"),
-        "storm --virtual --seed 1 --as-job --report reports/storm/seed-1\n\
-         storm --virtual --seed 2 --as-job --report reports/storm/seed-2\n"
+        "storm --seed 1 --as-job --report reports/storm/seed-1\n\
+         storm --seed 2 --as-job --report reports/storm/seed-2\n"
     );
     let script = read(&into, "run");
     is_script(&script);
-    assert!(script.contains("xargs -n 7 -P 3 "), "{script}");
+    assert!(script.contains("xargs -n 6 -P 3 "), "{script}");
     assert!(
         script.contains(r"'/opt/it'\''s here/cargomail-simulator' run < jobs"),
         "{script}"
@@ -159,9 +159,7 @@ fn an_array_of_slurm_has_every_job_in_one_of_a_thousand_tasks() {
         assert!(done.status.success());
         String::from_utf8(done.stdout).unwrap()
     };
-    let run = |seed: usize| {
-        format!("run storm --virtual --seed {seed} --as-job --report reports/storm/seed-{seed}\n")
-    };
+    let run = |seed: usize| format!("run storm --seed {seed} --as-job --report reports/storm/seed-{seed}\n");
     assert_eq!(does(1), run(1) + &run(1001));
     assert_eq!(does(2), run(2));
     assert_eq!(does(1000), run(1000));
@@ -224,10 +222,7 @@ fn an_indexed_job_of_kubernetes_has_the_fields_that_it_needs() {
         .current_dir(&into)
         .env("JOB_COMPLETION_INDEX", "1");
     let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
-    assert_eq!(
-        said,
-        "storm --virtual --seed 2 --as-job --report reports/storm/seed-2\n"
-    );
+    assert_eq!(said, "storm --seed 2 --as-job --report reports/storm/seed-2\n");
 }
 
 #[test]

@@ -34,8 +34,8 @@ type IsGone = bool;
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
-/// How far a disk has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far some records of a disk have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
     mounts: u64,
     version: Version,
@@ -51,8 +51,8 @@ struct State {
     /// The last changes, and up to which version they are forgotten.
     changes: VecDeque<Change>,
     forgotten: Version,
-    /// The last change of a record with a person's address in its key, by address.
-    people: HashMap<String, Version>,
+    /// The last change of records of each kind, which is how their keys begin, and of those of each person among them: `kind/person`.
+    kinds: HashMap<String, Version>,
     /// The last commit that was taken, durable or not.
     version: Version,
     /// The commit that will have changed a record last, and whether the record is gone then, while that is not durable.
@@ -132,24 +132,14 @@ impl Disk {
         (state.synced, state.condemned) = (None, BTreeSet::new());
     }
 
-    /// Changes whenever what its machine can see of records does.
+    /// Changes whenever what its machine can see of such records does: of one kind, as in `job`, or of one person among them, as in
+    /// `message/bob@bar.test`.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        let state = self.state();
-        let last = state.changes.back();
-        Mark {
-            mounts: state.mounts,
-            version: last.map_or(state.forgotten, |change| change.version),
-        }
-    }
-
-    /// Changes whenever records do that have a person's address in their keys.
-    #[must_use]
-    pub fn mark_of(&self, person: &str) -> Mark {
+    pub fn mark(&self, kind: &str) -> Mark {
         let state = self.state();
         Mark {
             mounts: state.mounts,
-            version: state.people.get(person).copied().unwrap_or_default(),
+            version: state.kinds.get(kind).copied().unwrap_or_default(),
         }
     }
 
@@ -228,10 +218,10 @@ impl State {
             if self.ahead.get(&key).is_some_and(|(last, _)| *last == version) {
                 self.ahead.remove(&key);
             }
-            for person in key.split('/').filter(|segment| segment.contains('@')) {
-                match self.people.get_mut(person) {
+            for kind in kinds(&key) {
+                match self.kinds.get_mut(kind) {
                     Some(last) => *last = version,
-                    None => drop(self.people.insert(person.to_owned(), version)),
+                    None => drop(self.kinds.insert(kind.to_owned(), version)),
                 }
             }
             self.changes.push_back(Change { version, key, value });
@@ -291,6 +281,17 @@ impl State {
         self.write(Written::Commit(version, then));
         Ok(version)
     }
+}
+
+/// What [`Disk::mark`] knows a record by: the first segment of its key, and that with the second where it is a person.
+fn kinds(key: &str) -> impl Iterator<Item = &str> {
+    let mut ends = key.match_indices('/').map(|(at, _)| at);
+    let (first, second) = (ends.next(), ends.next().unwrap_or(key.len()));
+    let kind = first.and_then(|first| key.get(..first));
+    let theirs = first
+        .and_then(|_| key.get(..second))
+        .filter(|theirs| theirs.contains('@'));
+    [kind, theirs].into_iter().flatten()
 }
 
 fn full() -> StoreError {

@@ -1,5 +1,6 @@
 //! How a site gets another key, as an operator does it (DESIGN §5): the DNS names the new one beside the old one, and when everybody has
-//! heard of it, the node is started with it. The old one stays there: tokens that were signed with it are good until they expire.
+//! heard of it, the node is started with it. The old one stays there until it is withdrawn: so long, tokens that were signed with it are
+//! good until they expire.
 
 use anyhow::Context;
 use cargomail_node::identity::Identity;
@@ -38,7 +39,8 @@ impl World {
         self.stop(name).await?;
         let site = self.at_mut(name)?;
         let next = site.next.take();
-        site.identity = next.with_context(|| format!("no key was made for {name}"))?;
+        let next = next.with_context(|| format!("no key was made for {name}"))?;
+        site.old = Some(std::mem::replace(&mut site.identity, next));
         let site = self.at(name)?;
         for published in publish::records(&site.settings, &site.identity, &[]) {
             if published.name.contains(SIGNING) {
@@ -46,5 +48,28 @@ impl World {
             }
         }
         self.start(name).await
+    }
+
+    /// Has the DNS name a site's old key no more.
+    ///
+    /// # Errors
+    /// When there is no such site, or it has none.
+    pub fn withdraw_key(&mut self, name: &str) -> anyhow::Result<()> {
+        let old = self.at_mut(name)?.old.take();
+        let old = old.with_context(|| format!("{name} has no old key in the DNS"))?;
+        let site = self.at(name)?;
+        let records = |identity: &Identity| {
+            let peers = publish::planned_peers(&site.settings, identity);
+            publish::records(&site.settings, identity, &peers)
+        };
+        let kept = records(&site.identity);
+        for published in records(&old)
+            .into_iter()
+            .filter(|published| !kept.contains(published))
+        {
+            self.zone.remove(&published.name, &published.record);
+        }
+        self.trace.line(name, format_args!("has its old key withdrawn"));
+        Ok(())
     }
 }

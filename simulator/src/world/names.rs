@@ -49,6 +49,13 @@ impl Zone {
         self.records().insert(name.to_lowercase(), vec![record]);
     }
 
+    /// Has a record stand there no more.
+    pub(super) fn remove(&self, name: &str, record: &Record) {
+        if let Some(there) = self.records().get_mut(&name.to_lowercase()) {
+            there.retain(|other| other != record);
+        }
+    }
+
     fn at(&self, name: &str) -> Option<Vec<Record>> {
         let records = self.records();
         let mut name = name.to_lowercase();

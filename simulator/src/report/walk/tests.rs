@@ -24,6 +24,7 @@ fn mail(to: &str, destination: Option<&str>) -> Mail {
         category: Category::parse("healthcare").unwrap(),
         channel: Channel::Smtp,
         files: 0,
+        answers: None,
         sending: Sending::Accepted {
             message_id: "<1@foo.test>".to_owned(),
             origin: Locator::parse("mailbox.hospital.test").unwrap(),
