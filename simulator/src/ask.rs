@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) reports: BTreeMap<String, Report>,
     /// What the person shared, at mailboxes that answered.
     pub(crate) shares: Vec<ShareView>,
+    /// Whether some of what was wanted could not be had.
+    pub(crate) is_partial: bool,
     /// What is on its way to each of the mailboxes.
     pub(crate) retrievals: Vec<(Locator, Option<Vec<Retrieval>>)>,
 }
@@ -84,16 +86,21 @@ pub(crate) async fn ask(app: &App, wanted: Wanted, known: &BTreeSet<String>) -> 
             }
             Ok::<_, AppError>((messages, reports))
         };
-        if let Ok((messages, reports)) = found.await {
-            seen.messages = Some(messages);
-            seen.reports = reports;
+        match found.await {
+            Ok((messages, reports)) => {
+                seen.messages = Some(messages);
+                seen.reports = reports;
+            }
+            Err(_) => seen.is_partial = true,
         }
     }
     for locator in wanted.shares {
-        if let Ok(session) = app.mailbox(&locator)
-            && let Ok(shares) = session.shares().await
-        {
-            seen.shares.extend(shares);
+        let Ok(session) = app.mailbox(&locator) else {
+            continue;
+        };
+        match session.shares().await {
+            Ok(shares) => seen.shares.extend(shares),
+            Err(_) => seen.is_partial = true,
         }
     }
     for locator in wanted.retrievals {

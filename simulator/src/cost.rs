@@ -3,6 +3,7 @@
 //! What always holds: it is looked at from outside and changes nothing. No line of a trace, nothing in the history and no verdict
 //! depends on it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -23,7 +24,8 @@ pub struct Cost {
     pub seconds: f64,
     /// Seconds of processors, user and system.
     pub cpu_seconds: f64,
-    /// Octets of memory that the process had before; none where that cannot be known.
+    /// Octets of memory that the process had before; none where that cannot be known, and where it has made another run, whose memory it
+    /// uses again.
     pub memory_before: Option<u64>,
     /// And at the most.
     pub peak_memory: Option<u64>,
@@ -104,9 +106,12 @@ impl Meter {
         // Of several runs in one process each has a peak of its own. Where that cannot be had, it is the highest so far.
         let (place, word) = FORGET;
         let _ = std::fs::write(place, word);
+        // The first takes memory from the system; those after it find what it has left.
+        static BEGUN: AtomicBool = AtomicBool::new(false);
+        let is_first = !BEGUN.swap(true, Ordering::Relaxed);
         Self {
             cost: Cost {
-                memory_before: memory("VmRSS:"),
+                memory_before: memory("VmRSS:").filter(|_| is_first),
                 ..Cost::default()
             },
             clock: Instant::now(),

@@ -2,7 +2,8 @@
 //! nothing else.
 //!
 //! Times are milliseconds since the traffic began. They were seen by asking again and again, so each is
-//! late by the time between two questions: 250 milliseconds, and up to a few seconds on a busy machine.
+//! late by the time between two questions: 250 milliseconds while things happen; up to two seconds on real ground, and a minute of
+//! virtual time, when nothing has happened for long.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -8,10 +8,9 @@ use std::process::Command;
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a world of gigabytes needs of mimalloc (3): nothing is given back to the system before the end, so that huge pages stay whole, and it does
-/// not go over all that it holds every ten thousand slow allocations, but every million. What each of them is worth stands in the README.
-const OPTIONS: [(&str, &str); 3] = [
+/// not go over all that it holds every ten thousand slow allocations, but every million. What they are worth stands in the README.
+const OPTIONS: [(&str, &str); 2] = [
     ("MIMALLOC_PURGE_DELAY", "-1"),
-    ("MIMALLOC_ALLOW_THP", "2"),
     ("MIMALLOC_GENERIC_COLLECT", "1000000"),
 ];
 

@@ -50,6 +50,8 @@ pub(crate) struct Observer {
     open: BTreeSet<usize>,
     /// The mail of each Message-ID.
     known: BTreeMap<String, usize>,
+    /// The Message-IDs of placeholders that came before it was known that they were written: their authors had no answer yet.
+    strange: BTreeSet<String>,
     /// By person, the name of each message that is no placeholder.
     reports: BTreeMap<String, BTreeMap<String, Report>>,
     /// By person, how far each of their nodes had come when it was asked.
@@ -59,6 +61,8 @@ pub(crate) struct Observer {
     /// By person, messages that came and were not read yet: whose fate that is, and the message's name.
     unread: HashMap<String, BTreeMap<Place, String>>,
     reading: BTreeSet<Place>,
+    /// Those of them that may find more if they try again.
+    again: BTreeSet<Place>,
     readers: JoinSet<(Place, Reading, u64)>,
     places: Arc<Semaphore>,
     /// Something was seen since that was not there before.
@@ -89,11 +93,13 @@ impl Observer {
             mails,
             open: BTreeSet::new(),
             known: BTreeMap::new(),
+            strange: BTreeSet::new(),
             reports: BTreeMap::new(),
             marks: HashMap::new(),
             retrieving: BTreeMap::new(),
             unread: HashMap::new(),
             reading: BTreeSet::new(),
+            again: BTreeSet::new(),
             readers: JoinSet::new(),
             news: false,
         }
@@ -178,6 +184,11 @@ impl Observer {
             let to = &self.stage.plan.mails[sent.mail].to;
             mail.fates = to.iter().cloned().map(Fate::open).collect();
             self.letters[sent.mail] = Some(Arc::new(sent.letter));
+            if self.strange.remove(message_id) {
+                for recipient in to {
+                    self.marks.remove(&recipient.to_string());
+                }
+            }
             self.open.insert(sent.mail);
         } else {
             self.stage.replies.is_over(sent.mail);
@@ -255,11 +266,18 @@ impl Observer {
     /// Takes note of what a person sees; what they can try to read now.
     fn see(&mut self, name: &str, seen: Seen, waiting: &mut Vec<(Place, String)>) {
         let now = self.stage.now();
+        if seen.is_partial {
+            self.marks.remove(name);
+        }
         if let Some(messages) = &seen.messages {
             let mut copies: BTreeMap<usize, Vec<&Message>> = BTreeMap::new();
             for message in messages {
-                if let Some(mail) = self.known.get(&message.message_id) {
-                    copies.entry(*mail).or_default().push(message);
+                match self.known.get(&message.message_id) {
+                    Some(mail) => copies.entry(*mail).or_default().push(message),
+                    None if message.placeholder.is_some() => {
+                        self.strange.insert(message.message_id.clone());
+                    }
+                    None => {}
                 }
             }
             for (mail, copies) in copies {
@@ -334,6 +352,7 @@ impl Observer {
             return;
         };
         if !self.reading.insert(place) {
+            self.again.insert(place);
             return;
         }
         let reader = self.stage.app(&self.mails[mail].fates[index].recipient).clone();
@@ -357,6 +376,8 @@ impl Observer {
             && let Some(unread) = self.unread.get_mut(&fate.recipient.to_string())
         {
             unread.remove(&place);
+        } else if self.again.remove(&place) {
+            self.marks.remove(&fate.recipient.to_string());
         }
         if matches!(fate.reading, Reading::Equal { .. }) {
             self.news = true;

@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::provider::{self, Roots};
 use crate::replies::Replies;
 use crate::report::Report;
-use crate::scenario::{How, REAL_CONCURRENT, Scenario};
+use crate::scenario::{How, REAL_CONCURRENT, REAL_SITES, Scenario};
 use crate::traffic::write_all;
 use crate::view::View;
 use crate::world::{self, Home};
@@ -34,9 +34,6 @@ use crate::world::{self, Home};
 /// Mails that were written and not yet taken note of: more make their authors wait. That is done a few times a second at most, and thousands are
 /// written in one.
 const UNNOTED: usize = 4096;
-
-/// Real sites of one run: each has an address of its own in one network of 256.
-const REAL_SITES: usize = 250;
 
 /// How it is run.
 #[derive(Debug, Clone, Default)]

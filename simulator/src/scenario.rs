@@ -29,6 +29,8 @@ use crate::path::Path as Way;
 use crate::promise::Promise;
 use crate::world::Condition;
 
+/// Real sites of one run: each has an address of its own in one network of 256.
+pub(crate) const REAL_SITES: usize = 250;
 /// Mails at once among real nodes: more only wait for each other on one machine.
 pub(crate) const REAL_CONCURRENT: usize = 64;
 
@@ -443,6 +445,20 @@ impl Scenario {
         self.traffic
             .iter()
             .fold(0, |all, traffic| all.saturating_add(traffic.mails()))
+    }
+
+    /// What happened last to the keys of a site before this befalls it.
+    pub(crate) fn last_of_keys(&self, fault: &Fault) -> Option<How> {
+        let over = |other: &&Fault| match other.how {
+            How::NewKey => other.start_before.is_some_and(|start| start <= fault.stop_before),
+            How::OldKeyWithdrawn => other.stop_before < fault.stop_before,
+            _ => false,
+        };
+        let theirs = self.faults.iter().filter(|other| other.site == fault.site);
+        let last = theirs
+            .filter(over)
+            .max_by_key(|other| other.start_before.unwrap_or(other.stop_before));
+        last.map(|last| last.how)
     }
 
     /// Who has accounts where.

@@ -70,6 +70,7 @@ pub(crate) async fn write_all(
     fail_before(mails + 1, &stage, ground, &mut faults).await?;
     let patience = tokio::time::sleep(Duration::from_secs(stage.scenario.patience));
     tokio::pin!(patience);
+    let mut is_over = false;
     loop {
         tokio::select! {
             biased;
@@ -77,7 +78,10 @@ pub(crate) async fn write_all(
                 Some(written) => written.context("somebody's program failed")?,
                 None => break,
             },
-            () = &mut patience, if !patience.is_elapsed() => stage.replies.end(),
+            () = &mut patience, if !is_over => {
+                is_over = true;
+                stage.replies.end();
+            }
         }
     }
     Ok((faults, acts))

@@ -66,8 +66,8 @@ struct Site {
     identity: Identity,
     /// The key that the DNS names already, and the node does not use yet.
     next: Option<Identity>,
-    /// The key before this one, while the DNS names it.
-    old: Option<Identity>,
+    /// The keys before this one, while the DNS names them.
+    old: Vec<Identity>,
     disk: Disk,
     chance: Arc<Seeded>,
     answers: Arc<Answers>,
@@ -228,7 +228,7 @@ impl World {
             ports,
             identity,
             next: None,
-            old: None,
+            old: Vec::new(),
             disk: Disk::default(),
             chance,
             answers: Arc::default(),

@@ -46,8 +46,7 @@ fn simulator() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cargomail-simulator"))
 }
 
-/// Runs a scenario; what the program said, and the report that it wrote.
-/// On real nodes.
+/// Runs a scenario on real nodes; what the program said, and the report that it wrote.
 fn run(folder: &Path, scenario: &str) -> (Output, Value) {
     run_with(folder, scenario, &["--real"])
 }
@@ -227,8 +226,8 @@ fn keeps_its_promises(scenario: &str) -> Value {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{scenario}: {said}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert!(output.status.success(), "{scenario}: {:#}", report["promises"]);
     assert_eq!(
         report["totals"]["delivered"], report["totals"]["deliveries"],
         "{scenario}"
@@ -288,6 +287,50 @@ fn a_key_that_nobody_could_hear_of_is_refused_and_the_mail_is_not_lost() {
     assert!(output.status.success(), "{report:#}");
     assert_eq!(verdict(&report, "one-final-state"), "held");
     assert_eq!(report["totals"]["accepted"], 4);
+}
+
+/// The destination's agent goes on fetching, over a poor line, with what the recipient's broker has signed; meanwhile that key is withdrawn.
+#[test]
+fn what_a_withdrawn_key_has_signed_is_refused_and_reported_once() {
+    let town = r#"
+description = "a town with a poor line"
+seed = 7
+patience = 3600
+every = 900
+sites = [
+    { name = "foo.test", broker = true, people = ["alice@foo.test"] },
+    { name = "hospital.test", mailbox = true, line = "dsl", people = ["alice@foo.test"] },
+    { name = "bar.test", broker = true, people = ["bob@bar.test"] },
+    { name = "insurance.test", mailbox = true, people = ["bob@bar.test"] },
+]
+faults = [
+    { site = "hospital.test", how = "slow", stop_before = 1, start_before = 5 },
+    { site = "insurance.test", stop_before = 2, start_before = 4 },
+    { site = "bar.test", how = "new-key", stop_before = 1, start_before = 2 },
+    WITHDRAWN
+]
+
+[[traffic]]
+count = 4
+from = ["alice@foo.test"]
+to = ["bob@bar.test"]
+category = "healthcare"
+files = [1, 1]
+sizes = ["20 MiB"]
+channels = { web = 1 }
+"#;
+    let withdrawn = "{ site = \"bar.test\", how = \"old-key-withdrawn\", stop_before = 3 },";
+    for (withdrawn, reported) in [("", 0), (withdrawn, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (output, report) = run_with(folder.path(), &town.replace("WITHDRAWN", withdrawn), &[]);
+        assert!(output.status.success(), "{reported}");
+        assert_eq!(verdict(&report, "one-final-state"), "held");
+        let totals = &report["totals"];
+        assert_eq!(
+            (&totals["accepted"], &totals["reported"]),
+            (&4.into(), &reported.into())
+        );
+    }
 }
 
 #[test]
@@ -458,10 +501,13 @@ fn what_needs_a_virtual_world_is_refused_on_real_ground_before_anything_is_laid_
     let line = TOWN
         .replace("PATIENCE", "10")
         .replace("mailbox = true\npeople", "mailbox = true\nline = \"dsl\"\npeople");
+    let at_the_top = |key: &str| TOWN.replace("PATIENCE", &format!("10\n{key}"));
     for (scenario, key) in [
         (large, "sites: "),
         (hostile, "hostile: "),
         (line, "links and lines: "),
+        (at_the_top("concurrent = 65"), "concurrent: "),
+        (at_the_top("paths = [\"smtp\"]"), "paths: "),
     ] {
         let (output, _) = run(folder.path(), &scenario);
         let said = String::from_utf8_lossy(&output.stderr);

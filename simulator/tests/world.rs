@@ -138,6 +138,42 @@ fn a_mail_walks_between_four_domains_by_either_channel_in_virtual_time() {
     .unwrap();
 }
 
+/// What people see at their nodes, its marks tell: which are the node's records, by name.
+#[test]
+fn whatever_becomes_of_a_mail_changes_the_marks_of_whom_it_concerns() {
+    world::run(None, async |trace| {
+        let two = two(1, &trace).await;
+        let marks = |person: &str| {
+            let person = Address::parse(person).unwrap();
+            let homes: Vec<_> = two.world.homes_of(&person).collect();
+            let of = |is_broker: bool| {
+                homes
+                    .iter()
+                    .find(|home| home.is_broker == is_broker)
+                    .unwrap()
+                    .marks()
+            };
+            (of(true), of(false))
+        };
+        let before = ["alice@foo.test", "bob@bar.test"].map(marks);
+        let message_id = send(&two, "seen", Channel::Web).await;
+        assert_eq!(arrives(&two, &message_id).await.0, 1);
+        sleep(Duration::from_secs(5)).await;
+        let [alice, bob] = ["alice@foo.test", "bob@bar.test"].map(marks);
+        let [alice_before, bob_before] = before;
+        assert_ne!(alice.1.receipts, alice_before.1.receipts);
+        assert!(
+            bob.0
+                .messages
+                .iter()
+                .zip(bob_before.0.messages)
+                .all(|(now, before)| *now != before)
+        );
+        assert_ne!(bob.1.retrievals, bob_before.1.retrievals);
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_mail_that_was_accepted_survives_a_crash_of_every_machine() {
     for site in Topology::Four.plans() {

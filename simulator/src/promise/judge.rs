@@ -32,22 +32,41 @@ fn name(mail: &Mail, fate: &Fate) -> String {
 }
 
 pub(super) fn accepted(history: &History) -> Found {
+    let was_read = |answer: &Mail| {
+        let answered = history
+            .mails
+            .iter()
+            .find(|mail| Some(mail.number) == answer.answers);
+        let mut fates = answered.into_iter().flat_map(|mail| &mail.fates);
+        fates.any(|fate| fate.recipient == answer.author && matches!(fate.reading, Reading::Equal { .. }))
+    };
     let against = history.mails.iter().filter_map(|mail| match &mail.sending {
-        Sending::Accepted { .. } | Sending::NotDue => None,
+        Sending::Accepted { .. } => None,
+        Sending::NotDue if was_read(mail) => Some(format!(
+            "{} of {} was not written in time, and what it would have answered was read",
+            mail.name(),
+            mail.author
+        )),
+        Sending::NotDue => None,
         Sending::Not { why } => Some(format!(
             "{} of {} was not accepted: {why}",
             mail.name(),
             mail.author
         )),
     });
-    let due = history
+    let not_due = history
         .mails
         .iter()
-        .filter(|mail| !matches!(mail.sending, Sending::NotDue));
-    let checked = due.count();
+        .filter(|mail| matches!(mail.sending, Sending::NotDue));
+    let not_due = not_due.count();
+    let besides = match not_due {
+        0 => String::new(),
+        _ => format!(", and {not_due} answers that were never written"),
+    };
+    let checked = history.mails.len() - not_due;
     Found {
         checked,
-        what: format!("{checked} mails"),
+        what: format!("{checked} mails{besides}"),
         against: against.collect(),
     }
 }

@@ -84,7 +84,14 @@ fn an_answer_to_a_mail_that_never_came_is_not_missed() {
         fates: Vec::new(),
         ..history.mails[0].clone()
     };
-    history.mails.push(answer);
+    history.mails.push(Mail {
+        author: Address::parse("bob@bar.test").unwrap(),
+        ..answer
+    });
+    // Bob has read what he was to answer.
+    let judged = judge(Promise::EveryMailIsAccepted, &history);
+    assert_eq!(judged.verdict, Verdict::Broken, "{judged:?}");
+    history.mails[0].fates[0].reading = Reading::NotTried;
     let judged = judge(Promise::EveryMailIsAccepted, &history);
     assert_eq!((judged.verdict, judged.checked), (Verdict::Held, 1));
 }

@@ -12,7 +12,7 @@ pub(super) const SPANS: usize = 60;
 const ROWS: usize = 10;
 
 const WIDTH: f64 = 900.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 88.0;
 const RIGHT: f64 = 24.0;
 const HEIGHT: f64 = 260.0;
 const BELOW: f64 = 48.0;
@@ -278,7 +278,7 @@ mod tests {
     fn a_curve_is_level_between_its_points_and_until_the_end() {
         let plot = plot(Vec::new());
         let path = plot.path(&plot.curves[0].points, 0.0);
-        assert_eq!(path, "M64.0 260.0V260.0H470.0V0.0H876.0");
+        assert_eq!(path, "M88.0 260.0V260.0H482.0V0.0H876.0");
         assert_eq!(plot.path(&Vec::new(), 0.0), "");
         assert_eq!(plot.joined(&plot.curves[0].points, 0.0), "M64.0 260.0L470.0 0.0");
         let alone = plot.alone(&plot.curves[0].points, 0.0).to_string();

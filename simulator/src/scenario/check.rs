@@ -342,15 +342,12 @@ fn old_key(scenario: &Scenario, fault: &super::Fault) -> Result<(), String> {
     if fault.start_before.is_some() {
         return Err("a key that is withdrawn stays so: leave out start_before".to_owned());
     }
-    let mut others = scenario.faults.iter();
-    let has_new = others.any(|other| {
-        other.site == fault.site
-            && other.how == How::NewKey
-            && other.start_before.is_some_and(|start| start <= fault.stop_before)
-    });
-    match has_new {
-        true => Ok(()),
-        false => Err(format!("{} has no new key by then", fault.site)),
+    match scenario.last_of_keys(fault) {
+        Some(How::NewKey) => Ok(()),
+        _ => Err(format!(
+            "{} has no other key by then, or its old one is withdrawn already",
+            fault.site
+        )),
     }
 }
 

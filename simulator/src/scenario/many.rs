@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use cargomail_protocol::limits;
 
-use super::REAL_CONCURRENT;
 use super::check::{CONCURRENT, MAILS};
+use super::{REAL_CONCURRENT, REAL_SITES};
 use crate::world::SITES;
 
 /// People of a printed scenario, all of whom it names three times.
@@ -110,6 +110,7 @@ impl Many {
             people,
             mails,
         } = *self;
+        let sites = mailboxes.saturating_add(1).saturating_mul(domains);
         let everyone = domains.saturating_mul(people);
         let all = |_: usize| true;
         let everybody: Vec<String> = (1..=domains).map(|domain| self.of(domain, all)).collect();
@@ -122,7 +123,10 @@ impl Many {
             "description = \"{domains} domains with{nodes} {people} people each, who write {mails} mails to each other\"\n\
              seed = 1\npatience = 3600\nconcurrent = {}\nevery = {}\n",
             // More than are ever under way, or people of a large world would write less often than those of a small one.
-            (everyone / 10).clamp(REAL_CONCURRENT, CONCURRENT),
+            match sites <= REAL_SITES {
+                true => REAL_CONCURRENT,
+                false => (everyone / 10).clamp(REAL_CONCURRENT, CONCURRENT),
+            },
             PAUSE / everyone.max(1) as f64
         );
         for domain in 1..=domains {

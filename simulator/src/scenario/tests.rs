@@ -170,6 +170,11 @@ fn what_does_not_fit_together_is_named_by_its_key() {
             "faults[0].how: ",
         ),
         (
+            "start_before = 8\n",
+            "start_before = 5\n[[faults]]\nsite = \"bar.test\"\nhow = \"old-key-withdrawn\"\nstop_before = 6\n",
+            "faults[1].how: ",
+        ),
+        (
             "origin = \"mailbox.hospital.test\"",
             "origin = \"mailbox.bar.test\"",
             "traffic[0].origin: ",

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use cargomail_protocol::address::{Address, Domain};
 
-use crate::scenario::{Fault, Scenario, Site, Traffic};
+use crate::scenario::{Fault, How, Scenario, Site, Traffic};
 
 /// Scenarios that have less of something.
 type Smaller<'a> = Box<dyn Iterator<Item = Scenario> + 'a>;
@@ -54,7 +54,7 @@ fn tables(scenario: &Scenario) -> Smaller<'_> {
     Box::new(cut)
 }
 
-/// How many mails there are: of all kinds together, then of each.
+/// How many mails there are: of all kinds together, then of each, and of their answers.
 fn counts(scenario: &Scenario) -> Smaller<'_> {
     let with = move |change: &dyn Fn(usize, usize) -> usize| {
         let mut smaller = scenario.clone();
@@ -79,10 +79,26 @@ fn counts(scenario: &Scenario) -> Smaller<'_> {
             .into_iter()
             .flat_map(move |share| with(&|index, count| if index == chosen { share(count) } else { count }))
     });
+    let fewer: [fn(usize) -> usize; 4] = [
+        |_| 0,
+        |replies| replies / 4,
+        |replies| replies / 2,
+        |replies| replies.saturating_sub(1),
+    ];
+    let answers = (0..scenario.traffic.len()).flat_map(move |chosen| {
+        fewer.into_iter().flat_map(move |share| {
+            let mut smaller = scenario.clone();
+            if let Some(traffic) = smaller.traffic.get_mut(chosen) {
+                traffic.replies = share(traffic.replies);
+            }
+            refitted(smaller, scenario)
+        })
+    });
     let before = scenario.mails();
     Box::new(
         together
             .chain(each)
+            .chain(answers)
             .filter(move |smaller| smaller.mails() < before),
     )
 }
@@ -206,7 +222,6 @@ fn simpler(traffic: &Traffic) -> impl Iterator<Item = Traffic> {
         shared_files: most,
         ..same()
     });
-    let no_replies = (traffic.replies > 0).then(|| Traffic { replies: 0, ..same() });
     let no_circle = (traffic.circle > 0).then(|| Traffic { circle: 0, ..same() });
     let sizes = pieces(traffic.sizes.len()).map(move |range| Traffic {
         sizes: without(&traffic.sizes, &range),
@@ -230,14 +245,7 @@ fn simpler(traffic: &Traffic) -> impl Iterator<Item = Traffic> {
             ..same()
         }
     });
-    let single = [
-        no_files,
-        no_replies,
-        one_recipient,
-        fewer_files,
-        few_shared,
-        no_circle,
-    ];
+    let single = [no_files, one_recipient, fewer_files, few_shared, no_circle];
     single
         .into_iter()
         .flatten()
@@ -275,6 +283,11 @@ fn moved(mut scenario: Scenario, mails: usize, all: usize, to: impl Fn(usize) ->
         }
     }
     scenario.faults = faults;
+    // A key that was never changed is not withdrawn.
+    let all = scenario.clone();
+    scenario
+        .faults
+        .retain(|fault| fault.how != How::OldKeyWithdrawn || all.last_of_keys(fault) == Some(How::NewKey));
     for hostile in &mut scenario.hostile {
         hostile.before = place(hostile.before);
     }

@@ -162,3 +162,30 @@ fn a_name_with_line_breaks_makes_no_other_file() {
     let again = Scenario::read("again", &shrunk.text().unwrap()).unwrap();
     assert_eq!(again.seed, 4);
 }
+
+#[test]
+fn answers_are_left_out_also_where_something_fails_late() {
+    let churn = Scenario::find("churn").unwrap();
+    let judge = |scenario: &Scenario| !scenario.faults.is_empty();
+    let shrunk = searched(&churn, 1000, judge).unwrap();
+    let [traffic] = &*shrunk.scenario.traffic else {
+        panic!("{:?}", shrunk.scenario.traffic);
+    };
+    assert_eq!((traffic.count, traffic.replies), (1, 0));
+    assert_eq!(shrunk.scenario.faults.len(), 1);
+    let judge =
+        |scenario: &Scenario| scenario.mails() > 10 && scenario.traffic.iter().any(|all| all.replies > 0);
+    let shrunk = searched(&churn, 1000, judge).unwrap();
+    assert_eq!(shrunk.scenario.mails(), 11);
+}
+
+#[test]
+fn a_key_that_is_withdrawn_is_one_that_was_changed() {
+    let keys = Scenario::find("keys").unwrap();
+    let judge = |scenario: &Scenario| {
+        let mut faults = scenario.faults.iter();
+        faults.any(|fault| fault.how == crate::scenario::How::OldKeyWithdrawn)
+    };
+    let shrunk = searched(&keys, 1000, judge).unwrap();
+    assert_eq!(shrunk.scenario.faults.len(), 2, "{:?}", shrunk.scenario.faults);
+}

@@ -43,7 +43,7 @@ pub struct Mark {
 
 #[derive(Default)]
 struct State {
-    /// How often the machine has stopped or crashed.
+    /// How often the machine has started, stopped or crashed.
     mounts: u64,
     blocks: BTreeMap<Digest, Bytes>,
     condemned: BTreeSet<Digest>,
@@ -82,7 +82,10 @@ impl Disk {
     /// The disk as the machine sees it until it stops or crashes.
     #[must_use]
     pub fn mount(&self) -> Mounted {
-        let mounts = self.state().mounts;
+        let mut state = self.state();
+        state.mounts += 1;
+        let mounts = state.mounts;
+        drop(state);
         Mounted {
             disk: self.clone(),
             mounts,

@@ -40,7 +40,7 @@ impl World {
         let site = self.at_mut(name)?;
         let next = site.next.take();
         let next = next.with_context(|| format!("no key was made for {name}"))?;
-        site.old = Some(std::mem::replace(&mut site.identity, next));
+        site.old.push(std::mem::replace(&mut site.identity, next));
         let site = self.at(name)?;
         for published in publish::records(&site.settings, &site.identity, &[]) {
             if published.name.contains(SIGNING) {
@@ -50,23 +50,21 @@ impl World {
         self.start(name).await
     }
 
-    /// Has the DNS name a site's old key no more.
+    /// Has the DNS name no key of a site but the one that it uses.
     ///
     /// # Errors
-    /// When there is no such site, or it has none.
+    /// When there is no such site, or it has no other.
     pub fn withdraw_key(&mut self, name: &str) -> anyhow::Result<()> {
-        let old = self.at_mut(name)?.old.take();
-        let old = old.with_context(|| format!("{name} has no old key in the DNS"))?;
+        let old = std::mem::take(&mut self.at_mut(name)?.old);
+        anyhow::ensure!(!old.is_empty(), "{name} has no old key in the DNS");
         let site = self.at(name)?;
         let records = |identity: &Identity| {
             let peers = publish::planned_peers(&site.settings, identity);
             publish::records(&site.settings, identity, &peers)
         };
         let kept = records(&site.identity);
-        for published in records(&old)
-            .into_iter()
-            .filter(|published| !kept.contains(published))
-        {
+        let old = old.iter().flat_map(records);
+        for published in old.filter(|published| !kept.contains(published)) {
             self.zone.remove(&published.name, &published.record);
         }
         self.trace.line(name, format_args!("has its old key withdrawn"));

@@ -86,3 +86,15 @@ async fn who_is_told_nothing_waits_and_is_told_so() {
     answers.silence(false);
     assert!(text(&resolver, "_grip.bar.test").await.ends_with("p=aa"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_keys_one_is_withdrawn() {
+    let zone = Zone::default();
+    let text = |key: &str| Record::Txt(format!("v=grip1; h=sha256; p={key}"));
+    zone.add("_cb.bar.test", text("aa"));
+    zone.add("_cb.bar.test", text("bb"));
+    zone.remove("_CB.bar.test", &text("aa"));
+    zone.remove("_cb.bar.test", &text("cc"));
+    zone.remove("_cb.foo.test", &text("bb"));
+    assert_eq!(zone.at("_cb.bar.test"), Some(vec![text("bb")]));
+}
