@@ -280,7 +280,7 @@ mod tests {
         let path = plot.path(&plot.curves[0].points, 0.0);
         assert_eq!(path, "M88.0 260.0V260.0H482.0V0.0H876.0");
         assert_eq!(plot.path(&Vec::new(), 0.0), "");
-        assert_eq!(plot.joined(&plot.curves[0].points, 0.0), "M64.0 260.0L470.0 0.0");
+        assert_eq!(plot.joined(&plot.curves[0].points, 0.0), "M88.0 260.0L482.0 0.0");
         let alone = plot.alone(&plot.curves[0].points, 0.0).to_string();
         assert_eq!(alone.matches("<circle").count(), 2, "{alone}");
         assert!(alone.contains("<title>500 ms: 3</title>"), "{alone}");
