@@ -421,3 +421,26 @@ fn sizes_are_read_as_people_write_them() {
         assert_eq!(Size::parse(text), None, "{text}");
     }
 }
+
+#[test]
+fn whoever_may_answer_has_a_place_to_post() {
+    let text = |replies: &str| {
+        with("replies = 0", replies)
+            .replacen(
+                "people = [\"alice@foo.test\"]",
+                "people = [\"alice@foo.test\", \"dave@foo.test\"]",
+                1,
+            )
+            .replacen(
+                "to = [\"bob@bar.test\"]",
+                "to = [\"bob@bar.test\", \"dave@foo.test\"]",
+                1,
+            )
+    };
+    Scenario::read("mine.toml", &text("replies = 0")).unwrap();
+    let told = wrong(&text("replies = 1"));
+    assert!(
+        told.contains("traffic[0].replies: dave@foo.test has no account at a mailbox"),
+        "{told}"
+    );
+}
