@@ -174,6 +174,31 @@ async fn requests_to_one_server_share_a_connection_and_other_identities_do_not()
     assert_ne!(text(&other, &server, "/where").await, first);
 }
 
+/// Lets so many seconds pass at once.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_as_long_as_servers_wait_for_the_next_request() {
+    let world = serve(ServingLimits::default()).await;
+    world.pin(insurance().spki_sha256());
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    let first = text(&client, &server, "/where").await;
+    for _ in 0..3 {
+        pass(40).await;
+        assert_eq!(text(&client, &server, "/where").await, first);
+    }
+    pass(46).await;
+    assert_ne!(text(&client, &server, "/where").await, first);
+}
+
 #[tokio::test]
 async fn bodies_stream_in_both_directions_and_a_response_is_bounded() {
     let world = serve(ServingLimits::default()).await;
@@ -346,9 +371,13 @@ async fn a_server_without_http_2_is_reached_and_its_connection_used_again_once_a
     let response = client.send(&server, upload).await.unwrap();
     assert_eq!(https::read(response.into_body(), 100).await.unwrap(), "16777216");
     let first = text(&client, &server, "/where").await;
+    pass(9).await;
     assert_eq!(text(&client, &server, "/where").await, first);
+    pass(11).await;
+    let second = text(&client, &server, "/where").await;
+    assert_ne!(second, first);
     let unread = client.send(&server, get_request("/flood")).await.unwrap();
-    assert_ne!(text(&client, &server, "/where").await, first);
+    assert_ne!(text(&client, &server, "/where").await, second);
     assert_eq!(count(unread.into_body()).await, "16777216");
 }
 

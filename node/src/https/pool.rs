@@ -20,8 +20,9 @@ use super::tls::Trust;
 const SERVERS: usize = 64;
 /// Kept connections to one server.
 const CONNECTIONS: usize = 4;
-/// How long a connection is kept without use: shorter than servers wait for a request.
-const IDLE: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/1.1 is kept without use, and one of HTTP/2: shorter than this program's servers wait for a request
+/// ([`super::ServingLimits`]: `header` and `stalled`). Those of others say so when they wait no longer.
+const IDLE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(45));
 
 /// Sends requests on one connection.
 pub(super) enum Sender {
@@ -37,11 +38,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn is_usable(&self) -> bool {
-        match &self.sender {
-            Sender::One(sender) => sender.is_ready(),
-            Sender::Two(sender) => sender.is_ready(),
-        }
+    /// Whether it can be used that was used last then.
+    fn is_usable(&self, since: Instant) -> bool {
+        let (one, two) = IDLE;
+        let (idle, is_ready) = match &self.sender {
+            Sender::One(sender) => (one, sender.is_ready()),
+            Sender::Two(sender) => (two, sender.is_ready()),
+        };
+        since.elapsed() < idle && is_ready
     }
 }
 
@@ -65,7 +69,7 @@ impl Pool {
                 Trust::Pinned(pins) => pins.contains(&connection.key),
                 Trust::WebPki => true,
             };
-            trusted && since.elapsed() < IDLE && connection.is_usable()
+            trusted && connection.is_usable(*since)
         });
         let (connection, since) = connections.pop()?;
         if let Sender::Two(sender) = &connection.sender {
@@ -82,7 +86,7 @@ impl Pool {
     pub(super) fn keep(&self, server: &Server, connection: Connection) {
         let mut kept = self.lock();
         if kept.len() >= SERVERS && !kept.contains_key(server) {
-            kept.retain(|_, connections| connections.iter().any(|(_, since)| since.elapsed() < IDLE));
+            kept.retain(|_, connections| connections.iter().any(|(one, since)| one.is_usable(*since)));
             if kept.len() >= SERVERS {
                 return;
             }
