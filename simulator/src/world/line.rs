@@ -230,7 +230,6 @@ impl Line {
 }
 
 /// One direction of a stream.
-#[derive(Default)]
 struct Pipe {
     /// What is on its way, and when it arrives.
     coming: VecDeque<(Instant, Bytes)>,
@@ -241,13 +240,43 @@ struct Pipe {
     is_broken: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Wakes the reader when the next octets arrive.
+    arrival: Pin<Box<Sleep>>,
 }
 
 impl Pipe {
+    fn new() -> Self {
+        Self {
+            coming: VecDeque::new(),
+            octets: 0,
+            is_ended: false,
+            is_broken: false,
+            reader: None,
+            writer: None,
+            arrival: Box::pin(sleep_until(Instant::now())),
+        }
+    }
+
     fn wake(&mut self) {
         for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
             waker.wake();
         }
+    }
+
+    /// Has the reader, if it waits, be woken at that time and not before: a look at a stream of which nothing has arrived costs as much
+    /// as one at a stream of which something has.
+    fn wake_reader_at(&mut self, arrives: Instant) {
+        let Some(reader) = self.reader.take() else {
+            return;
+        };
+        if arrives > Instant::now() {
+            self.arrival.as_mut().reset(arrives);
+            let mut context = Context::from_waker(&reader);
+            if self.arrival.as_mut().poll(&mut context).is_pending() {
+                return;
+            }
+        }
+        reader.wake();
     }
 }
 
@@ -263,7 +292,6 @@ pub(super) struct Stream {
     outgoing: Shared,
     /// Over which the incoming octets come, and the outgoing ones go.
     lines: (Arc<Line>, Arc<Line>),
-    timer: Pin<Box<Sleep>>,
 }
 
 /// Breaks a stream.
@@ -291,13 +319,13 @@ impl Breaker {
 
 /// Both ends of a stream over these two lines, one for each direction.
 pub(super) fn stream(there: &Arc<Line>, back: &Arc<Line>) -> (Stream, Stream, Breaker) {
-    let (one, other) = (Shared::default(), Shared::default());
+    let pipe = || Arc::new(Mutex::new(Pipe::new()));
+    let (one, other) = (pipe(), pipe());
     let breaker = Breaker([Arc::downgrade(&one), Arc::downgrade(&other)]);
     let end = |incoming: &Shared, outgoing: &Shared, lines: (&Arc<Line>, &Arc<Line>)| Stream {
         incoming: incoming.clone(),
         outgoing: outgoing.clone(),
         lines: (lines.0.clone(), lines.1.clone()),
-        timer: Box::pin(sleep_until(Instant::now())),
     };
     (
         end(&other, &one, (back, there)),
@@ -327,15 +355,8 @@ impl AsyncRead for Stream {
         };
         if *arrives > Instant::now() {
             let arrives = *arrives;
-            drop(pipe);
-            this.timer.as_mut().reset(arrives);
-            return match this.timer.as_mut().poll(context) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => {
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            };
+            pipe.wake_reader_at(arrives);
+            return Poll::Pending;
         }
         let length = octets.len().min(buffer.remaining());
         buffer.put_slice(octets.get(..length).unwrap_or_default());
@@ -369,9 +390,7 @@ impl AsyncWrite for Stream {
         let octets = Bytes::copy_from_slice(octets.get(..length).unwrap_or_default());
         pipe.octets += length;
         pipe.coming.push_back((arrives, octets));
-        if let Some(reader) = pipe.reader.take() {
-            reader.wake();
-        }
+        pipe.wake_reader_at(arrives);
         Poll::Ready(Ok(length))
     }
 

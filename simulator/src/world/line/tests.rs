@@ -37,6 +37,29 @@ async fn octets_come_in_order_after_the_latency_and_at_the_speed_of_the_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_is_woken_when_octets_arrive_and_not_before() {
+    let (mut near, mut far, _breaker, _line) = ends(SLOW);
+    let looks = Arc::new(Mutex::new(0));
+    let looked = looks.clone();
+    let reader = tokio::spawn(async move {
+        let mut buffer = [0; 8];
+        std::future::poll_fn(|context| {
+            *looked.lock().unwrap() += 1;
+            Pin::new(&mut far).poll_read(context, &mut ReadBuf::new(&mut buffer))
+        })
+        .await
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for word in [b"one", b"two"] {
+        near.write_all(word).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(*looks.lock().unwrap(), 1, "nothing has arrived yet");
+    reader.await.unwrap().unwrap();
+    assert_eq!(*looks.lock().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_streams_share_one_line() {
     let (there, back) = (Line::new(SLOW), Line::new(SLOW));
     let begun = Instant::now();
