@@ -6,14 +6,16 @@ use cargomail_node::api::{Message, Retrieval, ShareView};
 use cargomail_node::app::{App, AppError, Session};
 use cargomail_protocol::address::Locator;
 
+use crate::world::FOLDERS;
+
 /// Messages on a page.
 const PAGE: usize = 500;
 
 /// What a person's nodes are asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    /// The messages at their broker.
-    pub(crate) messages: bool,
+    /// The messages in these folders at their broker, in all of which there are any.
+    pub(crate) folders: Vec<&'static str>,
     /// What they shared, at these mailboxes.
     pub(crate) shares: Vec<Locator>,
     /// What is on its way to these.
@@ -25,7 +27,7 @@ impl Wanted {
     pub(crate) fn news(app: &App) -> Self {
         let mailboxes = app.profile().mailboxes.iter();
         Self {
-            messages: true,
+            folders: FOLDERS.to_vec(),
             shares: mailboxes.map(|mailbox| mailbox.locator.clone()).collect(),
             retrievals: Vec::new(),
         }
@@ -44,7 +46,7 @@ impl Wanted {
 /// What a person sees at the nodes that were asked. A part that could not be had is none: its node may be stopped.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Everything in the inbox and in junk.
+    /// Everything in the inbox and in junk; none when neither was asked for.
     pub(crate) messages: Option<Vec<Message>>,
     /// Reports that were not known before, by the name of their message.
     pub(crate) reports: BTreeMap<String, Report>,
@@ -68,12 +70,14 @@ pub(crate) struct Report {
 /// Asks nodes of a person.
 pub(crate) async fn ask(app: &App, wanted: Wanted, known: &BTreeSet<String>) -> Seen {
     let mut seen = Seen::default();
-    if wanted.messages
+    if !wanted.folders.is_empty()
         && let Ok(broker) = app.broker()
     {
         let found = async {
-            let mut messages = everything(&broker, "inbox").await?;
-            messages.extend(everything(&broker, "junk").await?);
+            let mut messages = Vec::new();
+            for folder in wanted.folders {
+                messages.extend(everything(&broker, folder).await?);
+            }
             let mut reports = BTreeMap::new();
             for message in messages.iter().filter(|message| message.placeholder.is_none()) {
                 if !known.contains(&message.id) {

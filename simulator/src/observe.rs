@@ -20,7 +20,7 @@ use crate::ask::{Report, Seen, Wanted, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
 use crate::run::{Reading as How, Stage};
 use crate::traffic::Sent;
-use crate::world::{Home, Marks};
+use crate::world::{FOLDERS, Home, Marks};
 
 /// From one look to the next; when a look takes long, four times as long as that, so that looking is not the traffic.
 const LOOK: Duration = Duration::from_millis(250);
@@ -438,7 +438,11 @@ fn touched(homes: &[Home], before: &[Marks], now: &[Marks]) -> Wanted {
     let mut wanted = Wanted::default();
     for (place, (home, now)) in homes.iter().zip(now).enumerate() {
         let before = before.get(place).copied().unwrap_or_default();
-        wanted.messages |= home.is_broker && before.messages != now.messages;
+        if home.is_broker && (before.folders, before.messages) != (now.folders, now.messages) {
+            let folders = FOLDERS.into_iter().zip(now.folders);
+            let used = folders.filter(|(_, mark)| mark.is_set());
+            wanted.folders.extend(used.map(|(folder, _)| folder));
+        }
         let receipts = home.mailbox.iter().filter(|_| before.receipts != now.receipts);
         wanted.shares.extend(receipts.cloned());
     }

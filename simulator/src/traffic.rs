@@ -66,6 +66,10 @@ pub(crate) async fn write_all(
             // Nobody listens any more only when the run has failed elsewhere.
             let _ = out.send(sent).await;
         });
+        // Whoever is done is kept no longer: a task is ten KiB.
+        while let Some(written) = writing.try_join_next() {
+            written.context("somebody's program failed")?;
+        }
     }
     fail_before(mails + 1, &stage, ground, &mut faults).await?;
     let patience = tokio::time::sleep(Duration::from_secs(stage.scenario.patience));

@@ -75,11 +75,16 @@ struct Site {
     running: Option<Running>,
 }
 
+/// Where messages come to.
+pub(crate) const FOLDERS: [&str; 2] = ["inbox", "junk"];
+
 /// How far what a person can see at a node has come: each changes whenever that does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Their messages, as lists and each.
-    pub messages: [Mark; 2],
+    /// What is in their inbox, and in their junk.
+    pub folders: [Mark; 2],
+    /// Messages that were there already.
+    pub messages: Mark,
     /// Receipts for what was shared there, by whomever.
     pub receipts: Mark,
     /// What is on its way to it, for whomever.
@@ -102,9 +107,10 @@ impl Home {
     #[must_use]
     pub fn marks(&self) -> Marks {
         let of = |kind: &str| self.disk.mark(kind);
-        let theirs = |kind: &str| self.disk.mark(&format!("{kind}/{}", self.person));
+        let person = &self.person;
         Marks {
-            messages: [theirs("folder"), theirs("message")],
+            folders: FOLDERS.map(|folder| of(&format!("folder/{person}/{folder}"))),
+            messages: of(&format!("message/{person}")),
             receipts: of("received"),
             retrievals: of("job"),
         }

@@ -78,6 +78,43 @@ mod crashes {
 
     /// Many count one record up while time stands still: who was too late reads what the one before wrote.
     #[tokio::test(start_paused = true)]
+    async fn each_list_of_a_person_has_a_mark_and_a_message_that_was_there_already_another() {
+        let disk = Disk::default();
+        let mounted = disk.mount();
+        let lists = [
+            "folder/bob@bar.test/inbox",
+            "folder/bob@bar.test/junk",
+            "message/bob@bar.test",
+            "job",
+        ];
+        let marks = || lists.map(|list| disk.mark(list));
+        let changed = async |key: &str| {
+            let before = marks();
+            let op = Op::Put(key.to_owned(), Bytes::from_static(b"x"));
+            mounted.commit(vec![], vec![op]).await.unwrap();
+            let pairs = before.into_iter().zip(marks());
+            pairs.map(|(before, now)| before != now).collect::<Vec<_>>()
+        };
+        assert_eq!(changed("message/bob@bar.test/1").await, [false; 4]);
+        assert_eq!(
+            changed("folder/bob@bar.test/inbox/1").await,
+            [true, false, false, false]
+        );
+        assert_eq!(
+            changed("message/bob@bar.test/1").await,
+            [false, false, true, false]
+        );
+        assert_eq!(
+            changed("folder/bob@bar.test/junk/2").await,
+            [false, true, false, false]
+        );
+        assert_eq!(changed("folder/eve@bar.test/inbox/3").await, [false; 4]);
+        assert_eq!(changed("job/4").await, [false, false, false, true]);
+        assert_eq!(changed("job-of/bob@bar.test/4").await, [false; 4]);
+        assert_eq!(marks().map(|mark| mark.is_set()), [true; 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_is_refused_is_answered_in_turn_and_sees_what_came_before() {
         let mounted = Disk::default().mount();
         let counting = (0..20).map(|_| {

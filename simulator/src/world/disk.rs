@@ -41,6 +41,14 @@ pub struct Mark {
     version: Version,
 }
 
+impl Mark {
+    /// Whether there ever was such a record.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.version != Version::default()
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// How often the machine has started, stopped or crashed.
@@ -51,7 +59,7 @@ struct State {
     /// The last changes, and up to which version they are forgotten.
     changes: VecDeque<Change>,
     forgotten: Version,
-    /// The last change of records of each kind, which is how their keys begin, and of those of each person among them: `kind/person`.
+    /// The last change of records of each kind, which is how their keys begin, and of each list of a person among them.
     kinds: HashMap<String, Version>,
     /// The last commit that was taken, durable or not.
     version: Version,
@@ -135,8 +143,8 @@ impl Disk {
         (state.synced, state.condemned) = (None, BTreeSet::new());
     }
 
-    /// Changes whenever what its machine can see of such records does: of one kind, as in `job`, or of one person among them, as in
-    /// `message/bob@bar.test`.
+    /// Changes whenever what its machine can see of such records does: of one kind, as in `job`, or of one list of a person among them,
+    /// as in `folder/bob@bar.test/inbox`. A new message is known by the folder that it is put into.
     #[must_use]
     pub fn mark(&self, kind: &str) -> Mark {
         let state = self.state();
@@ -207,21 +215,21 @@ impl State {
 
     fn apply(&mut self, version: Version, ops: Vec<Op>) {
         for op in ops {
-            let (key, value) = match op {
+            let (key, value, is_new) = match op {
                 Op::Put(key, value) => {
                     let value = copied(&value);
-                    self.records.insert(key.clone(), (version, value.clone()));
-                    (key, Some(value))
+                    let before = self.records.insert(key.clone(), (version, value.clone()));
+                    (key, Some(value), before.is_none())
                 }
                 Op::Delete(key) => {
                     self.records.remove(&key);
-                    (key, None)
+                    (key, None, false)
                 }
             };
             if self.ahead.get(&key).is_some_and(|(last, _)| *last == version) {
                 self.ahead.remove(&key);
             }
-            for kind in kinds(&key) {
+            for kind in kinds(&key).filter(|kind| !(is_new && kind.starts_with("message/"))) {
                 match self.kinds.get_mut(kind) {
                     Some(last) => *last = version,
                     None => drop(self.kinds.insert(kind.to_owned(), version)),
@@ -286,14 +294,11 @@ impl State {
     }
 }
 
-/// What [`Disk::mark`] knows a record by: the first segment of its key, and that with the second where it is a person.
+/// What [`Disk::mark`] knows a record by: the first segment of its key; and where the second is a person, everything but the last.
 fn kinds(key: &str) -> impl Iterator<Item = &str> {
-    let mut ends = key.match_indices('/').map(|(at, _)| at);
-    let (first, second) = (ends.next(), ends.next().unwrap_or(key.len()));
-    let kind = first.and_then(|first| key.get(..first));
-    let theirs = first
-        .and_then(|_| key.get(..second))
-        .filter(|theirs| theirs.contains('@'));
+    let kind = key.split_once('/').map(|(kind, _)| kind);
+    let list = key.rsplit_once('/').map(|(list, _)| list);
+    let theirs = list.filter(|list| list.split('/').nth(1).is_some_and(|person| person.contains('@')));
     [kind, theirs].into_iter().flatten()
 }
 
