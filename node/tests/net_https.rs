@@ -274,6 +274,25 @@ async fn a_pin_that_was_withdrawn_ends_the_use_of_an_open_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_a_pin_alone_has_proved_is_not_used_once_there_is_no_pin() {
+    let world = serve(ServingLimits::default()).await;
+    let hex = data_encoding::HEXLOWER.encode(&insurance().spki_sha256());
+    let record = Record::Txt(format!("v=grip1; h=sha256; p={hex}"));
+    world
+        .zone
+        .add_with_ttl("_grip.mailbox.insurance.test", record, Duration::ZERO);
+    let client = world
+        .client(AddressPolicy::allowing_loopback())
+        .with_identity(&broker())
+        .unwrap();
+    let server = world.server().await;
+    assert_eq!(text(&client, &server, "/who").await, "_cb.bar.test");
+    world.zone.remove("_grip.mailbox.insurance.test");
+    let refused = client.send(&server, get_request("/who")).await;
+    assert!(matches!(refused, Err(HttpsError::Tls { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_self_signed_server_without_a_pin_is_refused_by_the_web_pki() {
     let world = serve(ServingLimits::default()).await;
     let client = world

@@ -241,7 +241,10 @@ impl Client {
         let answered = tokio::select! {
             biased;
             answered = trying => answered,
-            () = late(sent) => return Err(Unsent::Yes(HttpsError::Timeout { name: server.name.clone() })),
+            () = late(sent) => {
+                self.pool.forget(server);
+                return Err(Unsent::Yes(HttpsError::Timeout { name: server.name.clone() }));
+            }
         };
         match answered {
             Ok(response) => Ok(response.map(|body| self.body(server, connection, body))),

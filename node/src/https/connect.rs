@@ -64,7 +64,7 @@ impl Client {
                 });
             }
         };
-        self.shake_hands(server, stream, progress).await
+        self.shake_hands(server, stream, progress, pinned).await
     }
 
     async fn reach(&self, server: &Server) -> Result<Box<dyn ByteStream>, HttpsError> {
@@ -104,6 +104,7 @@ impl Client {
         server: &Server,
         stream: TlsStream<Watched<Box<dyn ByteStream>>>,
         progress: Progress,
+        is_pinned: bool,
     ) -> Result<Connection, HttpsError> {
         let (_, session) = stream.get_ref();
         let der = session.peer_certificates().and_then(|chain| chain.first());
@@ -130,11 +131,13 @@ impl Client {
             let shared = Connection {
                 sender: Sender::Two(sender.clone()),
                 key,
+                is_pinned,
             };
             self.pool.keep(server, shared);
             return Ok(Connection {
                 sender: Sender::Two(sender),
                 key,
+                is_pinned,
             });
         }
         let (sender, driver) = http1::Builder::new()
@@ -146,6 +149,7 @@ impl Client {
         Ok(Connection {
             sender: Sender::One(sender),
             key,
+            is_pinned,
         })
     }
 

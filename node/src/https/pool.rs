@@ -35,6 +35,8 @@ pub(super) struct Connection {
     pub(super) sender: Sender,
     /// The hash of the key that the server proved.
     pub(super) key: [u8; 32],
+    /// Nothing was asked of the server but that this is its key.
+    pub(super) is_pinned: bool,
 }
 
 impl Connection {
@@ -67,7 +69,7 @@ impl Pool {
         connections.retain(|(connection, since)| {
             let trusted = match trust {
                 Trust::Pinned(pins) => pins.contains(&connection.key),
-                Trust::WebPki => true,
+                Trust::WebPki => !connection.is_pinned,
             };
             trusted && connection.is_usable(*since)
         });
@@ -75,20 +77,32 @@ impl Pool {
         if let Sender::Two(sender) = &connection.sender {
             let shared = Connection {
                 sender: Sender::Two(sender.clone()),
-                key: connection.key,
+                ..connection
             };
             connections.push((shared, since.max(Instant::now())));
         }
         Some(connection)
     }
 
-    /// Keeps a connection for the next request.
+    /// No request after this one goes over the connections that are kept to this server: over one of them an answer did not come.
+    pub(super) fn forget(&self, server: &Server) {
+        self.lock().remove(server);
+    }
+
+    /// Keeps a connection for the next request. Where there is no room, the server makes room that was not asked for longest.
     pub(super) fn keep(&self, server: &Server, connection: Connection) {
         let mut kept = self.lock();
         if kept.len() >= SERVERS && !kept.contains_key(server) {
             kept.retain(|_, connections| connections.iter().any(|(one, since)| one.is_usable(*since)));
-            if kept.len() >= SERVERS {
-                return;
+            let last = |connections: &Vec<(_, Instant)>| connections.iter().map(|(_, since)| *since).max();
+            let longest = kept.iter().min_by(|(one, of_one), (other, of_other)| {
+                let names = one.name.cmp(&other.name).then(one.port.cmp(&other.port));
+                last(of_one).cmp(&last(of_other)).then(names)
+            });
+            if kept.len() >= SERVERS
+                && let Some(longest) = longest.map(|(server, _)| server.clone())
+            {
+                kept.remove(&longest);
             }
         }
         let connections = kept.entry(server.clone()).or_default();
