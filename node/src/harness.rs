@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cargomail_protocol::address::Address;
 
-pub use compare::{Compared, compare};
+pub use compare::{Compared, compare, compare_head};
 pub use ledger::verify_ledger;
 pub use plan::{SitePlan, Topology, Transport};
 pub use ports::Ports;

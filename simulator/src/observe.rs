@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use cargomail_node::api::{Delivery, Message};
 use cargomail_node::app::{App, Letter, Opened, ReadError, Unwatched, Watch};
-use cargomail_node::harness::compare;
+use cargomail_node::harness::{compare, compare_head};
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
@@ -50,7 +50,8 @@ pub(crate) struct Observer {
     open: BTreeSet<usize>,
     /// The mail of each Message-ID.
     known: BTreeMap<String, usize>,
-    /// The Message-IDs of placeholders that came before it was known that they were written: their authors had no answer yet.
+    /// The Message-IDs of placeholders that came before it was known that they were written: their authors had no answer yet. (Reports that
+    /// came as early are among `reports`.)
     strange: BTreeSet<String>,
     /// By person, the name of each message that is no placeholder.
     reports: BTreeMap<String, BTreeMap<String, Report>>,
@@ -189,9 +190,17 @@ impl Observer {
                     self.marks.remove(&recipient.to_string());
                 }
             }
+            let author = mail.author.to_string();
+            let mut reports = self.reports.get(&author).into_iter().flat_map(BTreeMap::values);
+            if reports.any(|report| report.about == *message_id) {
+                self.marks.remove(&author);
+            }
             self.open.insert(sent.mail);
         } else {
             self.stage.replies.is_over(sent.mail);
+            self.stage
+                .view
+                .expects_less(self.stage.plan.mails[sent.mail].to.len());
         }
         mail.sending = sent.sending;
     }
@@ -479,7 +488,8 @@ async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf, how: 
     }
 }
 
-/// Compares every part as it comes from the destination with what was written: text and files, whose octets are compared by SHA-256.
+/// Compares the head, and every part as it comes from the destination, with what was written: text and files, whose octets are compared by
+/// SHA-256.
 async fn compare_in_memory(
     reader: &App,
     opened: &Opened,
@@ -489,6 +499,7 @@ async fn compare_in_memory(
     let Some(placeholder) = &opened.placeholder else {
         bail!("an ordinary message was received");
     };
+    compare_head(placeholder, letter)?;
     let source = reader.source(placeholder, Duration::ZERO, unwatched).await?;
     let text = letter
         .text

@@ -51,6 +51,11 @@ impl View {
         self.0.set_length(deliveries as u64);
     }
 
+    /// So many of them will not be: their mail was not accepted, or not written.
+    pub(crate) fn expects_less(&self, deliveries: usize) {
+        self.0.dec_length(deliveries as u64);
+    }
+
     /// Says what has happened to a site.
     pub(crate) fn happened(&self, what: &str, before_mail: usize) {
         self.0
@@ -155,6 +160,14 @@ mod tests {
             stand.told(1234, Duration::from_millis(12_345)),
             "12.3 s: accepted 3 of 1,234, delivered 2 of 3, read 1, acknowledged 1, reported 0"
         );
+    }
+
+    #[test]
+    fn a_mail_that_is_not_written_is_not_waited_for() {
+        let view = View::hidden();
+        view.expects(5);
+        view.expects_less(2);
+        assert_eq!(view.0.length(), Some(3));
     }
 
     #[test]

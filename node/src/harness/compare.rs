@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use cargomail_protocol::placeholder::{Header, Placeholder};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
@@ -35,6 +36,7 @@ pub async fn compare(
     let Some(placeholder) = &opened.placeholder else {
         bail!("an ordinary message was received");
     };
+    compare_head(placeholder, letter)?;
     let saved = reader
         .save(opened, Which::All, into, Existing::Replace, patience, watch)
         .await?;
@@ -77,8 +79,30 @@ pub async fn compare(
     })
 }
 
+/// Compares the subject, and which message is answered, with what the author wrote.
+///
+/// # Errors
+/// Names the field that differs.
+pub fn compare_head(placeholder: &Placeholder, letter: &Letter) -> anyhow::Result<()> {
+    // Blanks around it are not sent.
+    let subject = placeholder.subject();
+    ensure!(
+        subject == letter.subject.trim(),
+        "the subject is {subject:?}, {:?} was written",
+        letter.subject
+    );
+    let answered = placeholder.headers().first("In-Reply-To").map(Header::text);
+    ensure!(
+        answered == letter.in_reply_to,
+        "it answers {}, written was an answer to {}",
+        answered.as_deref().unwrap_or("nothing"),
+        letter.in_reply_to.as_deref().unwrap_or("nothing")
+    );
+    Ok(())
+}
+
 /// The CIDs of the images, in order.
-fn inline(placeholder: &cargomail_protocol::placeholder::Placeholder) -> impl Iterator<Item = cid::Cid> {
+fn inline(placeholder: &Placeholder) -> impl Iterator<Item = cid::Cid> {
     let images = placeholder.parts().iter();
     images
         .filter(|part| part.description.media_type().starts_with("image/"))
@@ -100,5 +124,77 @@ async fn hash_file(path: &Path) -> anyhow::Result<[u8; 32]> {
             Some(octets) if count > 0 => hash.update(octets),
             _ => return Ok(hash.finalize().into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use cargomail_protocol::address::{Address, Locator};
+    use cargomail_protocol::grip::Digest;
+    use cargomail_protocol::placeholder::{Category, Description, Draft, Mailbox, Origin, Part, ResourceRef};
+    use cargomail_protocol::timestamp::Timestamp;
+
+    use super::*;
+
+    fn category() -> Category {
+        Category::parse("personal").unwrap()
+    }
+
+    fn placeholder(letter: &Letter) -> Placeholder {
+        let digest = Digest::of(b"Hello");
+        let someone = |address| Mailbox::bare(Address::parse(address).unwrap());
+        let draft = Draft {
+            from: someone("alice@foo.test"),
+            sender: None,
+            reply_to: Vec::new(),
+            to: vec![someone("bob@bar.test")],
+            cc: Vec::new(),
+            subject: letter.subject.clone(),
+            date: Timestamp::from_seconds(1_767_225_600),
+            message_id: "<2@foo.test>".to_owned(),
+            in_reply_to: letter.in_reply_to.clone(),
+            references: Vec::new(),
+            text: Some(Part {
+                resource: ResourceRef {
+                    cid: digest.cid(),
+                    size: 5,
+                    sha256: Some(*digest.sha256()),
+                },
+                description: Description::new("text/plain").unwrap(),
+            }),
+            html: None,
+            inline: Vec::new(),
+            attachments: Vec::new(),
+        };
+        let origin = Origin {
+            locator: Locator::parse("mailbox.foo.test").unwrap(),
+            expires: Some(Timestamp::from_seconds(1_798_761_600)),
+        };
+        let sent = draft.into_placeholder(origin, category()).unwrap();
+        Placeholder::parse(&sent.encode().unwrap()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_head_that_was_read_is_the_one_that_was_written() {
+        let mut letter = Letter::new(category());
+        letter.subject = "Grüße aus Tallinn, ".repeat(9).trim_end().to_owned();
+        compare_head(&placeholder(&letter), &letter).unwrap();
+        letter.in_reply_to = Some("<1@bar.test>".to_owned());
+        let read = placeholder(&letter);
+        compare_head(&read, &letter).unwrap();
+        let another = placeholder(&Letter {
+            in_reply_to: None,
+            ..letter.clone()
+        });
+        let told = compare_head(&another, &letter).unwrap_err().to_string();
+        assert_eq!(told, "it answers nothing, written was an answer to <1@bar.test>");
+        letter.in_reply_to = None;
+        let told = compare_head(&read, &letter).unwrap_err().to_string();
+        assert_eq!(told, "it answers <1@bar.test>, written was an answer to nothing");
+        "Grüße".clone_into(&mut letter.subject);
+        let told = compare_head(&read, &letter).unwrap_err().to_string();
+        assert!(told.ends_with(" Tallinn,\", \"Grüße\" was written"), "{told}");
     }
 }
