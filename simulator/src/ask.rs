@@ -14,7 +14,7 @@ const PAGE: usize = 500;
 /// What a person's nodes are asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    /// The messages in these folders at their broker, in all of which there are any.
+    /// The messages in these folders at their broker; all in which there can be any, or one that came twice would count once.
     pub(crate) folders: Vec<&'static str>,
     /// What they shared, at these mailboxes.
     pub(crate) shares: Vec<Locator>,

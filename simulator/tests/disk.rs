@@ -76,7 +76,6 @@ mod crashes {
         assert!(some > 0 && none > 0);
     }
 
-    /// Many count one record up while time stands still: who was too late reads what the one before wrote.
     #[tokio::test(start_paused = true)]
     async fn each_list_of_a_person_has_a_mark_and_a_message_that_was_there_already_another() {
         let disk = Disk::default();
@@ -114,6 +113,7 @@ mod crashes {
         assert_eq!(marks().map(|mark| mark.is_set()), [true; 4]);
     }
 
+    /// Many count one record up while time stands still: who was too late reads what the one before wrote.
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_is_answered_in_turn_and_sees_what_came_before() {
         let mounted = Disk::default().mount();

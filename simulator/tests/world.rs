@@ -165,6 +165,9 @@ fn whatever_becomes_of_a_mail_changes_the_marks_of_whom_it_concerns() {
         let [inbox, junk] = bob.0.folders;
         assert!(inbox.is_set() && inbox != bob_before.0.folders[0]);
         assert!(!junk.is_set());
+        // Its name as each has one, though a new one does not change the mark of all.
+        let at_his_broker = |kind: &str| two.world.disk("bar.test").unwrap().mark(kind).is_set();
+        assert!(at_his_broker("message") && !at_his_broker("message/bob@bar.test"));
         // What she wrote is among what was sent, where nobody looks.
         assert_eq!(alice.0.folders, alice_before.0.folders);
         assert_eq!(alice.0.messages, alice_before.0.messages);

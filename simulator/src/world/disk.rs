@@ -42,7 +42,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Whether there ever was such a record.
+    /// Whether anything has ever changed it.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.version != Version::default()
@@ -294,11 +294,18 @@ impl State {
     }
 }
 
-/// What [`Disk::mark`] knows a record by: the first segment of its key; and where the second is a person, everything but the last.
+/// What [`Disk::mark`] knows a record by: the first segment of its key; and where the second is a person, those two, in a folder with the
+/// folder.
 fn kinds(key: &str) -> impl Iterator<Item = &str> {
-    let kind = key.split_once('/').map(|(kind, _)| kind);
-    let list = key.rsplit_once('/').map(|(list, _)| list);
-    let theirs = list.filter(|list| list.split('/').nth(1).is_some_and(|person| person.contains('@')));
+    let mut ends = key.match_indices('/').map(|(at, _)| at);
+    let kind = ends.next().and_then(|end| key.get(..end));
+    let of = match kind {
+        Some("folder") => ends.nth(1),
+        _ => ends.next(),
+    };
+    let theirs = key
+        .get(..of.unwrap_or(key.len()))
+        .filter(|theirs| theirs.contains('@'));
     [kind, theirs].into_iter().flatten()
 }
 
