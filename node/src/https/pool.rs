@@ -73,13 +73,13 @@ impl Pool {
             };
             trusted && connection.is_usable(*since)
         });
-        let (connection, since) = connections.pop()?;
+        let (connection, _) = connections.pop()?;
         if let Sender::Two(sender) = &connection.sender {
             let shared = Connection {
                 sender: Sender::Two(sender.clone()),
                 ..connection
             };
-            connections.push((shared, since.max(Instant::now())));
+            connections.push((shared, Instant::now()));
         }
         Some(connection)
     }
@@ -93,15 +93,11 @@ impl Pool {
     pub(super) fn keep(&self, server: &Server, connection: Connection) {
         let mut kept = self.lock();
         if kept.len() >= SERVERS && !kept.contains_key(server) {
-            kept.retain(|_, connections| connections.iter().any(|(one, since)| one.is_usable(*since)));
             let last = |connections: &Vec<(_, Instant)>| connections.iter().map(|(_, since)| *since).max();
-            let longest = kept.iter().min_by(|(one, of_one), (other, of_other)| {
-                let names = one.name.cmp(&other.name).then(one.port.cmp(&other.port));
-                last(of_one).cmp(&last(of_other)).then(names)
-            });
-            if kept.len() >= SERVERS
-                && let Some(longest) = longest.map(|(server, _)| server.clone())
-            {
+            let longest = kept
+                .iter()
+                .min_by_key(|(server, connections)| (last(connections), *server));
+            if let Some(longest) = longest.map(|(server, _)| server.clone()) {
                 kept.remove(&longest);
             }
         }

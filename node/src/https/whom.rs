@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use cargomail_protocol::address::Domain;
 
 /// How a server proves that it is the one that was meant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Proof {
     /// Its key's hash stands in TXT at `_grip.<name>`; where no pin is published there, the web PKI for the name.
     Dns,
@@ -16,7 +16,7 @@ pub enum Proof {
 }
 
 /// Whom to send a request to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Server {
     /// Who it is: the name in `_grip.<name>`, in the TLS SNI and in the certificate of the web PKI.
     pub name: String,
