@@ -229,7 +229,7 @@ impl State {
             if self.ahead.get(&key).is_some_and(|(last, _)| *last == version) {
                 self.ahead.remove(&key);
             }
-            for kind in kinds(&key).filter(|kind| !(is_new && kind.starts_with("message/"))) {
+            for kind in kinds(&key, is_new) {
                 match self.kinds.get_mut(kind) {
                     Some(last) => *last = version,
                     None => drop(self.kinds.insert(kind.to_owned(), version)),
@@ -295,16 +295,17 @@ impl State {
 }
 
 /// What [`Disk::mark`] knows a record by: the first segment of its key; and where the second is a person, those two, in a folder with the
-/// folder.
-fn kinds(key: &str) -> impl Iterator<Item = &str> {
+/// folder. A new message is known by its folder alone.
+fn kinds(key: &str, is_new: bool) -> impl Iterator<Item = &str> {
     let mut ends = key.match_indices('/').map(|(at, _)| at);
     let kind = ends.next().and_then(|end| key.get(..end));
     let of = match kind {
+        Some("message") if is_new => None,
         Some("folder") => ends.nth(1),
-        _ => ends.next(),
+        _ => Some(ends.next().unwrap_or(key.len())),
     };
-    let theirs = key
-        .get(..of.unwrap_or(key.len()))
+    let theirs = of
+        .and_then(|end| key.get(..end))
         .filter(|theirs| theirs.contains('@'));
     [kind, theirs].into_iter().flatten()
 }
