@@ -48,6 +48,7 @@ mod noting;
 mod post;
 mod read;
 mod receipt;
+mod reserve;
 mod retrieve;
 mod routes;
 mod serve;

@@ -77,7 +77,7 @@ pub enum MailboxError {
     #[error("the share has expired")]
     Expired,
     /// Too much is on its way to one user.
-    #[error("too many retrievals are on their way to this user")]
+    #[error("too much is on its way to this user")]
     Crowded,
     /// An issuer fetches too often.
     #[error("too many requests")]

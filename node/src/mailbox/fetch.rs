@@ -28,7 +28,7 @@ use super::intake::{AGAIN, Intake, Patience, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
 use super::noting::Noting;
-use super::{Mailbox, MailboxError};
+use super::{Mailbox, MailboxError, reserve};
 use crate::dns::DnsError;
 use crate::https;
 use crate::peers::{self, PeerError, PeerStream, ReachError, Spoken};
@@ -123,6 +123,8 @@ struct Plan {
     resources: Vec<usize>,
     /// Octets that are not asked for.
     here: u64,
+    /// Octets that the recipient does not hold.
+    missing: u64,
     /// What the origin has certainly sent whole once it has sent what is wanted.
     brought: HashSet<Cid>,
 }
@@ -142,6 +144,8 @@ impl Mailbox {
         )
         .map_err(MailboxError::from)?;
         let brought = if job.origin == self.options.locator {
+            let missing = self.missing(&notification).await?;
+            self.make_room(job, missing).await?;
             let fetch = Fetch {
                 token: token.clone(),
                 notification: octets.to_vec(),
@@ -157,6 +161,7 @@ impl Mailbox {
             let destination = Destination::new(token.clone(), octets.to_vec(), plan.wants.clone())
                 .map_err(|error| Trouble::Violated(error.to_string()))?;
             let stream = self.reach(&job.origin).await?;
+            self.make_room(job, plan.missing).await?;
             self.receive(job, Line::new(stream.io), destination, &plan)
                 .await?;
             // A stream goes only through what it brings: that all of them together make a resource is seen here.
@@ -176,6 +181,20 @@ impl Mailbox {
             evidence: token,
             brought,
         })
+    }
+
+    /// Keeps free what a job will bring, where the last try put it back.
+    async fn make_room(&self, job: &Job, missing: u64) -> Result<(), Trouble> {
+        if job.claimed == missing {
+            return Ok(());
+        }
+        match self.reserve(&job.id, missing).await {
+            Err(error @ MailboxError::Crowded) => Err(Trouble::Later {
+                why: error.to_string(),
+                asked: None,
+            }),
+            reserved => reserved.map_err(Trouble::Own),
+        }
     }
 
     /// A stream to the peer that serves for this locator, and whose key is pinned for it.
@@ -415,6 +434,7 @@ impl Mailbox {
             wants: Vec::new(),
             resources: Vec::new(),
             here: 0,
+            missing: reserve::missing(all, &held),
             brought: HashSet::new(),
         };
         let mut missing = Vec::new();

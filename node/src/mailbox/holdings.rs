@@ -69,20 +69,24 @@ pub(super) struct Holding {
 pub(super) struct Usage {
     /// Octets of resources that they hold.
     pub(super) held: u64,
-    /// Octets on their way to them.
+    /// Octets that are kept free for what is on its way to them.
     pub(super) claimed: u64,
     /// Retrievals on their way.
     pub(super) jobs: u32,
 }
 
 impl Usage {
-    /// That so many octets more are within the account's quota.
+    /// That so many octets more are within the account's quota. What stands in the way of them may be on its way only, and never come: then it
+    /// is for later (row Q09).
     pub(super) fn check(&self, account: &Account, more: u64) -> Result<(), MailboxError> {
-        match account.quota {
-            Some(quota) if self.held.saturating_add(self.claimed).saturating_add(more) > quota => {
-                Err(MailboxError::OverQuota(quota))
-            }
-            _ => Ok(()),
+        let Some(quota) = account.quota else { return Ok(()) };
+        let held = self.held.saturating_add(more);
+        if held > quota {
+            Err(MailboxError::OverQuota(quota))
+        } else if held.saturating_add(self.claimed) > quota {
+            Err(MailboxError::Crowded)
+        } else {
+            Ok(())
         }
     }
 }

@@ -138,17 +138,9 @@ impl Mailbox {
         {
             return Err(MailboxError::Crowded);
         }
-        let claimed = self.claim(notification).await?;
+        let claimed = self.missing(notification).await?;
         kept.usage.check(&account, claimed)?;
         Ok(Room { kept, claimed })
-    }
-
-    /// Octets that the recipient does not hold yet.
-    async fn claim(&self, notification: &Notification) -> Result<u64, MailboxError> {
-        let resources = &notification.resources;
-        let held = self.holdings.held(&notification.recipient, resources).await?;
-        let missing = held.iter().zip(resources).filter(|(held, _)| !**held);
-        Ok(missing.map(|(_, resource)| resource.size()).sum())
     }
 
     /// Writes the job, and keeps its octets free within the quota; false when somebody else was faster.

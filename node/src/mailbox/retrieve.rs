@@ -24,8 +24,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::fetch::{Fetched, Trouble};
-use super::holdings::{Kept, Resource, Usage, arrived, hold};
+use super::holdings::{Kept, Resource, arrived, hold};
 use super::jobs::{self, Job};
+use super::reserve::release;
 use super::share::roots;
 use super::{COMMITS, Mailbox, MailboxError};
 use crate::api::Retrieval;
@@ -157,11 +158,17 @@ impl Mailbox {
                 (why, None, 0)
             }
             Trouble::Later { why, asked } => (why, asked, 0),
+            // Its room was put back, and the recipient has filled it since.
+            Trouble::Own(MailboxError::OverQuota(_)) => {
+                let reason = Reason::OverQuota;
+                return self.end(job, JobState::Refused { reason }).await;
+            }
             Trouble::Own(error) => {
                 tracing::error!(message_id = %job.message_id, step = "retrieve", %error, "this node failed");
                 (error.to_string(), None, 0)
             }
         };
+        self.put_back(job).await?;
         let due = self.postpone(job, asked, mishaps).await?;
         match due {
             Some(due) => {
@@ -423,10 +430,4 @@ fn told(act: Act, job: &Job, resources: &[SharedResource], evidence: &str) -> Ev
         resources: roots(resources),
         evidence: evidence.to_owned(),
     }
-}
-
-/// Gives back what was kept free for a job.
-fn release(usage: &mut Usage, job: &Job) {
-    usage.claimed = usage.claimed.saturating_sub(job.claimed);
-    usage.jobs = usage.jobs.saturating_sub(1);
 }

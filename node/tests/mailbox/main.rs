@@ -7,5 +7,6 @@ mod notify;
 mod origin;
 mod people;
 mod pipeline;
+mod quota;
 mod rig;
 mod walk;

@@ -284,36 +284,6 @@ async fn a_request_in_another_form_is_refused() {
 }
 
 #[tokio::test]
-async fn q09_what_passes_the_quota_is_refused_before_anything_is_fetched() {
-    let world = World::new().await;
-    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
-    insurance.account(&bob(), Some(1000)).await;
-    // One time for all of them: a notification that is built again in the next second is another one.
-    let [small, large, all] = [400, 600, 1000].map(|size| of_nowhere(&world, &bob(), size));
-    let ask = async |notification: &Notification| {
-        let token = broker.token(&world, &insurance.locator(), notification);
-        status(&broker, &insurance, &token, notification).await
-    };
-    let nowhere = |size| of_nowhere(&world, &bob(), size);
-    assert_eq!(ask(&nowhere(1001)).await, StatusCode::INSUFFICIENT_STORAGE);
-    // What is on its way counts as if it were here.
-    assert_eq!(ask(&large).await, StatusCode::ACCEPTED);
-    assert_eq!(ask(&nowhere(401)).await, StatusCode::INSUFFICIENT_STORAGE);
-    assert_eq!(ask(&small).await, StatusCode::ACCEPTED);
-    assert_eq!(ask(&large).await, StatusCode::ACCEPTED);
-    let request = Request::post("/api/v1/resources").body(Body::from("x"));
-    let response = insurance.ask(&bob(), request.unwrap()).await;
-    assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
-    assert_eq!(insurance.count(Act::Notified).await, 2);
-    // What comes to nothing is free again.
-    for notification in [&large, &small] {
-        let end = broker.insist(&world, &insurance, notification).await;
-        assert!(matches!(end, JobState::Failed { .. }), "{end:?}");
-    }
-    assert_eq!(ask(&all).await, StatusCode::ACCEPTED);
-}
-
-#[tokio::test]
 async fn q10_an_origin_that_never_answers_keeps_nobody_elses_mail_away() {
     let world = World::new().await;
     let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
