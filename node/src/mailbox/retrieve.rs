@@ -32,8 +32,13 @@ use super::{COMMITS, Mailbox, MailboxError};
 use crate::api::Retrieval;
 use crate::store::{CommitError, Cond, Op};
 
-/// How often an origin may do what it may not do, or lead to nobody, before a job has failed.
-const MISHAPS: u32 = 4;
+/// A job has failed when its mishaps come to so many.
+const MISHAPS: u32 = 24;
+/// As many is an origin that does what it may not do: at the fourth time it is not believed.
+const VIOLATED: u32 = 6;
+/// As many is one that leads to nobody: at the twenty-fourth time, which is after half a day, there is nobody. A key that is changed before it is
+/// published, and a DNS that is led astray, are mended before.
+const UNUSABLE: u32 = 1;
 /// How long to wait when a job could not even be read or written.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -119,7 +124,7 @@ impl Mailbox {
 
     /// What follows a try that came to nothing.
     async fn after(&self, job: &Job, trouble: Trouble) -> Result<Option<Timestamp>, MailboxError> {
-        let last = job.mishaps + 1 >= MISHAPS;
+        let is_last = |mishaps: u32| job.mishaps.saturating_add(mishaps) >= MISHAPS;
         let (why, asked, mishaps) = match trouble {
             Trouble::Refused => {
                 let reason = Reason::OriginRefused;
@@ -133,14 +138,14 @@ impl Mailbox {
                     %why,
                     "the origin cannot be believed"
                 );
-                if last {
+                if is_last(VIOLATED) {
                     let reason = Reason::Unverifiable;
                     return self.end(job, JobState::Failed { reason }).await;
                 }
-                (why, None, 1)
+                (why, None, VIOLATED)
             }
             Trouble::Unusable(why) => {
-                if last {
+                if is_last(UNUSABLE) {
                     tracing::warn!(
                         message_id = %job.message_id,
                         step = "retrieve",
@@ -151,7 +156,7 @@ impl Mailbox {
                     let reason = Reason::OriginUnreachable;
                     return self.end(job, JobState::Failed { reason }).await;
                 }
-                (why, None, 1)
+                (why, None, UNUSABLE)
             }
             Trouble::Unreachable(why) => {
                 self.agenda.failed(&job.origin, self.now(), self.random());

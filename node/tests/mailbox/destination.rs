@@ -263,6 +263,32 @@ async fn nothing_is_said_to_a_peer_whose_key_is_not_pinned_for_the_origin() {
     assert_eq!(liar.fetches.load(Ordering::SeqCst), 0);
 }
 
+/// Its operator changes the key, and publishes it later. Until then its name leads to somebody else.
+#[tokio::test]
+async fn an_origin_whose_key_is_published_late_is_asked_until_it_is() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    let name = "_grip.mailbox.hospital.test";
+    world.zone.remove(name);
+    world.bind(name, [7; 32]);
+    let posted = vec![hospital.post(&alice(), content(100, 1)).await];
+    let share = hospital
+        .share(&alice(), &new_share(&world, &[bob()], &posted))
+        .await;
+    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    for _ in 0..12 {
+        let job = broker.notify(&world, &insurance, &notification).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(broker.state(&insurance, &job).await, JobState::Queued);
+    }
+    assert_eq!(hospital.count(Act::Granted).await, 0);
+    world.zone.remove(name);
+    world.bind(name, hospital.identity.spki_sha256());
+    let end = broker.insist(&world, &insurance, &notification).await;
+    assert_eq!(end, JobState::Stored);
+}
+
 #[tokio::test]
 async fn d04_an_origin_that_leads_to_this_machine_is_not_dialled() {
     let world = World::new().await;

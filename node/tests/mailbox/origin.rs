@@ -298,6 +298,35 @@ async fn a_dns_that_does_not_answer_is_no_reason_to_give_up() {
     );
 }
 
+/// A key that is bound and not heard of yet, and a clock that is wrong, of the agent and of the broker. The tokens of nobody else are worth trying
+/// again.
+#[tokio::test]
+async fn t13_who_is_not_believed_now_is_told_to_come_back() {
+    let scene = Scene::new().await;
+    let good = scene.notification();
+    let later = Some(Frame::Refused(Refused {
+        retry_after: Some(30),
+    }));
+    for (name, key) in [
+        ("_rra.insurance.test", scene.agent.key().hash()),
+        ("_cb.bar.test", scene.broker.key.hash()),
+    ] {
+        scene.world.zone.remove(name);
+        scene.world.bind(name, [7; 32]);
+        assert_eq!(scene.ask(scene.own(&good)).await, later, "{name}");
+        scene.world.zone.remove(name);
+        scene.world.publish(name, format!("v=grip1; h=sha256; p={key}"));
+    }
+    let (old, notify) = (scene.own(&good), scene.notify(&good));
+    scene.world.clock.by(HOUR);
+    assert_eq!(scene.ask(old).await, later);
+    let renewed = scene.fetch(&scene.agent.key(), "insurance.test", &good, &notify);
+    assert!(scene.is_granted(renewed).await);
+    let mut other = scene.own(&good);
+    other.token = scene.own(&scene.notification()).token.replace('.', "..");
+    assert_eq!(scene.ask(other).await, NEVER);
+}
+
 #[tokio::test]
 async fn a_fetch_is_granted_by_the_share_of_its_own_message_and_otherwise_by_any_that_names_what_it_wants() {
     let scene = Scene::new().await;

@@ -188,6 +188,7 @@ fn a_fault_comes_to_a_result_and_to_an_answer_that_can_be_read() {
         Fault::Malformed,
         Fault::TooLarge,
         Fault::Unauthenticated,
+        Fault::NotYetProved,
         Fault::Refused,
         Fault::NoSuchUser,
         Fault::NotFound,

@@ -35,15 +35,6 @@ pub struct GripError {
     pub why: Why,
 }
 
-impl GripError {
-    /// Whether the only thing wrong so far is that the nested token's time has passed: its holder asks the issuer for
-    /// a fresh one.
-    #[must_use]
-    pub fn is_expired_nested(&self) -> bool {
-        *self == Why::Expired.nested()
-    }
-}
-
 /// The checks, in the order in which they are made; the first that fails decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Why {
@@ -194,10 +185,12 @@ pub enum Syntax {
 }
 
 impl Faulty for GripError {
-    /// Up to check 7 the peer has not proved who it is; after that it has, and is not allowed.
+    /// Up to check 7 the peer has not proved who it is; after that it has, and is not allowed. A clock that is wrong is put right, and a key
+    /// that was just bound is heard of: with a fresh token it goes better then.
     fn fault(&self) -> Fault {
         match (self.position, self.why) {
             (_, Why::DnsUnavailable) => Fault::TryLater(DNS_WAIT),
+            (_, Why::Expired | Why::NotYetValid | Why::NotBound) => Fault::NotYetProved,
             (Position::Nested, _) | (_, Why::BrokenChain | Why::ForeignSubject | Why::DigestMismatch) => {
                 Fault::Refused
             }

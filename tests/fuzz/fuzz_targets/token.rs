@@ -6,6 +6,7 @@
 #![no_main]
 
 use cargomail_protocol::address::Domain;
+use cargomail_protocol::fault::Faulty;
 use cargomail_protocol::grip::{
     Digest, Expectation, NodeKey, Proved, Record, Step, Verification, inspect, token_in,
 };
@@ -56,7 +57,7 @@ fn verify(key: &NodeKey, expectation: Expectation, token: &str) {
                 return;
             }
             Err(error) => {
-                let _ = (error.to_string(), error.is_expired_nested());
+                let _ = (error.to_string(), error.fault());
                 return;
             }
         }

@@ -135,6 +135,7 @@ fn a_refusal_says_only_whether_to_come_back() {
         (Fault::NotFound, None),
         (Fault::Refused, None),
         (Fault::Unauthenticated, None),
+        (Fault::NotYetProved, Some(30)),
         (Fault::TryLater(std::time::Duration::from_secs(9)), Some(9)),
     ] {
         let mut agent = agent(hospital.wanted());
