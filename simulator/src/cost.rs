@@ -3,9 +3,14 @@
 //! What always holds: it is looked at from outside and changes nothing. No line of a trace, nothing in the history and no verdict
 //! depends on it.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +20,11 @@ use crate::scenario::Scenario;
 const STATUS: &str = "/proc/self/status";
 /// Where it is told to forget the peak so far, and the word for that.
 const FORGET: (&str, &str) = ("/proc/self/clear_refs", "5");
+
+/// Things are read to measure how long that takes, so many.
+const READS: usize = 10_000;
+/// Octets that a cache holds or does not hold together. Smaller things may have been read with others.
+const LINE: usize = 64;
 
 /// What a run cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +51,10 @@ pub struct Cost {
     pub traffic: Phase,
     /// Ledgers and stores are looked at, and the nodes stop.
     pub checks: Phase,
+    /// Seconds that a read of something takes that no cache holds, when everything is settled: what a mail costs in a large world is for a good
+    /// part that. None where it was not measured: on real ground, and where too little lies on the disks.
+    #[serde(default)]
+    pub memory_read: Option<f64>,
 }
 
 /// What a part of it cost.
@@ -124,9 +138,10 @@ impl Meter {
         self.cost.laying_out = self.part();
     }
 
-    /// Nothing more happens.
-    pub(crate) fn settled(&mut self) {
+    /// Nothing more happens. These are things that lie about in memory, if it is measured how long it takes to read them.
+    pub(crate) fn settled(&mut self, lying_about: Option<Vec<Bytes>>) {
         self.cost.traffic = self.part();
+        self.cost.memory_read = lying_about.and_then(read_each);
     }
 
     /// Everything is known that is judged.
@@ -152,6 +167,23 @@ impl Meter {
         (self.clock, self.cpu) = (clock, cpu);
         part
     }
+}
+
+/// Seconds that a read takes, of the first octet of each, one after the other: where the next one is, is known when the last was read. None of
+/// too few.
+fn read_each(mut all: Vec<Bytes>) -> Option<f64> {
+    all.retain(|one| one.len() >= LINE);
+    if all.len() < READS {
+        return None;
+    }
+    all.shuffle(&mut StdRng::seed_from_u64(0));
+    all.truncate(READS);
+    let began = Instant::now();
+    let mut at = 0;
+    while let Some(octet) = all.get(at).and_then(|one| one.first()) {
+        at += 1 + (black_box(usize::from(*octet)) >> u8::BITS);
+    }
+    Some(began.elapsed().as_secs_f64() / READS as f64)
 }
 
 /// CPU seconds of this process so far.
@@ -200,7 +232,7 @@ mod tests {
         while cpu() < until {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
-        meter.settled();
+        meter.settled(None);
         let cost = meter.checked(&scenario);
         assert_eq!((cost.nodes, cost.people, cost.mails), (4, 4, 24));
         assert!(cost.traffic.cpu_seconds >= 0.02, "{cost:?}");
@@ -209,6 +241,16 @@ mod tests {
         assert_eq!(cost.seconds, parts);
         assert!(cost.peak_memory >= cost.memory_before, "{cost:?}");
         assert!(cost.memory_before > Some(0), "{cost:?}");
+    }
+
+    #[test]
+    fn a_read_is_measured_of_many_things_that_share_no_line_and_of_no_fewer() {
+        let things = |count: usize, octets: usize| (0..count).map(move |_| Bytes::from(vec![7; octets]));
+        let read = read_each(things(READS, LINE).collect()).unwrap();
+        assert!(read > 0.0 && read < 0.001, "{read} s");
+        assert_eq!(read_each(things(READS - 1, LINE).collect()), None);
+        let small = things(READS, LINE - 1).chain(things(1, LINE));
+        assert_eq!(read_each(small.collect()), None);
     }
 
     #[test]

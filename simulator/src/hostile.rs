@@ -218,7 +218,7 @@ async fn find(stage: &Stage, fits: impl Fn(&Locator, &Address) -> bool) -> anyho
     let until = tokio::time::Instant::now() + Duration::from_secs(stage.scenario.patience);
     let accounts = stage.scenario.accounts();
     loop {
-        for sender in stage.apps.values().map(|app| &app.profile().address) {
+        for sender in stage.everybody() {
             for origin in accounts.mailboxes_of(sender) {
                 // Who is away has nothing to abuse.
                 let session = stage.app(sender).mailbox(&origin)?;

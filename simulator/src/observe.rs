@@ -49,12 +49,12 @@ pub(crate) struct Observer {
     /// Mails that were accepted, and of which something is expected to happen.
     open: BTreeSet<usize>,
     /// The mail of each Message-ID.
-    known: BTreeMap<String, usize>,
+    known: HashMap<String, usize>,
     /// The Message-IDs of placeholders that came before it was known that they were written: their authors had no answer yet. (Reports that
     /// came as early are among `reports`.)
     strange: BTreeSet<String>,
     /// By person, the name of each message that is no placeholder.
-    reports: BTreeMap<String, BTreeMap<String, Report>>,
+    reports: HashMap<String, BTreeMap<String, Report>>,
     /// By person, how far each of their nodes had come when it was asked.
     marks: HashMap<String, Vec<Marks>>,
     /// By person and mailbox, how many retrievals are on their way; none when that cannot be known.
@@ -93,9 +93,9 @@ impl Observer {
             stage,
             mails,
             open: BTreeSet::new(),
-            known: BTreeMap::new(),
+            known: HashMap::new(),
             strange: BTreeSet::new(),
-            reports: BTreeMap::new(),
+            reports: HashMap::new(),
             marks: HashMap::new(),
             retrieving: BTreeMap::new(),
             unread: HashMap::new(),
@@ -208,7 +208,12 @@ impl Observer {
     /// Who is asked, and for what. Who is asked for nothing tries again to read what has come.
     fn asked(&mut self, whom: Whom) -> BTreeMap<String, Wanted> {
         let people: BTreeSet<String> = match whom {
-            Whom::Everybody => self.stage.apps.keys().cloned().collect(),
+            Whom::Everybody => self
+                .stage
+                .everybody()
+                .into_iter()
+                .map(ToString::to_string)
+                .collect(),
             Whom::Parties | Whom::Touched => {
                 let open = self.open.iter().map(|mail| &self.mails[*mail]);
                 let parties = open.flat_map(|mail| {
@@ -223,7 +228,7 @@ impl Observer {
             let homes = self.stage.homes(&person);
             let marks: Vec<Marks> = homes.iter().map(Home::marks).collect();
             let before = self.marks.insert(person.clone(), marks.clone());
-            let app = &self.stage.apps[&person];
+            let app = self.stage.app_of(&person);
             let wanted = match whom {
                 Whom::Everybody => Wanted::everything(app),
                 Whom::Touched if before.as_ref() == Some(&marks) && !homes.is_empty() => continue,
@@ -239,7 +244,7 @@ impl Observer {
     async fn look(&mut self, whom: Whom) -> anyhow::Result<()> {
         let mut looking = JoinSet::new();
         for (name, nodes) in self.asked(whom) {
-            let app = self.stage.apps[&name].clone();
+            let app = self.stage.app_of(&name).clone();
             let known = self.reports.get(&name).into_iter().flat_map(BTreeMap::keys);
             let known = known.cloned().collect();
             looking.spawn(async move {

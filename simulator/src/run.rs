@@ -1,7 +1,7 @@
 //! One run: the town is built, people get accounts and wishes, they write and look, the nodes stop, and what happened is
 //! judged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +72,7 @@ pub(crate) struct Stage {
     /// Where everything is laid out.
     pub(crate) folder: PathBuf,
     /// The people's applications, by address.
-    pub(crate) apps: BTreeMap<String, App>,
+    apps: HashMap<String, App>,
     /// The nodes at which each of them has an account, in a virtual world.
     homes: HashMap<String, Vec<Home>>,
     /// The administrators of the brokers, by site.
@@ -97,9 +97,20 @@ pub(crate) enum Reading {
 impl Stage {
     /// A person's application.
     pub(crate) fn app(&self, person: &Address) -> &App {
-        self.apps
-            .get(&person.to_string())
-            .expect("everybody in a checked scenario has accounts")
+        self.app_of(&person.to_string())
+    }
+
+    /// A person's application, by their address.
+    pub(crate) fn app_of(&self, person: &str) -> &App {
+        let app = self.apps.get(person);
+        app.expect("everybody in a checked scenario has accounts")
+    }
+
+    /// Everybody's address, in order.
+    pub(crate) fn everybody(&self) -> Vec<&Address> {
+        let mut all: Vec<(&String, &App)> = self.apps.iter().collect();
+        all.sort_by_key(|(name, _)| *name);
+        all.into_iter().map(|(_, app)| &app.profile().address).collect()
     }
 
     /// The nodes at which a person has an account; none where nobody can look into them.
@@ -289,7 +300,7 @@ async fn on_ground(
     let observer = Observer::new(stage.clone());
     let ((faults, mut hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
-    meter.settled();
+    meter.settled(ground.world().map(world::World::lying_about));
     if let Some(world) = ground.world() {
         hostile.extend(hostile::overheard(&stage, world));
     }
@@ -328,7 +339,7 @@ async fn prepare(scenario: &Scenario, ground: &Ground, folder: &Path, view: &Vie
         replies: Replies::of(&plan),
         plan,
         folder: folder.to_owned(),
-        apps: BTreeMap::new(),
+        apps: HashMap::new(),
         homes: HashMap::new(),
         brokers: Vec::new(),
         reading: if ground.is_virtual() {

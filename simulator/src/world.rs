@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use bytes::Bytes;
 use cargomail_node::accounts::PasswordCost;
 use cargomail_node::accounts::door::AdminToken;
 use cargomail_node::api::NewAccount;
@@ -57,6 +58,9 @@ use crate::path::Path as Way;
 
 /// Sites of one world.
 pub const SITES: usize = 60_000;
+
+/// Disks that are looked into for things that lie far from each other.
+const SAMPLE: usize = 100;
 
 /// A site of the world.
 struct Site {
@@ -418,6 +422,14 @@ impl World {
             ungranted: came.ungranted,
         })
         .collect()
+    }
+
+    /// What lies on some of the disks, as far from each other as may be.
+    #[must_use]
+    pub fn lying_about(&self) -> Vec<Bytes> {
+        let apart = self.sites.len().div_ceil(SAMPLE).max(1);
+        let some = self.sites.iter().step_by(apart);
+        some.flat_map(|site| site.disk.contents()).collect()
     }
 
     /// How often each way that things can go was gone.

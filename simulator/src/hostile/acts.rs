@@ -134,8 +134,11 @@ impl Doing<'_> {
     /// Somebody of another domain, in whose name something is sent.
     fn other(&self) -> anyhow::Result<&Address> {
         let victim = self.victim()?;
-        let everybody = self.stage.apps.values().map(|app| &app.profile().address);
-        let mut others = everybody.filter(|person| person.domain() != victim.domain());
+        let mut others = self
+            .stage
+            .everybody()
+            .into_iter()
+            .filter(|person| person.domain() != victim.domain());
         others.next().context("there is nobody of another domain")
     }
 

@@ -16,6 +16,16 @@ pub(super) fn octets(octets: f64) -> String {
     Unit::Octets.tell(octets)
 }
 
+/// Of seconds.
+pub(super) fn nanoseconds(seconds: f64) -> f64 {
+    seconds * 1e9
+}
+
+/// Nanoseconds as people write them.
+fn whole(nanoseconds: f64) -> String {
+    format!("{nanoseconds:.0} ns")
+}
+
 /// Or a dash.
 pub(super) fn or_none(value: Option<f64>, tell: fn(f64) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), tell)
@@ -74,6 +84,10 @@ pub(super) fn section_of(cost: &Cost) -> Element {
             or_none(cost.memory_per_node(), octets),
         ),
         fact("People who have accounts".to_owned(), cost.people.to_string()),
+        fact(
+            "A read of memory that no cache holds".to_owned(),
+            or_none(cost.memory_read.map(nanoseconds), whole),
+        ),
     ];
     section("What it cost to simulate")
         .holding(note(

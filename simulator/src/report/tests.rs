@@ -99,6 +99,7 @@ fn cost() -> Cost {
         nodes: 4,
         people: 4,
         mails: 24,
+        memory_read: Some(250e-9),
         ..Cost::default()
     }
     .summed()
@@ -215,12 +216,17 @@ fn what_a_run_cost_stands_on_the_terminal_on_the_page_and_in_the_json() {
         "for each of 24 mails",
         "250 ms",
         "14 MiB",
+        "250 ns",
     ] {
         assert!(page.contains(word), "{word}: {page}");
     }
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["cost"]["traffic"]["cpu_seconds"], 6.0);
     assert_eq!(json["cost"]["peak_memory"], 32 << 20);
+    let mut before = json["cost"].clone();
+    before.as_object_mut().unwrap().remove("memory_read");
+    let before: Cost = serde_json::from_value(before).unwrap();
+    assert_eq!(before.memory_read, None, "a report of before it was measured");
     let unknown = costs::told(&Cost::default());
     assert!(
         unknown.ends_with("0 of CPU: – a mail, – a node to lay out and start; – of memory, – a node"),

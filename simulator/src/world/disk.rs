@@ -179,6 +179,15 @@ impl Disk {
         (octets, found)
     }
 
+    /// Everything that is on it.
+    #[must_use]
+    pub fn contents(&self) -> Vec<Bytes> {
+        self.state()
+            .contents()
+            .map(|(_, octets)| octets.clone())
+            .collect()
+    }
+
     /// Whether they stand in any.
     #[must_use]
     pub fn has(&self, needles: &Needles) -> bool {

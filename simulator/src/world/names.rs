@@ -1,7 +1,7 @@
 //! The DNS of the virtual world: one zone for everybody, and a resolver at each machine that keeps what it has heard by the node's
 //! own rules (`spec/grip.md`). Somebody may be told nothing, or lies.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Aliases that are followed for one question.
 const ALIASES: usize = 8;
 
-type Records = BTreeMap<String, Vec<Record>>;
+type Records = HashMap<String, Vec<Record>>;
 
 /// What stands in the DNS.
 #[derive(Clone, Default)]
@@ -139,7 +139,7 @@ impl Answers {
 }
 
 /// What was heard, until when it is kept, and of which [`Answers::times`] it is.
-type Kept = BTreeMap<String, (Vec<Record>, Timestamp, u64)>;
+type Kept = HashMap<String, (Vec<Record>, Timestamp, u64)>;
 
 /// The resolver of one machine.
 pub(super) struct Resolver {

@@ -1,7 +1,7 @@
 //! Everything that machines say to each other: byte streams between addresses, and the streams of peers, whose keys are proved
 //! because nobody but a machine itself can be registered under its key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,8 +45,8 @@ struct State {
     links: Vec<(BTreeSet<IpAddr>, BTreeSet<IpAddr>, Condition)>,
     /// Machines whose lines are slow now.
     slow: BTreeSet<IpAddr>,
-    lines: BTreeMap<(IpAddr, IpAddr), Arc<Line>>,
-    listeners: BTreeMap<SocketAddr, mpsc::Sender<Arrived>>,
+    lines: HashMap<(IpAddr, IpAddr), Arc<Line>>,
+    listeners: HashMap<SocketAddr, mpsc::Sender<Arrived>>,
     peers: BTreeMap<([u8; 32], Spoken), (IpAddr, mpsc::Sender<PeerStream>)>,
     streams: Vec<(IpAddr, IpAddr, Breaker)>,
     /// So many streams are looked through for those that are over.
@@ -66,8 +66,8 @@ impl Wires {
             own: BTreeMap::new(),
             links: Vec::new(),
             slow: BTreeSet::new(),
-            lines: BTreeMap::new(),
-            listeners: BTreeMap::new(),
+            lines: HashMap::new(),
+            listeners: HashMap::new(),
             peers: BTreeMap::new(),
             streams: Vec::new(),
             crowded: WAITING,

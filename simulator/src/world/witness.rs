@@ -1,7 +1,7 @@
 //! Somebody who sees every stream of the exchange between two machines, and writes down which content came over it: independently of
 //! what the machines themselves write down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ pub(super) struct Came {
 
 /// What came from which machine to which. Clones write in the same place.
 #[derive(Clone, Default)]
-pub(super) struct Witness(Arc<Mutex<BTreeMap<(IpAddr, IpAddr), Came>>>);
+pub(super) struct Witness(Arc<Mutex<HashMap<(IpAddr, IpAddr), Came>>>);
 
 impl Witness {
     /// The destination's end of a stream, of which what comes from the origin is seen.
@@ -39,7 +39,8 @@ impl Witness {
 
     /// What was seen.
     pub(super) fn came(&self) -> BTreeMap<(IpAddr, IpAddr), Came> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let came = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        came.iter().map(|(ends, came)| (*ends, came.clone())).collect()
     }
 
     fn note(&self, ends: (IpAddr, IpAddr), note: impl FnOnce(&mut Came)) {

@@ -5,7 +5,7 @@
 use super::table::{seeds, summary};
 use super::{Ran, Series, Together, median};
 use crate::cost::Cost;
-use crate::report::costs::{octets, or_none, seconds};
+use crate::report::costs::{nanoseconds, octets, or_none, seconds};
 use crate::report::curves::{Points, thin};
 use crate::report::figures::{figure, note, section};
 use crate::report::html::head;
@@ -27,7 +27,7 @@ struct Share {
     of: fn(&Cost) -> Option<f64>,
 }
 
-const SHARES: [Share; 3] = [
+const SHARES: [Share; 4] = [
     Share {
         id: "cpu-per-mail",
         title: "CPU of the traffic for each mail",
@@ -48,6 +48,13 @@ const SHARES: [Share; 3] = [
         up: "memory for each node",
         unit: Unit::Octets,
         of: Cost::memory_per_node,
+    },
+    Share {
+        id: "memory-read",
+        title: "Nanoseconds that a read of memory takes that no cache holds",
+        up: "nanoseconds for each read",
+        unit: Unit::Count,
+        of: |cost| cost.memory_read.map(nanoseconds),
     },
 ];
 

@@ -13,7 +13,7 @@ use crate::report::scale::time;
 pub(super) const SHOWN: usize = 20;
 
 /// The columns of `sweep.csv`.
-const COLUMNS: [&str; 36] = [
+const COLUMNS: [&str; 37] = [
     "place",
     "scenario",
     "seed",
@@ -50,6 +50,7 @@ const COLUMNS: [&str; 36] = [
     "cpu_seconds_per_mail",
     "cpu_seconds_per_node",
     "memory_per_node",
+    "memory_read_seconds",
 ];
 
 /// One row for each run. What was not measured is empty.
@@ -61,7 +62,7 @@ pub(super) fn csv(runs: &[Ran], mut out: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn of_run(run: &Ran) -> [String; 36] {
+fn of_run(run: &Ran) -> [String; 37] {
     let totals = &run.totals;
     let broken: Vec<&str> = run.broken.iter().map(|promise| promise.name()).collect();
     let [delivered, read, acknowledged] =
@@ -107,6 +108,7 @@ fn of_run(run: &Ran) -> [String; 36] {
         optional(cost.and_then(|cost| cost.cpu_per_mail())),
         optional(cost.and_then(|cost| cost.cpu_per_node())),
         optional(cost.and_then(|cost| cost.memory_per_node())),
+        optional(cost.and_then(|cost| cost.memory_read)),
     ]
 }
 

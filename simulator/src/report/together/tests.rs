@@ -219,3 +219,20 @@ fn a_folder_gets_a_page_a_row_for_each_run_and_everything_as_json() {
         .to_string();
     assert!(told.contains("nowhere/sweep.html cannot be written"), "{told}");
 }
+
+#[test]
+fn what_a_read_of_memory_takes_is_drawn_where_it_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = vec![run("small", 1, 4, 100), run("large", 1, 40, 100)];
+    let page = |runs: Vec<Ran>| {
+        together(runs).write(folder.path()).unwrap();
+        std::fs::read_to_string(folder.path().join("sweep.html")).unwrap()
+    };
+    let title = "Nanoseconds that a read of memory takes that no cache holds";
+    assert!(!page(runs.clone()).contains(title));
+    for (run, read) in runs.iter_mut().zip([170e-9, 420e-9]) {
+        run.cost.as_mut().unwrap().memory_read = Some(read);
+    }
+    let page = page(runs);
+    assert!(page.contains(title) && page.contains("40: 420"), "{page}");
+}
