@@ -273,7 +273,7 @@ pub enum Answer {
     Receipt(String),
     /// The token was not believed, or the message cannot be taken: the HTTP status that it would have had alone.
     Refused(u16),
-    /// Nothing could be decided; try again after so many seconds, from 1 to [`limits::LONGEST_WAIT`].
+    /// Nothing could be decided, or the token is not believed now; try again after so many seconds, from 1 to [`limits::LONGEST_WAIT`].
     Later(u64),
 }
 

@@ -77,7 +77,7 @@ impl Fault {
         }
     }
 
-    /// Whether the same request can succeed later.
+    /// Whether the same request, with fresh tokens, can succeed later.
     #[must_use]
     pub fn is_temporary(self) -> bool {
         matches!(self.culprit(), Culprit::NotYet | Culprit::Local)

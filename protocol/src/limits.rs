@@ -172,6 +172,13 @@ pub const RETRIEVALS_PER_USER: u32 = 1000;
 pub const RETRIEVALS_PER_USER_AND_ORIGIN: u32 = 100;
 /// Retrievals from one origin at once: enough to fill a line, and too few to keep all others out.
 pub const RETRIEVALS_PER_ORIGIN: usize = 4;
+/// A retrieval has failed when what weighs against its origin comes to so much.
+pub const MISHAPS: u32 = 24;
+/// So much weighs that it does what it may not do: four times alone are enough.
+pub const MISHAPS_VIOLATED: u32 = 6;
+/// So much weighs that its name leads to nobody. With the pauses between tries it takes half a day until that alone is enough: a key that is changed
+/// before it is published, and a DNS that is led astray, are mostly mended before.
+pub const MISHAPS_UNUSABLE: u32 = 1;
 /// Slower than so many octets a second on average, after [`RETRIEVAL_GRACE`], a stream is given up: its place is wanted by others.
 pub const RETRIEVAL_SLOWEST: u64 = 1024;
 /// How long a stream may take beside the time for its octets.
