@@ -112,7 +112,7 @@ pub struct Deleted {
 pub struct UsageView {
     /// Octets of resources that they hold.
     pub held: u64,
-    /// Octets on their way to them.
+    /// Octets that are kept free for what is on its way to them: all of what is coming at this moment, and of what waits what has come of it.
     pub claimed: u64,
     /// Retrievals on their way.
     pub retrievals: u32,

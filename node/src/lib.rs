@@ -25,6 +25,7 @@ pub mod network;
 pub mod node;
 pub mod peers;
 pub mod publish;
+mod rate;
 pub mod services;
 pub mod smtp;
 pub mod store;

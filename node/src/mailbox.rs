@@ -54,7 +54,6 @@ mod routes;
 mod serve;
 mod share;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,13 +61,12 @@ use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::grip::KeyHash;
 use cargomail_protocol::limits;
 use cargomail_protocol::timestamp::Timestamp;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 
 use self::agenda::Agenda;
 use self::holdings::Holdings;
 use self::jobs::Jobs;
+use self::reserve::Coming;
 use crate::accounts::Accounts;
 use crate::clock::{Clock, Randomness};
 use crate::dns::Dns;
@@ -77,6 +75,7 @@ use crate::identity::Identity;
 use crate::keeping::Shelters;
 use crate::ledger::Ledger;
 use crate::peers::Peers;
+use crate::rate::Rate;
 use crate::store::{BlockStore, RecordStore};
 
 pub(crate) use self::claims::claim;
@@ -88,8 +87,8 @@ pub(crate) use self::import::import_file;
 const COMMITS: usize = 32;
 /// Entries of a list that a user is shown, the newest.
 const LISTED: usize = 200;
-/// How often the memory of issuers that fetched is swept.
-const SWEEP: Duration = Duration::from_secs(60);
+/// Fetches are counted over it, and the memory of who fetched is swept as often.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Which Resource Mailbox this is.
 #[derive(Debug, Clone)]
@@ -137,7 +136,8 @@ pub struct Mailbox {
     holdings: Holdings,
     jobs: Jobs,
     agenda: Agenda,
-    issuers: DefaultKeyedRateLimiter<ClientId>,
+    coming: Coming,
+    issuers: Rate<ClientId>,
 }
 
 impl Mailbox {
@@ -149,12 +149,13 @@ impl Mailbox {
         let jobs = Jobs::new(needs.records.clone());
         let agenda = Agenda::new(options.concurrent);
         jobs.each_open(|job| agenda.put(&job, job.tries.due)).await?;
-        let fetches = NonZeroU32::new(limits::FETCHES_PER_MINUTE).expect("the bound is not zero");
+        let fetches = limits::FETCHES_PER_MINUTE;
         Ok(Arc::new(Self {
             holdings: Holdings::new(needs.records.clone(), needs.accounts.clone()),
             jobs,
             agenda,
-            issuers: RateLimiter::keyed(Quota::per_minute(fetches)),
+            coming: Coming::default(),
+            issuers: Rate::new(fetches, MINUTE / fetches),
             options,
             needs,
         }))
@@ -168,7 +169,7 @@ impl Mailbox {
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => break,
-                    () = tokio::time::sleep(SWEEP) => self.issuers.retain_recent(),
+                    () = tokio::time::sleep(MINUTE) => self.issuers.tidy(0),
                 }
             }
         };
@@ -202,9 +203,7 @@ impl Mailbox {
 
     /// Counts a request of an issuer that has proved who it is.
     fn count(&self, issuer: &ClientId) -> Result<(), MailboxError> {
-        self.issuers.check_key(issuer).map_err(|not_until| {
-            MailboxError::TooOften(not_until.wait_time_from(DefaultClock::default().now()))
-        })
+        self.issuers.pass(issuer).map_err(MailboxError::TooOften)
     }
 }
 

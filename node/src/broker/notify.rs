@@ -295,8 +295,8 @@ fn declined(status: u16, retry_after: Option<Duration>) -> Told {
         413 => refused((3, 4), "the content is too large for it"),
         422 => refused((6, 0), "it does not understand the notification"),
         507 => refused((2, 2), "the recipient's quota does not allow it"),
-        // A key that one side is changing, or a clock that is wrong: that passes.
-        401 => Told::Later(
+        // A key that one side is changing, or a clock that is wrong: that passes, where it says so.
+        401 if retry_after.is_some() => Told::Later(
             retry_after,
             "it does not believe this broker's token (status 401); is the key in the DNS, and the clock right?".to_owned(),
         ),

@@ -163,7 +163,7 @@ fn used(At { mailbox, value }: &At<UsageView>) -> String {
         |quota| format!("of {}", value::octets(quota)),
     );
     format!(
-        "{mailbox}  {} held, {} on their way in {} retrievals, {quota}\n",
+        "{mailbox}  {} held, {} kept free for {} retrievals, {quota}\n",
         value::octets(value.held),
         value::octets(value.claimed),
         value.retrievals

@@ -38,7 +38,7 @@ impl Mailbox {
         let usage = self.holdings.usage(caller).await?.usage;
         Ok(UsageView {
             held: usage.held,
-            claimed: usage.claimed,
+            claimed: usage.claimed.saturating_add(self.coming.to(caller)),
             retrievals: usage.jobs,
             quota: account.quota,
         })

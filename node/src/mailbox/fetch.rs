@@ -16,7 +16,7 @@ use cargomail_protocol::dag::{Kind, Walk};
 use cargomail_protocol::exchange::{
     Destination, DestinationAction, Expect, Fetch, Heard, Outcome, Refused, Wanted,
 };
-use cargomail_protocol::fault::Faulty;
+use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::Digest;
 use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self, Notification};
@@ -28,7 +28,8 @@ use super::intake::{AGAIN, Intake, Patience, Settled};
 use super::jobs::{self, Came, Job, Place};
 use super::line::Line;
 use super::noting::Noting;
-use super::{Mailbox, MailboxError, reserve};
+use super::reserve::{self, Room};
+use super::{Mailbox, MailboxError};
 use crate::dns::DnsError;
 use crate::https;
 use crate::peers::{self, PeerError, PeerStream, ReachError, Spoken};
@@ -71,7 +72,13 @@ impl Trouble {
 
     /// What this node's own answer to its own agent means.
     pub(super) fn of_own(error: MailboxError) -> Self {
-        if error.fault().is_temporary() {
+        let fault = error.fault();
+        if fault == Fault::NotYetProved {
+            Trouble::Later {
+                why: error.to_string(),
+                asked: fault.retry_after(),
+            }
+        } else if fault.is_temporary() {
             Trouble::Own(error)
         } else {
             tracing::info!(%error, step = "retrieve", "refused here");
@@ -94,7 +101,13 @@ impl Trouble {
 
 impl From<MailboxError> for Trouble {
     fn from(error: MailboxError) -> Self {
-        Trouble::Own(error)
+        match error {
+            MailboxError::Crowded => Trouble::Later {
+                why: error.to_string(),
+                asked: None,
+            },
+            error => Trouble::Own(error),
+        }
     }
 }
 
@@ -104,8 +117,9 @@ impl From<StoreError> for Trouble {
     }
 }
 
-/// What a try brought.
-pub(super) struct Fetched {
+/// What a try brought, which has its room until it is written whose it is.
+pub(super) struct Fetched<'a> {
+    _room: Room<'a>,
     pub(super) notification: Notification,
     pub(super) digest: Digest,
     /// The token 2 by which it was granted, with token 1 in it.
@@ -131,7 +145,7 @@ struct Plan {
 
 impl Mailbox {
     /// Gets what is missing. Afterwards every block of every resource is durable here.
-    pub(super) async fn fetch(&self, job: &Job) -> Result<Fetched, Trouble> {
+    pub(super) async fn fetch(&self, job: &Job) -> Result<Fetched<'_>, Trouble> {
         let (notification, octets) = jobs::notification(&*self.needs.blocks, job).await?;
         let digest = Digest::of(&octets);
         let token = notification::fetch_token(
@@ -143,9 +157,8 @@ impl Mailbox {
             self.needs.signer.stamp(),
         )
         .map_err(MailboxError::from)?;
-        let brought = if job.origin == self.options.locator {
-            let missing = self.missing(&notification).await?;
-            self.make_room(job, missing).await?;
+        let (room, brought) = if job.origin == self.options.locator {
+            let room = self.room(job, self.missing(&notification).await?).await?;
             let fetch = Fetch {
                 token: token.clone(),
                 notification: octets.to_vec(),
@@ -155,13 +168,13 @@ impl Mailbox {
             self.authorize(&fetch, self.own_key())
                 .await
                 .map_err(Trouble::of_own)?;
-            HashSet::new()
+            (room, HashSet::new())
         } else {
             let plan = self.plan(job, &notification).await?;
             let destination = Destination::new(token.clone(), octets.to_vec(), plan.wants.clone())
                 .map_err(|error| Trouble::Violated(error.to_string()))?;
             let stream = self.reach(&job.origin).await?;
-            self.make_room(job, plan.missing).await?;
+            let room = self.room(job, plan.missing).await?;
             self.receive(job, Line::new(stream.io), destination, &plan)
                 .await?;
             // A stream goes only through what it brings: that all of them together make a resource is seen here.
@@ -173,28 +186,15 @@ impl Mailbox {
                     }
                 }
             }
-            plan.brought
+            (room, plan.brought)
         };
         Ok(Fetched {
+            _room: room,
             notification,
             digest,
             evidence: token,
             brought,
         })
-    }
-
-    /// Keeps free what a job will bring, where the last try put it back.
-    async fn make_room(&self, job: &Job, missing: u64) -> Result<(), Trouble> {
-        if job.claimed == missing {
-            return Ok(());
-        }
-        match self.reserve(&job.id, missing).await {
-            Err(error @ MailboxError::Crowded) => Err(Trouble::Later {
-                why: error.to_string(),
-                asked: None,
-            }),
-            reserved => reserved.map_err(Trouble::Own),
-        }
     }
 
     /// A stream to the peer that serves for this locator, and whose key is pinned for it.

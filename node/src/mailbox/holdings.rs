@@ -69,21 +69,21 @@ pub(super) struct Holding {
 pub(super) struct Usage {
     /// Octets of resources that they hold.
     pub(super) held: u64,
-    /// Octets that are kept free for what is on its way to them.
+    /// Octets that are kept free for what has come of retrievals that wait.
     pub(super) claimed: u64,
     /// Retrievals on their way.
     pub(super) jobs: u32,
 }
 
 impl Usage {
-    /// That so many octets more are within the account's quota. What stands in the way of them may be on its way only, and never come: then it
-    /// is for later (row Q09).
-    pub(super) fn check(&self, account: &Account, more: u64) -> Result<(), MailboxError> {
+    /// That so many octets more are within the account's quota, while so many are coming. What stands in the way of them may be on its way
+    /// only, and never come: then it is for later (row Q09).
+    pub(super) fn check(&self, account: &Account, coming: u64, more: u64) -> Result<(), MailboxError> {
         let Some(quota) = account.quota else { return Ok(()) };
         let held = self.held.saturating_add(more);
         if held > quota {
             Err(MailboxError::OverQuota(quota))
-        } else if held.saturating_add(self.claimed) > quota {
+        } else if held.saturating_add(self.claimed).saturating_add(coming) > quota {
             Err(MailboxError::Crowded)
         } else {
             Ok(())

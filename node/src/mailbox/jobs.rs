@@ -53,8 +53,7 @@ pub(super) struct Job {
     pub(super) message_id: String,
     /// When the share ends.
     pub(super) expires: Timestamp,
-    /// Octets of the recipient's quota that are kept free for it: of all that it will bring before its first try and while one is under way, and
-    /// between tries of what it has brought.
+    /// Octets of the recipient's quota that are kept free for what has come of it.
     pub(super) claimed: u64,
     /// How far it is: `Queued`, or its end.
     pub(super) state: JobState,

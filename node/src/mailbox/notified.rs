@@ -26,12 +26,6 @@ use crate::https::{self, HttpsError};
 use crate::store::typed::Stored;
 use crate::store::{CommitError, Cond};
 
-/// What of somebody's quota was used when it was read, and what is kept free of the rest for a job.
-struct Room {
-    kept: Kept,
-    claimed: u64,
-}
-
 impl Mailbox {
     /// Answers `POST /grip/v1/notifications`.
     pub(super) async fn notified(
@@ -82,7 +76,7 @@ impl Mailbox {
                 return Ok(Taken { job: id });
             }
             // Who may have this job is asked before anything is written.
-            let room = self.admit(notification).await?;
+            let kept = self.admit(notification).await?;
             let stored = match &stored {
                 Some(stored) => stored,
                 None => stored.insert(Stored::keep(&*self.needs.blocks, &shelter, octets.clone()).await?),
@@ -100,14 +94,14 @@ impl Mailbox {
                 recipient: notification.recipient.clone(),
                 message_id: notification.message_id.clone(),
                 expires: notification.expires,
-                claimed: room.claimed,
+                claimed: 0,
                 state: JobState::Queued,
                 tries: Tries::new(now, notification.expires.since(now)),
                 mishaps: 0,
                 receipt: None,
                 since: now,
             };
-            if self.create(&job, room, notification, uses.as_ref()).await? {
+            if self.create(&job, kept, notification, uses.as_ref()).await? {
                 self.agenda.put(&job, now);
                 tracing::info!(
                     message_id = %notification.message_id,
@@ -126,8 +120,8 @@ impl Mailbox {
         Err(MailboxError::Busy)
     }
 
-    /// The room that this mailbox has for what the notification names, if it takes it for this recipient at all.
-    async fn admit(&self, notification: &Notification) -> Result<Room, MailboxError> {
+    /// What of the recipient's quota is used, if this mailbox takes what the notification names for them.
+    async fn admit(&self, notification: &Notification) -> Result<Kept, MailboxError> {
         let account = self.holdings.account(&notification.recipient).await?;
         if self.now() >= notification.expires {
             return Err(MailboxError::Expired);
@@ -138,20 +132,20 @@ impl Mailbox {
         {
             return Err(MailboxError::Crowded);
         }
-        let claimed = self.missing(notification).await?;
-        kept.usage.check(&account, claimed)?;
-        Ok(Room { kept, claimed })
+        let missing = self.missing(notification).await?;
+        kept.usage
+            .check(&account, self.coming.to(&notification.recipient), missing)?;
+        Ok(kept)
     }
 
-    /// Writes the job, and keeps its octets free within the quota; false when somebody else was faster.
+    /// Writes the job; false when somebody else was faster.
     async fn create(
         &self,
         job: &Job,
-        Room { mut kept, .. }: Room,
+        mut kept: Kept,
         notification: &Notification,
         uses: Option<&Uses>,
     ) -> Result<bool, MailboxError> {
-        kept.usage.claimed += job.claimed;
         kept.usage.jobs += 1;
         let mut when = vec![Cond::Absent(jobs::key(&job.id)), kept.unchanged()];
         let mut then = vec![kept.put()];

@@ -28,7 +28,7 @@ impl Mailbox {
             if octets > limits::RESOURCE {
                 return Err(MailboxError::TooLarge(limits::RESOURCE));
             }
-            usage.check(&account, octets)
+            usage.check(&account, self.coming.to(caller), octets)
         };
         check(announced.unwrap_or(0))?;
         let pieces = body.into_data_stream();
@@ -59,7 +59,8 @@ impl Mailbox {
                 return Ok(());
             }
             let mut kept = self.holdings.usage(caller).await?;
-            kept.usage.check(&account, imported.size)?;
+            kept.usage
+                .check(&account, self.coming.to(caller), imported.size)?;
             kept.usage.held += imported.size;
             let then = vec![
                 kept.put(),

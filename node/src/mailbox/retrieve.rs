@@ -32,13 +32,6 @@ use super::{COMMITS, Mailbox, MailboxError};
 use crate::api::Retrieval;
 use crate::store::{CommitError, Cond, Op};
 
-/// A job has failed when its mishaps come to so many.
-const MISHAPS: u32 = 24;
-/// As many is an origin that does what it may not do: at the fourth time it is not believed.
-const VIOLATED: u32 = 6;
-/// As many is one that leads to nobody: at the twenty-fourth time, which is after half a day, there is nobody. A key that is changed before it is
-/// published, and a DNS that is led astray, are mended before.
-const UNUSABLE: u32 = 1;
 /// How long to wait when a job could not even be read or written.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -124,7 +117,7 @@ impl Mailbox {
 
     /// What follows a try that came to nothing.
     async fn after(&self, job: &Job, trouble: Trouble) -> Result<Option<Timestamp>, MailboxError> {
-        let is_last = |mishaps: u32| job.mishaps.saturating_add(mishaps) >= MISHAPS;
+        let is_last = |mishaps: u32| job.mishaps.saturating_add(mishaps) >= limits::MISHAPS;
         let (why, asked, mishaps) = match trouble {
             Trouble::Refused => {
                 let reason = Reason::OriginRefused;
@@ -138,14 +131,14 @@ impl Mailbox {
                     %why,
                     "the origin cannot be believed"
                 );
-                if is_last(VIOLATED) {
+                if is_last(limits::MISHAPS_VIOLATED) {
                     let reason = Reason::Unverifiable;
                     return self.end(job, JobState::Failed { reason }).await;
                 }
-                (why, None, VIOLATED)
+                (why, None, limits::MISHAPS_VIOLATED)
             }
             Trouble::Unusable(why) => {
-                if is_last(UNUSABLE) {
+                if is_last(limits::MISHAPS_UNUSABLE) {
                     tracing::warn!(
                         message_id = %job.message_id,
                         step = "retrieve",
@@ -156,16 +149,20 @@ impl Mailbox {
                     let reason = Reason::OriginUnreachable;
                     return self.end(job, JobState::Failed { reason }).await;
                 }
-                (why, None, UNUSABLE)
+                (why, None, limits::MISHAPS_UNUSABLE)
             }
             Trouble::Unreachable(why) => {
                 self.agenda.failed(&job.origin, self.now(), self.random());
                 (why, None, 0)
             }
             Trouble::Later { why, asked } => (why, asked, 0),
-            // Its room was put back, and the recipient has filled it since.
+            // The recipient has filled the room since it was notified.
             Trouble::Own(MailboxError::OverQuota(_)) => {
                 let reason = Reason::OverQuota;
+                return self.end(job, JobState::Refused { reason }).await;
+            }
+            Trouble::Own(MailboxError::NoSuchUser) => {
+                let reason = Reason::NoSuchUser;
                 return self.end(job, JobState::Refused { reason }).await;
             }
             Trouble::Own(error) => {
@@ -173,8 +170,10 @@ impl Mailbox {
                 (error.to_string(), None, 0)
             }
         };
-        self.put_back(job).await?;
         let due = self.postpone(job, asked, mishaps).await?;
+        if let Err(error) = self.keep_what_came(job).await {
+            tracing::warn!(%error, job = %job.id, step = "retrieve", "what has come has no room of its own yet");
+        }
         match due {
             Some(due) => {
                 tracing::warn!(
@@ -222,7 +221,7 @@ impl Mailbox {
     }
 
     /// Everything is here: says so, and to whom it belongs.
-    async fn stored(&self, job: &Job, fetched: &Fetched) -> Result<Option<Timestamp>, MailboxError> {
+    async fn stored(&self, job: &Job, fetched: &Fetched<'_>) -> Result<Option<Timestamp>, MailboxError> {
         let resources = &fetched.notification.resources;
         for _ in 0..COMMITS {
             let now = self.now();
@@ -234,9 +233,13 @@ impl Mailbox {
             }
             let belongings = self.belongings(&fresh, resources, &fetched.brought).await;
             let (kept, mut then) = match belongings {
-                // What the user held when the job was made, and has deleted since, had no room kept for it.
+                // What the user held when the try began, and has deleted since, had no room kept for it.
                 Err(MailboxError::OverQuota(_)) => {
                     let reason = Reason::OverQuota;
+                    return self.end(job, JobState::Refused { reason }).await;
+                }
+                Err(MailboxError::NoSuchUser) => {
+                    let reason = Reason::NoSuchUser;
                     return self.end(job, JobState::Refused { reason }).await;
                 }
                 belongings => belongings?,
@@ -309,9 +312,9 @@ impl Mailbox {
         }
         kept.usage.held += more;
         release(&mut kept.usage, job);
-        if more > job.claimed {
-            let account = self.holdings.account(&job.recipient).await?;
-            kept.usage.check(&account, 0)?;
+        let quota = self.holdings.account(&job.recipient).await?.quota;
+        if let Some(quota) = quota.filter(|quota| more > 0 && kept.usage.held > *quota) {
+            return Err(MailboxError::OverQuota(quota));
         }
         Ok((kept, then))
     }

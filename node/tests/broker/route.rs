@@ -97,7 +97,7 @@ async fn the_next_choice_is_asked_when_one_refuses() {
     let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(403)).await;
     let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
     bob.wishes(BOTH).await;
-    for (number, status) in [403, 404, 413, 422, 507].into_iter().enumerate() {
+    for (number, status) in [401, 403, 404, 413, 422, 507].into_iter().enumerate() {
         insurance.says(Says::Status(status));
         let letter = Letter::new(&number.to_string());
         alice.send(&letter.bytes(), &[&["bob@bar.test"]]).await;
@@ -107,7 +107,7 @@ async fn the_next_choice_is_asked_when_one_refuses() {
         assert_eq!(said.decided_by, Some(Decision::Default(0)));
         assert_eq!(insurance.told().len(), number + 1, "asked once, not again");
     }
-    assert_eq!(own.told().len(), 5);
+    assert_eq!(own.told().len(), 6);
     assert!(alice.list("inbox").await.is_empty(), "nothing to report");
 }
 
@@ -167,6 +167,7 @@ async fn what_a_resource_mailbox_in_the_same_process_refuses_has_the_outcome_tha
     let other = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
     bob.wishes(BOTH).await;
     let for_good = [
+        Fault::Unauthenticated,
         Fault::Refused,
         Fault::NoSuchUser,
         Fault::NotFound,
@@ -224,7 +225,7 @@ async fn a_destination_that_does_not_believe_the_broker_is_asked_again() {
     let world = World::new().await;
     let (foo, bar) = nodes(&world).await;
     let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
-    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Status(401)).await;
+    let insurance = Agent::start(&world, "mailbox.insurance.test", Says::Later(401)).await;
     let own = Agent::start(&world, "mailbox.bar.test", Says::Takes(JobState::Stored)).await;
     bob.wishes(BOTH).await;
     alice.send(&Letter::new("1").bytes(), &[&["bob@bar.test"]]).await;

@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use cargomail_node::agent::Agent;
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::grip::{self, Digest, NodeKey, Proved};
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::limits;
@@ -90,6 +90,37 @@ async fn t05_a_token_of_one_key_over_the_channel_of_another_is_refused() {
         status(&broker, &insurance, &token, &notification).await,
         StatusCode::ACCEPTED
     );
+}
+
+/// Both are a 401; only what may pass says when to come back.
+#[tokio::test]
+async fn t13_a_key_that_is_not_heard_of_yet_is_to_come_back_and_a_token_for_somebody_else_is_not() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let notification = of_nowhere(&world, &bob(), 5);
+    let told = async |locator: &Locator| {
+        let token = broker.token(&world, locator, &notification);
+        let response = broker
+            .send(&insurance, &token, notification.to_bytes().unwrap())
+            .await;
+        let wait = response.headers().get(header::RETRY_AFTER).cloned();
+        (
+            response.status(),
+            wait.map(|wait| wait.to_str().unwrap().to_owned()),
+        )
+    };
+    world.zone.remove("_cb.bar.test");
+    world.bind("_cb.bar.test", [7; 32]);
+    let later = (StatusCode::UNAUTHORIZED, Some("30".to_owned()));
+    assert_eq!(told(&insurance.locator()).await, later);
+    world.publish(
+        "_cb.bar.test",
+        format!("v=grip1; h=sha256; p={}", broker.key.hash()),
+    );
+    let never = (StatusCode::UNAUTHORIZED, None);
+    assert_eq!(told(&locator("mailbox.clinic.test")).await, never);
+    let taken = (StatusCode::ACCEPTED, None);
+    assert_eq!(told(&insurance.locator()).await, taken);
 }
 
 #[tokio::test]
