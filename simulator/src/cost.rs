@@ -138,10 +138,10 @@ impl Meter {
         self.cost.laying_out = self.part();
     }
 
-    /// Nothing more happens. These are things that lie about in memory, if it is measured how long it takes to read them.
-    pub(crate) fn settled(&mut self, lying_about: Option<Vec<Bytes>>) {
+    /// Nothing more happens. What lies about in memory is asked for when that is written down, to measure how long it takes to read.
+    pub(crate) fn settled(&mut self, lying_about: impl FnOnce() -> Option<Vec<Bytes>>) {
         self.cost.traffic = self.part();
-        self.cost.memory_read = lying_about.and_then(read_each);
+        self.cost.memory_read = lying_about().and_then(read_each);
     }
 
     /// Everything is known that is judged.
@@ -232,7 +232,7 @@ mod tests {
         while cpu() < until {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
-        meter.settled(None);
+        meter.settled(|| None);
         let cost = meter.checked(&scenario);
         assert_eq!((cost.nodes, cost.people, cost.mails), (4, 4, 24));
         assert!(cost.traffic.cpu_seconds >= 0.02, "{cost:?}");

@@ -300,7 +300,7 @@ async fn on_ground(
     let observer = Observer::new(stage.clone());
     let ((faults, mut hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
-    meter.settled(ground.world().map(world::World::lying_about));
+    meter.settled(|| ground.world().map(|world| world.lying_about(scenario.seed)));
     if let Some(world) = ground.world() {
         hostile.extend(hostile::overheard(&stage, world));
     }

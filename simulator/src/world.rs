@@ -40,6 +40,9 @@ use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::grip::NodeKey;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -59,7 +62,7 @@ use crate::path::Path as Way;
 /// Sites of one world.
 pub const SITES: usize = 60_000;
 
-/// Disks that are looked into for things that lie far from each other.
+/// Disks that are looked into for things that lie about.
 const SAMPLE: usize = 100;
 
 /// A site of the world.
@@ -424,11 +427,10 @@ impl World {
         .collect()
     }
 
-    /// What lies on some of the disks, as far from each other as may be.
+    /// What lies on some of the disks, by chance.
     #[must_use]
-    pub fn lying_about(&self) -> Vec<Bytes> {
-        let apart = self.sites.len().div_ceil(SAMPLE).max(1);
-        let some = self.sites.iter().step_by(apart);
+    pub fn lying_about(&self, seed: u64) -> Vec<Bytes> {
+        let some = self.sites.sample(&mut StdRng::seed_from_u64(seed), SAMPLE);
         some.flat_map(|site| site.disk.contents()).collect()
     }
 

@@ -351,18 +351,34 @@ fn every_shipped_scenario_keeps_its_promises_in_a_virtual_world_also_among_those
 /// arrives.
 #[test]
 fn a_wrong_clock_and_a_misled_agent_cost_time_and_nothing_else() {
-    for (site, how) in [
-        ("bar.test", "how = \"wrong-clock\"\nby = 600"),
-        ("foo.test", "how = \"wrong-clock\"\nby = -600"),
-        ("hospital.test", "how = \"wrong-clock\"\nby = 86400"),
-        ("bar.test", "how = \"poisoned-dns\""),
-        ("hospital.test", "how = \"poisoned-dns\""),
+    for (site, how, shows) in [
+        (
+            "bar.test",
+            "how = \"wrong-clock\"\nby = 600",
+            "error=token: Expired",
+        ),
+        (
+            "foo.test",
+            "how = \"wrong-clock\"\nby = -600",
+            "error=token: Expired",
+        ),
+        (
+            "hospital.test",
+            "how = \"wrong-clock\"\nby = 86400",
+            "the origin asks to come back",
+        ),
+        ("bar.test", "how = \"poisoned-dns\"", "no peer address with a"),
+        // It asks for nothing that it is told lies about.
+        ("hospital.test", "how = \"poisoned-dns\"", ""),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let fault = format!("\n[[faults]]\nsite = \"{site}\"\n{how}\nstop_before = 2\nstart_before = 4\n");
         let scenario = TOWN.replace("PATIENCE", "3600\nevery = 30") + &fault;
-        let (output, report) = run_with(folder.path(), &scenario, &[]);
+        let trace = folder.path().join("trace");
+        let (output, report) = run_with(folder.path(), &scenario, &["--trace", trace.to_str().unwrap()]);
         assert!(output.status.success(), "{site} {how}: {report:#}");
+        let said = std::fs::read_to_string(&trace).unwrap();
+        assert!(said.contains(shows), "{site} {how}");
         assert_eq!(verdict(&report, "one-final-state"), "held", "{site} {how}");
         assert_eq!(report["totals"]["accepted"], 4, "{site} {how}");
         assert_eq!(report["totals"]["reported"], 0, "{site} {how}");
