@@ -26,7 +26,7 @@ impl Coming {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        // Every critical section is one map operation, so a poisoned map is still whole.
+        // No critical section panics between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,16 +70,17 @@ impl Mailbox {
             self.claim(&job.id, 0, vec![jobs::forget_place(&job.id)]).await?;
         }
         fits?;
-        let recipient = who(&job.recipient);
+        // What has come of this job has its room already.
+        let (recipient, octets) = (who(&job.recipient), missing.saturating_sub(job.claimed));
         let mut all = self.coming.all();
-        let coming = all.entry(recipient.clone()).or_default();
-        usage.check(&account, *coming, missing)?;
-        *coming = coming.saturating_add(missing);
+        let coming = all.get(&recipient).copied().unwrap_or(0);
+        usage.check(&account, coming, missing)?;
+        all.insert(recipient.clone(), coming.saturating_add(octets));
         drop(all);
         Ok(Room {
             coming: &self.coming,
             recipient,
-            octets: missing,
+            octets,
         })
     }
 
