@@ -184,7 +184,7 @@ mod tests {
                 fault.smtp().code / 100,
                 "{fault:?}"
             );
-            // Who is not proved, HTTP does not tell that it passes: a 401 is the same.
+            // A 401 is one for both: `Retry-After` tells whether it passes.
             let told = fault.http() == 401 || matches!(fault.http(), 429 | 503) == temporary;
             assert!(told, "{fault:?}");
             assert_eq!(fault.stream().retry_after.is_some(), temporary, "{fault:?}");
