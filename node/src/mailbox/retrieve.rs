@@ -156,16 +156,10 @@ impl Mailbox {
                 (why, None, 0)
             }
             Trouble::Later { why, asked } => (why, asked, 0),
-            // The recipient has filled the room since it was notified.
-            Trouble::Own(MailboxError::OverQuota(_)) => {
-                let reason = Reason::OverQuota;
-                return self.end(job, JobState::Refused { reason }).await;
-            }
-            Trouble::Own(MailboxError::NoSuchUser) => {
-                let reason = Reason::NoSuchUser;
-                return self.end(job, JobState::Refused { reason }).await;
-            }
             Trouble::Own(error) => {
+                if let Some(refused) = refusal(&error) {
+                    return self.end(job, refused).await;
+                }
                 tracing::error!(message_id = %job.message_id, step = "retrieve", %error, "this node failed");
                 (error.to_string(), None, 0)
             }
@@ -233,16 +227,11 @@ impl Mailbox {
             }
             let belongings = self.belongings(&fresh, resources, &fetched.brought).await;
             let (kept, mut then) = match belongings {
-                // What the user held when the try began, and has deleted since, had no room kept for it.
-                Err(MailboxError::OverQuota(_)) => {
-                    let reason = Reason::OverQuota;
-                    return self.end(job, JobState::Refused { reason }).await;
-                }
-                Err(MailboxError::NoSuchUser) => {
-                    let reason = Reason::NoSuchUser;
-                    return self.end(job, JobState::Refused { reason }).await;
-                }
-                belongings => belongings?,
+                Ok(belongings) => belongings,
+                Err(error) => match refusal(&error) {
+                    Some(refused) => return self.end(job, refused).await,
+                    None => return Err(error),
+                },
             };
             let token = receipt::token(
                 self.needs.signer.key(),
@@ -423,6 +412,16 @@ impl Mailbox {
         }
         Ok(retrievals)
     }
+}
+
+/// The end of a job that this mailbox took and cannot take any more: its user has filled the room since, or is gone.
+fn refusal(error: &MailboxError) -> Option<JobState> {
+    let reason = match error {
+        MailboxError::OverQuota(_) => Reason::OverQuota,
+        MailboxError::NoSuchUser => Reason::NoSuchUser,
+        _ => return None,
+    };
+    Some(JobState::Refused { reason })
 }
 
 /// What the ledger is told of a job.
