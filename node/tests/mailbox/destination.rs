@@ -19,6 +19,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
+use super::lines::Rule;
 use super::rig::*;
 
 /// An origin that does as it likes: it grants everything and answers every fetch with the same frames.

@@ -12,6 +12,7 @@ use cargomail_protocol::share::parse_root;
 use http::{Request, StatusCode};
 use uuid::Uuid;
 
+use super::lines::Rule;
 use super::rig::*;
 
 /// Two and a half leaves.

@@ -3,6 +3,7 @@
 
 mod destination;
 mod life;
+mod lines;
 mod notify;
 mod origin;
 mod people;

@@ -11,6 +11,7 @@ use futures::stream;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::lines::Rule;
 use super::rig::*;
 
 const MIB: usize = 1024 * 1024;

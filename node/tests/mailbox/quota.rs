@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
-use cargomail_node::api::UsageView;
+use cargomail_node::api::{Posted, UsageView};
 use cargomail_node::peers::{PeerAddress, PeerStream, Peers, Spoken};
 use cargomail_protocol::grip::Digest;
 use cargomail_protocol::ledger::Act;
@@ -14,6 +14,7 @@ use cargomail_protocol::timestamp::Timestamp;
 use http::{Request, StatusCode};
 use tokio::task::JoinHandle;
 
+use super::lines::Rule;
 use super::rig::*;
 
 const MIB: usize = 1024 * 1024;
@@ -45,6 +46,14 @@ async fn post(at: &Node, size: usize) -> StatusCode {
 
 async fn usage(at: &Node) -> UsageView {
     at.look(&bob(), "/api/v1/usage").await
+}
+
+/// What Bob's agent is told of a share of Alice's.
+async fn shared_with_bob(world: &World, hospital: &Node, posted: &[Posted]) -> Notification {
+    let share = hospital
+        .share(&alice(), &new_share(world, &[bob()], posted))
+        .await;
+    notification(&hospital.locator(), &share, &alice(), &bob())
 }
 
 /// Waits until so much is kept free.
@@ -132,10 +141,7 @@ async fn q09_a_promise_that_is_not_kept_keeps_nothing_free() {
     let broker = world.broker("bar.test", 9);
     insurance.account(&bob(), Some(1000)).await;
     let posted = vec![hospital.post(&alice(), content(700, 5)).await];
-    let share = hospital
-        .share(&alice(), &new_share(&world, &[bob()], &posted))
-        .await;
-    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    let notification = shared_with_bob(&world, &hospital, &posted).await;
     // Nobody is there for the first tries.
     insurance.lines.rule([Rule::Closed; 3]);
     let job = broker.notify(&world, &insurance, &notification).await;
@@ -165,10 +171,7 @@ async fn q09_of_what_broke_off_that_which_came_is_kept_free_and_the_rest_when_it
     insurance.account(&bob(), Some(quota)).await;
     let octets = content(9 * MIB, 5);
     let posted = vec![hospital.post(&alice(), octets.clone()).await];
-    let share = hospital
-        .share(&alice(), &new_share(&world, &[bob()], &posted))
-        .await;
-    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    let notification = shared_with_bob(&world, &hospital, &posted).await;
     // Nobody is there for the next two tries.
     let cut = Rule::Cut(3 * MIB as u64 + 500);
     insurance.lines.rule([cut, Rule::Closed, Rule::Closed]);
@@ -201,10 +204,7 @@ async fn q09_what_finds_no_room_beside_what_is_coming_waits_for_it() {
     let broker = world.broker("bar.test", 9);
     insurance.account(&bob(), Some(1000)).await;
     let posted = vec![hospital.post(&alice(), content(700, 5)).await];
-    let share = hospital
-        .share(&alice(), &new_share(&world, &[bob()], &posted))
-        .await;
-    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    let notification = shared_with_bob(&world, &hospital, &posted).await;
     let (silent, theirs) = (Silent::new(&world).await, promise(&world, SILENT, 301));
     // Both are taken before either is begun.
     insurance.lines.rule([Rule::Closed]);
@@ -287,10 +287,7 @@ async fn q09_what_is_held_is_not_counted_again_when_a_part_of_the_rest_has_come(
         posted.push(hospital.post(&alice(), content(size * MIB, seed)).await);
     }
     insurance.post(&bob(), content(3 * MIB, 5)).await;
-    let share = hospital
-        .share(&alice(), &new_share(&world, &[bob()], &posted))
-        .await;
-    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    let notification = shared_with_bob(&world, &hospital, &posted).await;
     let cut = Rule::Cut(2 * MIB as u64 + 500);
     insurance.lines.rule([cut, Rule::Closed, Rule::Closed]);
     broker.notify(&world, &insurance, &notification).await;

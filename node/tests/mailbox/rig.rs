@@ -1,15 +1,10 @@
-//! A world of Resource Mailboxes: a DNS server, a clock that can be set forward, brokers that notify, and lines that can be
-//! cut.
+//! A world of Resource Mailboxes: a DNS server, a clock that can be set forward, and brokers that notify.
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::body::Body;
 use axum::response::Response;
 use axum::{Extension, Router};
@@ -25,7 +20,7 @@ use cargomail_node::keeping::{Collected, Collector, LegalHolds, Mode, Shelters};
 use cargomail_node::ledger::Ledger;
 use cargomail_node::mailbox::{Mailbox, Needs, Options};
 use cargomail_node::network::AddressPolicy;
-use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers, Spoken};
+use cargomail_node::peers::{Host, HostOptions, PeerAddress, PeerStream, Peers, Spoken};
 use cargomail_node::store::{Embedded, EmbeddedOptions, Op};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::exchange::{Decoder, Expect, Frame};
@@ -37,10 +32,12 @@ use cargomail_protocol::share::{SharedResource, parse_root};
 use cargomail_protocol::timestamp::Timestamp;
 use http::{Request, StatusCode, header};
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+use super::lines::{Cuttable, Lines};
 
 pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long a condition is waited for.
@@ -242,10 +239,7 @@ impl World {
     /// Stops a node, changes records on its disk, and starts it on that.
     pub(crate) async fn restart_with(&self, node: Node, change: Vec<Op>) -> Node {
         let (name, service, identity) = (node.name.clone(), node.service.clone(), node.identity.clone());
-        let lines = Lines {
-            policy: node.lines.policy.clone(),
-            ..Lines::default()
-        };
+        let lines = node.lines.anew();
         let folder = node.stop().await;
         if !change.is_empty() {
             let store = Embedded::open(folder.path(), EmbeddedOptions::default())
@@ -543,134 +537,6 @@ impl Broker {
             Some(self.state(to, &job).await).filter(JobState::is_final)
         })
         .await
-    }
-}
-
-/// What becomes of the streams that a node opens, in their order; further ones are left alone.
-#[derive(Clone)]
-pub(crate) struct Lines {
-    rules: Arc<Mutex<VecDeque<Rule>>>,
-    /// Octets that came over all of them.
-    pub(crate) heard: Arc<AtomicU64>,
-    pub(crate) policy: AddressPolicy,
-}
-
-impl Default for Lines {
-    fn default() -> Self {
-        Self {
-            rules: Arc::default(),
-            heard: Arc::default(),
-            policy: AddressPolicy::allowing_loopback(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Rule {
-    /// Ends after so many octets.
-    Cut(u64),
-    /// Says nothing more after so many octets.
-    Stall(u64),
-    /// Is not opened.
-    Closed,
-    /// Is left alone.
-    Open,
-}
-
-impl Lines {
-    pub(crate) fn rule(&self, rules: impl IntoIterator<Item = Rule>) {
-        self.rules.lock().unwrap().extend(rules);
-    }
-
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::SeqCst)
-    }
-}
-
-struct Cuttable {
-    host: Host,
-    lines: Lines,
-}
-
-#[async_trait]
-impl Peers for Cuttable {
-    async fn open(&self, spoken: Spoken, at: &[PeerAddress]) -> Result<PeerStream, PeerError> {
-        let rule = self.lines.rules.lock().unwrap().pop_front().unwrap_or(Rule::Open);
-        if matches!(rule, Rule::Closed) {
-            return Err(PeerError::Unreachable("a rule of the test".to_owned()));
-        }
-        let stream = self.host.open(spoken, at).await?;
-        let io = Line {
-            io: stream.io,
-            left: match rule {
-                Rule::Cut(octets) | Rule::Stall(octets) => octets,
-                Rule::Open | Rule::Closed => u64::MAX,
-            },
-            stalls: matches!(rule, Rule::Stall(_)),
-            heard: self.lines.heard.clone(),
-        };
-        Ok(PeerStream {
-            io: Box::new(io),
-            ..stream
-        })
-    }
-
-    async fn accept(&self, spoken: Spoken) -> Option<PeerStream> {
-        self.host.accept(spoken).await
-    }
-
-    fn addresses(&self) -> Vec<PeerAddress> {
-        self.host.addresses()
-    }
-}
-
-struct Line {
-    io: Box<dyn cargomail_node::network::ByteStream>,
-    left: u64,
-    stalls: bool,
-    heard: Arc<AtomicU64>,
-}
-
-impl AsyncRead for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if self.left == 0 {
-            return if self.stalls {
-                Poll::Pending
-            } else {
-                Poll::Ready(Ok(()))
-            };
-        }
-        // Not one octet more, however large a piece is asked for.
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let mut piece = ReadBuf::new(buf.initialize_unfilled_to(room.min(buf.remaining())));
-        let polled = Pin::new(&mut self.io).poll_read(cx, &mut piece);
-        let read = piece.filled().len();
-        buf.advance(read);
-        self.left -= read as u64;
-        self.heard.fetch_add(read as u64, Ordering::SeqCst);
-        polled
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

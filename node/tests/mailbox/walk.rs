@@ -7,6 +7,7 @@ use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::{JobState, Reason};
 use http::{Request, StatusCode, header};
 
+use super::lines::Rule;
 use super::rig::*;
 
 const MIB: usize = 1024 * 1024;
