@@ -21,6 +21,8 @@
 //! | `POST /api/v1/messages` | [`NewMessage`] | 202 list of [`Queued`] |
 //! | `GET /api/v1/messages?folder=inbox&after=&limit=` | | list of [`Message`], newest first |
 //! | `GET /api/v1/messages/{id}` | | `message/rfc822` |
+//! | `DELETE /api/v1/messages/{id}` | | [`DeletedMessage`] |
+//! | `GET /api/v1/usage/messages` | | [`MessagesUsage`] |
 //! | `GET /api/v1/preferences`, `PUT` | [`cargomail_protocol::routing::Preferences`] | the same |
 //! | `GET /api/v1/events` | | server-sent events: `message` for new mail, `missed` after too many at once |
 //! | `GET /api/v1/queue` | | list of [`Queued`], newest first |
@@ -118,6 +120,26 @@ pub struct UsageView {
     pub retrievals: u32,
     /// What they may hold; none is no bound.
     pub quota: Option<u64>,
+}
+
+/// What the caller's messages take at their broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessagesUsage {
+    /// Octets of messages in the User Mailbox.
+    pub held: u64,
+    /// Octets of accepted messages that are not in it yet.
+    pub waiting: u64,
+    /// At how many of both together no more are taken; none is no bound.
+    pub quota: Option<u64>,
+}
+
+/// A message that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedMessage {
+    /// Its name.
+    pub id: String,
+    /// Its octets.
+    pub size: u64,
 }
 
 /// Why a block is kept.

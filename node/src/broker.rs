@@ -11,7 +11,7 @@
 //! | `accept` | 5: it is judged and made durable, once, whichever way and however often it comes |
 //! | `route` | 5: the recipient's wishes decide about its resources |
 //! | `notify`, `follow` | 6: a destination is told of them, and asked how far it is |
-//! | `deliver`, `inbox` | 8: it is put into the User Mailbox |
+//! | `deliver`, `inbox`, `fill` | 8: it is put into the User Mailbox, which has so much room |
 //! | `report` | what failed for good is told to the sender |
 //!
 //! Not here: SMTP, HTTPS and streams themselves, the checks of tokens, resources (a broker never sees one).
@@ -22,8 +22,8 @@
 //! recipient is not shown a message that cannot be read.
 //!
 //! Records: `inbound/<id>`, `outbound/<id>`, `queued/<sender>/<id, inverted>`, `seen/<domain>/<hash>/<recipient>`,
-//! `submitted/<sender>/<hash>`, `message/<user>/<id>`, `folder/<user>/<folder>/<id, inverted>`, `preferences/<user>`,
-//! `sent-receipt/<sender>/<entry>/<token>`.
+//! `submitted/<sender>/<hash>`, `message/<user>/<id>`, `hidden-message/<user>/<id>`, `folder/<user>/<folder>/<id, inverted>`,
+//! `preferences/<user>`, `sent-receipt/<sender>/<entry>/<token>`.
 
 mod accept;
 mod ask;
@@ -32,6 +32,7 @@ mod channel;
 mod claims;
 mod deliver;
 mod fields;
+mod fill;
 mod follow;
 mod inbound;
 mod inbox;
@@ -78,9 +79,11 @@ use crate::store::{BlockStore, CommitError, RecordStore, StoreError};
 use crate::{https, smtp};
 
 use change::Change;
+use fill::Fill;
 use queue::Queue;
 
 pub(crate) use claims::claim;
+pub(crate) use inbox::let_go;
 
 /// Octets of memory in which bodies of web channel requests are counted.
 const ROOM: usize = 16 * 1024;
@@ -98,6 +101,9 @@ pub struct Options {
     pub deliver: Deliver,
     /// MTAs in front of this broker, which have authenticated what they pass on.
     pub trusted: Vec<Cidr>,
+    /// Octets of messages of one user after which no more are taken; none is no bound. Where mail is delivered to another mail store, that one's
+    /// bounds count.
+    pub quota: Option<u64>,
     /// Steps at once, of arriving and of leaving messages each.
     pub concurrent: usize,
 }
@@ -212,6 +218,9 @@ pub enum BrokerError {
     /// There is no such thing for this user.
     #[error("there is no such message")]
     NotFound,
+    /// The user's own mailbox is full.
+    #[error("your User Mailbox is full: make room with `cargomail delete`, then send again")]
+    Full,
     /// Too much at once.
     #[error("too many requests at once; try again soon")]
     Busy,
@@ -236,6 +245,7 @@ impl Faulty for BrokerError {
             BrokerError::Issue(error) => error.fault(),
             BrokerError::Routing(error) => error.fault(),
             BrokerError::NotFound => Fault::NotFound,
+            BrokerError::Full => Fault::OverQuota,
             BrokerError::Busy => Fault::TryLater(Duration::from_secs(5)),
             BrokerError::NotNow => Fault::TryLater(Duration::from_secs(60)),
         }
@@ -259,6 +269,7 @@ pub struct Broker {
     outbound: Arc<Queue>,
     judging: Semaphore,
     arrivals: broadcast::Sender<(Address, Uuid)>,
+    fill: Arc<Fill>,
     /// As which this broker asks an agent in this process: what its certificate would prove.
     own: Proved,
 }
@@ -275,6 +286,7 @@ impl Broker {
             outbound: Arc::new(Queue::new(places)),
             judging: Semaphore::new(limits::BODIES / ROOM),
             arrivals: broadcast::Sender::new(ARRIVALS),
+            fill: Arc::default(),
             own: Proved::Certificate {
                 key: KeyHash::from_bytes(needs.identity.spki_sha256()),
                 name: ClientId::broker(&options.domain).to_string(),

@@ -126,6 +126,8 @@ enum UserCommand {
     Inbox(inbox::InboxArgs),
     /// Show a message
     Read(inbox::ReadArgs),
+    /// Delete messages
+    Delete(inbox::DeleteArgs),
     /// Save the files of a message
     Save(save::SaveArgs),
     /// Say where mail of which kind should go
@@ -199,6 +201,7 @@ impl UserCommand {
             Self::Send(args) => args.run(everywhere).await,
             Self::Inbox(args) => args.run(everywhere).await,
             Self::Read(args) => args.run(everywhere).await,
+            Self::Delete(args) => args.run(everywhere).await,
             Self::Save(args) => args.run(everywhere).await,
             Self::Preferences(command) => command.run(everywhere).await,
             Self::Share(command) => command.run(everywhere).await,

@@ -260,6 +260,7 @@ impl Common {
             channel: role.channel,
             deliver: role.deliver.clone(),
             trusted: self.settings.smtp.relays.clone(),
+            quota: role.quota,
             concurrent: role.concurrent,
         };
         let needs = broker::Needs {

@@ -22,8 +22,8 @@ use uuid::Uuid;
 use super::profile::Fingerprint;
 use super::{Access, AppError, Url, Watch};
 use crate::api::{
-    Deleted, HeldView, Login, Me, Message, NewMessage, NewShare, Posted, Queued, Retrieval, ShareView,
-    UsageView, Why,
+    Deleted, DeletedMessage, HeldView, Login, Me, Message, MessagesUsage, NewMessage, NewShare, Posted,
+    Queued, Retrieval, ShareView, UsageView, Why,
 };
 use crate::https::{Client, Server, read};
 
@@ -238,6 +238,23 @@ impl Session {
         let request = self.request(Method::GET, &format!("/api/v1/messages/{}", name(id)?));
         let response = self.send(request.body(Body::empty())).await?;
         self.collect(response, limits::MESSAGE).await
+    }
+
+    /// Deletes a message; the resources that it names stay.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn delete_message(&self, id: &str) -> Result<DeletedMessage, AppError> {
+        let path = format!("/api/v1/messages/{}", name(id)?);
+        self.ask(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// How full the User Mailbox is.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn messages_usage(&self) -> Result<MessagesUsage, AppError> {
+        self.look("/api/v1/usage/messages").await
     }
 
     /// What the user wishes.

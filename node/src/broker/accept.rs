@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::change::Change;
 use super::fields::{Fields, harmless, is_forged_result};
+use super::fill::{Move, signed};
 use super::inbound::{Folder, Inbound, State};
 use super::{Broker, BrokerError, user};
 use crate::grip::Uses;
@@ -262,10 +263,18 @@ impl Broker {
             return Err(Fault::Refused);
         }
         match self.needs.accounts.is_known(recipient).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Fault::NoSuchUser),
+            Ok(true) => {}
+            Ok(false) => return Err(Fault::NoSuchUser),
             Err(error) => {
                 tracing::error!(%error, "an account could not be looked up");
+                return Err(error.fault());
+            }
+        }
+        match self.is_full(recipient).await {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Fault::OverQuota),
+            Err(error) => {
+                tracing::error!(%error, "how full a User Mailbox is could not be found out");
                 Err(error.fault())
             }
         }
@@ -304,6 +313,7 @@ impl Broker {
             change.absent(key.clone());
             change.put(key, &seen);
             change.put(Inbound::key(id), &entry);
+            change.moves(Move::waits(recipient, signed(message.size)));
             change.wake_inbound(id, entry.lane(), now);
             tracing::info!(message_id = %letter.message_id, step = "accept", %recipient, how = letter.how,
                 folder = letter.folder.name(), entry = %id, "accepted");

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Broker;
+use super::fill::Move;
 use crate::grip::Uses;
 use crate::keeping::{Shelter, Shelters};
 use crate::store::{CommitError, Cond, Op, StoreError, Version, typed};
@@ -20,6 +21,7 @@ pub(super) struct Change {
     inbound: Vec<(Uuid, String, Timestamp)>,
     outbound: Vec<(Uuid, String, Timestamp)>,
     arrived: Vec<(Address, Uuid)>,
+    moves: Vec<Move>,
     shelters: Vec<Shelter>,
 }
 
@@ -75,6 +77,16 @@ impl Change {
         self.outbound.push((id, lane, due));
     }
 
+    /// Only if this holds.
+    pub(super) fn only_if(&mut self, condition: Cond) {
+        self.when.push(condition);
+    }
+
+    /// Moves octets of a user.
+    pub(super) fn moves(&mut self, octets: Move) {
+        self.moves.push(octets);
+    }
+
     /// Tells the user's programs of a new message.
     pub(super) fn arrived(&mut self, whose: Address, id: Uuid) {
         self.arrived.push((whose, id));
@@ -93,6 +105,7 @@ impl Change {
         self.inbound.append(&mut other.inbound);
         self.outbound.append(&mut other.outbound);
         self.arrived.append(&mut other.arrived);
+        self.moves.append(&mut other.moves);
         self.shelters.append(&mut other.shelters);
     }
 }
@@ -102,13 +115,15 @@ impl Broker {
     pub(super) async fn commit(&self, change: Change) -> Result<(), CommitError> {
         let (records, ledger) = (self.needs.records.clone(), self.needs.ledger.clone());
         let (inbound, outbound) = (self.inbound.clone(), self.outbound.clone());
-        let arrivals = self.arrivals.clone();
+        let (arrivals, fill) = (self.arrivals.clone(), self.fill.clone());
         let made = tokio::spawn(async move {
+            let moving = fill.begin(change.moves);
             if change.events.is_empty() {
                 records.commit(change.when, change.then).await?;
             } else {
                 ledger.commit(change.when, change.then, change.events).await?;
             }
+            moving.made();
             for (id, lane, due) in change.inbound {
                 inbound.put(id, &lane, due);
             }

@@ -4,11 +4,16 @@ use super::inbound::Inbound;
 use super::inbox::Kept;
 use super::outbound::Outbound;
 use super::user;
+use crate::keeping::Standing;
 use crate::keeping::references::{Claim, Holder, Root};
 use crate::store::{Record, StoreError, typed};
 
 /// What a record refers to: messages, and the notifications of their resources.
-pub(crate) fn claim(holder: Holder, record: &Record) -> Result<Option<Claim>, StoreError> {
+pub(crate) fn claim(
+    holder: Holder,
+    record: &Record,
+    standing: &Standing,
+) -> Result<Option<Claim>, StoreError> {
     let (whose, message_id, stored) = match holder {
         Holder::Arriving => {
             let entry: Inbound = typed::decode(record)?;
@@ -21,7 +26,8 @@ pub(crate) fn claim(holder: Holder, record: &Record) -> Result<Option<Claim>, St
             let sender = entry.sender.as_ref().map(user);
             (sender.unwrap_or_default(), entry.message_id, vec![entry.message])
         }
-        Holder::Message => {
+        Holder::HiddenMessage if !standing.holds_account(&owner(record, holder)) => return Ok(None),
+        Holder::Message | Holder::HiddenMessage => {
             let kept: Kept = typed::decode(record)?;
             (owner(record, holder), kept.view.message_id, vec![kept.octets])
         }
@@ -38,7 +44,7 @@ pub(crate) fn claim(holder: Holder, record: &Record) -> Result<Option<Claim>, St
 }
 
 /// Whose User Mailbox it is, by the key.
-fn owner(record: &Record, holder: Holder) -> String {
+pub(super) fn owner(record: &Record, holder: Holder) -> String {
     let rest = record.key.strip_prefix(holder.prefix());
     let owner = rest.and_then(|rest| rest.rsplit_once('/'));
     owner.map(|(owner, _)| owner.to_owned()).unwrap_or_default()

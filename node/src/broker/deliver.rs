@@ -10,6 +10,7 @@ use cargomail_protocol::queue::Next;
 use uuid::Uuid;
 
 use super::change::Change;
+use super::fill::{Move, signed};
 use super::inbound::{End, Inbound, State, Wishes};
 use super::queue::Touch;
 use super::work::After;
@@ -53,9 +54,10 @@ impl Broker {
             .and_then(Wishes::choice);
         let destination = choice.map(|choice| choice.locator.clone());
         let message = self.read(&entry.message).await?;
+        let waited = entry.delivered.is_none();
         let mut change = Change::default();
         match &self.options.deliver {
-            _ if entry.delivered.is_some() => {
+            _ if !waited => {
                 self.redirect(&entry, choice.cloned(), &mut change).await?;
             }
             Deliver::BuiltIn => {
@@ -84,6 +86,9 @@ impl Broker {
                     Taken::Later(why) => return self.hand_over_later(id, version, entry, why).await,
                 }
             }
+        }
+        if waited {
+            change.moves(Move::waits(&entry.recipient, -signed(entry.message.size)));
         }
         tracing::info!(message_id = %entry.message_id, step = "deliver", recipient = %entry.recipient,
             folder = entry.folder.name(), destination = destination.as_ref().map(tracing::field::display),

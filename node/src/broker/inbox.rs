@@ -1,7 +1,7 @@
 //! The built-in User Mailbox: the messages of each user, in the folders `inbox`, `sent` and `junk`.
 //!
 //! Records: `message/<user>/<id>` → [`Kept`], and `folder/<user>/<folder>/<id, inverted>` → the id, which lists a folder
-//! newest first. Not here: who may look, which the routes see to by the user in every key.
+//! newest first; `hidden-message/<user>/<id>` → [`Kept`], which its user deleted while a legal hold stood. Not here: who may look, which the routes see to by the user in every key.
 
 use bytes::Bytes;
 use cargomail_protocol::address::Address;
@@ -10,14 +10,21 @@ use cargomail_protocol::routing::{Choice, Decision};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::accept::ROUNDS;
 use super::change::Change;
+use super::claims::owner;
 use super::fields::{Fields, Shown};
+use super::fill::{Move, signed};
 use super::inbound::{Folder, Inbound};
 use super::{Broker, BrokerError, inverted, user};
-use crate::api::{Message, PlaceholderView};
-use crate::store::typed;
-use crate::store::typed::Stored;
+use crate::api::{DeletedMessage, Message, PlaceholderView};
+use crate::keeping::Standing;
+use crate::keeping::references::Holder;
+use crate::store::typed::{self, Stored};
+use crate::store::{CommitError, Cond, Op, RecordStore, StoreError};
 
+/// Where a message lies that its user deleted while a legal hold stood.
+const HIDDEN: &str = Holder::HiddenMessage.prefix();
 /// Messages on one page of a list at most.
 const PAGE: usize = 500;
 
@@ -56,8 +63,9 @@ impl Broker {
             size: octets.size,
             placeholder: said(&message, decided_by),
         };
+        change.moves(Move::keeps(whose, signed(octets.size)));
         change.put(message_key(whose, id), &Kept { octets, view });
-        change.put(format!("{}{}", folder_prefix(whose, folder), inverted(id)), &id);
+        change.put(folder_key(whose, folder, id), &id);
         change.arrived(whose.clone(), id);
         Ok(id)
     }
@@ -82,6 +90,10 @@ impl Broker {
         };
         kept.view.placeholder = said(&message, choice.map(|choice| choice.decided_by));
         kept.octets = self.store(message, 1, change).await?;
+        change.moves(Move::keeps(
+            &entry.recipient,
+            signed(kept.octets.size) - signed(kept.view.size),
+        ));
         kept.view.size = kept.octets.size;
         change.unchanged(key.clone(), version);
         change.put(key, &kept);
@@ -115,6 +127,46 @@ impl Broker {
         Ok(messages)
     }
 
+    /// Answers `DELETE /api/v1/messages/{id}`. What its placeholder names stays where it is.
+    ///
+    /// While a legal hold on the account stands, the message is hidden from its user and stays.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`], also when it is somebody else's.
+    pub(super) async fn delete(&self, whose: &Address, id: Uuid) -> Result<DeletedMessage, BrokerError> {
+        let key = message_key(whose, id);
+        for _ in 0..ROUNDS {
+            let found = typed::read::<Kept>(self.records(), &key).await?;
+            let (version, kept) = found.ok_or(BrokerError::NotFound)?;
+            let standing = Standing::read(self.records()).await?;
+            let mut change = Change::default();
+            change.unchanged(key.clone(), version);
+            change.only_if(standing.unchanged());
+            change.delete(key.clone());
+            if let Some(folder) = Folder::named(&kept.view.folder) {
+                change.delete(folder_key(whose, folder, id));
+            }
+            if standing.holds_account(&user(whose)) {
+                change.put(format!("{HIDDEN}{}/{id}", user(whose)), &kept);
+            }
+            change.moves(Move::keeps(whose, -signed(kept.view.size)));
+            match self.commit(change).await {
+                Ok(()) => {
+                    tracing::info!(message_id = kept.view.message_id, step = "delete", whose = %whose, message = %id,
+                        "a message is deleted by its user");
+                    let size = kept.view.size;
+                    return Ok(DeletedMessage {
+                        id: kept.view.id,
+                        size,
+                    });
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(BrokerError::Conflict(key))
+    }
+
     /// A user's message.
     ///
     /// # Errors
@@ -125,8 +177,41 @@ impl Broker {
     }
 }
 
+/// Lets go what users deleted while a legal hold stood that stands no longer.
+pub(crate) async fn let_go(records: &dyn RecordStore) -> Result<(), StoreError> {
+    let mut after: Option<String> = None;
+    loop {
+        let standing = Standing::read(records).await?;
+        let page = records.list(HIDDEN, after.as_deref(), PAGE).await?;
+        for record in &page {
+            if standing.holds_account(&owner(record, Holder::HiddenMessage)) {
+                continue;
+            }
+            let when = vec![Cond::Is(record.key.clone(), record.version), standing.unchanged()];
+            match records.commit(when, vec![Op::Delete(record.key.clone())]).await {
+                // Held again: the next collection looks anew.
+                Ok(_) | Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error),
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// How the keys of a user's messages begin.
+pub(super) fn messages_of(whose: &Address) -> String {
+    format!("{}{}/", Holder::Message.prefix(), user(whose))
+}
+
 fn message_key(whose: &Address, id: Uuid) -> String {
-    format!("message/{}/{id}", user(whose))
+    format!("{}{id}", messages_of(whose))
+}
+
+fn folder_key(whose: &Address, folder: Folder, id: Uuid) -> String {
+    format!("{}{}", folder_prefix(whose, folder), inverted(id))
 }
 
 fn folder_prefix(whose: &Address, folder: Folder) -> String {

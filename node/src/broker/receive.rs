@@ -80,6 +80,7 @@ impl Receiver for Broker {
             .count();
         match accepted {
             all if all == outcomes.len() => Ok(()),
+            0 if outcomes.contains(&Outcome::of(Fault::OverQuota)) => Err(Fault::OverQuota),
             0 => Err(Fault::NoSuchUser),
             _ => Err(AGAIN),
         }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::channel::Outcome;
+use cargomail_protocol::fault::Fault;
 use cargomail_protocol::grip::Digest;
 use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{self, DESTINATION, Placeholder};
@@ -64,6 +65,9 @@ impl Broker {
         for _ in 0..ROUNDS {
             if let Some((_, submitted)) = typed::read::<Submitted>(self.records(), &place).await? {
                 return self.queued(&submitted.entries).await;
+            }
+            if self.is_full(sender).await? {
+                return Err(BrokerError::Full);
             }
             let (entries, mut change) = self.queue_up(&leaving).await?;
             let submitted = Submitted {
@@ -210,12 +214,16 @@ impl Broker {
                     "accepted here".clone_into(&mut recipient.last);
                 }
                 Outcome::Refused(code) => {
+                    let text = match outcome == Outcome::of(Fault::OverQuota) {
+                        true => Fault::OverQuota.smtp().text,
+                        false => Fault::NoSuchUser.smtp().text,
+                    };
                     recipient.delivery = Delivery::Refused;
-                    recipient.last = format!("refused ({code}): no such user here");
+                    recipient.last = format!("refused ({code}): {text}");
                     failures.push(Failure {
                         recipient: recipient.address.clone(),
                         status: code.parts(),
-                        text: "no such user here".to_owned(),
+                        text: text.to_owned(),
                     });
                 }
                 Outcome::Later(_) => return Err(BrokerError::Busy),

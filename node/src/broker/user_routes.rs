@@ -1,4 +1,4 @@
-//! What people's programs ask of the broker: send, read, wish, and look at the queue (shapes in [`crate::api`]).
+//! What people's programs ask of the broker: send, read, delete, wish, and look at the queue (shapes in [`crate::api`]).
 //!
 //! Not here: who the caller is, which the door has settled. What always holds: every key that is read begins with the
 //! caller's own address, so somebody else's message is not there (row H05).
@@ -49,7 +49,8 @@ impl Broker {
     pub fn user_routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/api/v1/messages", get(list).post(submit))
-            .route("/api/v1/messages/{id}", get(read))
+            .route("/api/v1/messages/{id}", get(read).delete(delete))
+            .route("/api/v1/usage/messages", get(usage))
             .route("/api/v1/preferences", get(preferences).put(set_preferences))
             .route("/api/v1/queue", get(queue))
             .route("/api/v1/events", get(events))
@@ -125,6 +126,23 @@ async fn read(
         ))
     };
     answer(found.await)
+}
+
+async fn delete(
+    State(broker): State<Arc<Broker>>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let deleted = async {
+        let id = Uuid::parse_str(&id).map_err(|_| BrokerError::NotFound)?;
+        broker.delete(&caller, id).await.map(Json)
+    };
+    answer(deleted.await)
+}
+
+async fn usage(State(broker): State<Arc<Broker>>, Extension(Caller(caller)): Extension<Caller>) -> Response {
+    let usage = broker.messages_usage(&caller).await;
+    answer(usage.map(Json).map_err(BrokerError::from))
 }
 
 async fn preferences(

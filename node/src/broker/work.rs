@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::accept::{SEEN, Seen};
 use super::change::Change;
+use super::fill::{Move, signed};
 use super::inbound::{INBOUND, Inbound, State};
 use super::outbound::{OUTBOUND, Outbound, id_in};
 use super::queue::{Next, Place, Queue, Touch};
@@ -151,6 +152,8 @@ impl Broker {
         change.put(key, &entry);
         if !entry.is_finished() {
             change.wake_inbound(id, entry.lane(), entry.tries.due);
+        } else if entry.delivered.is_none() {
+            change.moves(Move::waits(&entry.recipient, -signed(entry.message.size)));
         }
         self.commit(change).await?;
         Ok(After(touch))
@@ -251,6 +254,9 @@ impl Broker {
         self.each(INBOUND, |record| {
             let entry: Inbound = typed::decode(record)?;
             if let Some(id) = id_in(&record.key).filter(|_| !entry.is_finished()) {
+                if entry.delivered.is_none() {
+                    self.fill.found_waiting(&entry.recipient, entry.message.size);
+                }
                 self.inbound.put(id, &entry.lane(), entry.tries.due);
             }
             Ok(None)

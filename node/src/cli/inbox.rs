@@ -1,11 +1,12 @@
-//! `cargomail inbox` and `cargomail read`.
+//! `cargomail inbox`, `cargomail read` and `cargomail delete`.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::{Everywhere, progress, value};
-use crate::api::Message;
+use crate::api::{DeletedMessage, Message, MessagesUsage};
 use crate::app::read::{Shown, on_one_line};
 
 #[derive(Debug, Args)]
@@ -13,7 +14,8 @@ use crate::app::read::{Shown, on_one_line};
 Examples:
   cargomail inbox
   cargomail inbox --sent --limit 5
-  cargomail inbox --json | jq -r .id")]
+  cargomail inbox --json | jq -r .id
+  cargomail inbox --usage")]
 pub(super) struct InboxArgs {
     /// What was sent, instead of what came
     #[arg(long, conflicts_with = "junk")]
@@ -27,6 +29,9 @@ pub(super) struct InboxArgs {
     /// Older ones than this message
     #[arg(long, value_name = "ID")]
     after: Option<String>,
+    /// Nothing but how full the User Mailbox is
+    #[arg(long, conflicts_with_all = ["sent", "junk", "limit", "after"])]
+    usage: bool,
 }
 
 impl InboxArgs {
@@ -37,11 +42,26 @@ impl InboxArgs {
             _ => "inbox",
         };
         let broker = everywhere.app()?.broker()?;
+        if self.usage {
+            return everywhere.out().one(&broker.messages_usage().await?, used);
+        }
         let messages = broker.list(folder, self.after.as_deref(), self.limit).await?;
         everywhere
             .out()
             .many(&messages, &format!("{folder}: no messages"), line)
     }
+}
+
+fn used(usage: &MessagesUsage) -> String {
+    let waiting = match usage.waiting {
+        0 => String::new(),
+        octets => format!(", {} on their way into it", value::octets(octets)),
+    };
+    let quota = usage.quota.map_or_else(
+        || "no quota".to_owned(),
+        |quota| format!("of {}", value::octets(quota)),
+    );
+    format!("{} held{waiting}, {quota}\n", value::octets(usage.held))
 }
 
 fn line(message: &Message) -> String {
@@ -91,6 +111,39 @@ impl ReadArgs {
         let shown = app.show(&opened, self.wait, &progress::bars()).await?;
         everywhere.out().one(&shown, people)
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargomail delete 0192f3c1-…
+  cargomail inbox --junk --json | jq -r .id | xargs cargomail delete
+
+What came with a message stays at its Resource Mailbox; `cargomail resource delete` ends that.")]
+pub(super) struct DeleteArgs {
+    /// Which messages
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+impl DeleteArgs {
+    pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        let broker = everywhere.app()?.broker()?;
+        for id in &self.ids {
+            let deleted = broker.delete_message(id).await;
+            let deleted = deleted.with_context(|| format!("{id} was not deleted"))?;
+            everywhere.out().many(&[deleted], "", gone)?;
+        }
+        Ok(())
+    }
+}
+
+fn gone(deleted: &DeletedMessage) -> String {
+    format!(
+        "{} is deleted: {} are free\n",
+        deleted.id,
+        value::octets(deleted.size)
+    )
 }
 
 fn people(shown: &Shown) -> String {

@@ -116,6 +116,8 @@ pub struct BrokerRole {
     pub channel: Channel,
     /// Where messages for its users go.
     pub deliver: Deliver,
+    /// Octets of messages after which a User Mailbox takes no more; none for no bound.
+    pub quota: Option<u64>,
     /// Messages sent at once.
     pub concurrent: usize,
 }
@@ -331,6 +333,7 @@ fn broker(written: BrokerSection) -> Result<BrokerRole, BadValue> {
         domain,
         channel: written.channel,
         deliver,
+        quota: Some(written.quota).filter(|quota| *quota > 0),
         concurrent: some("broker.concurrent", written.concurrent)?,
     })
 }

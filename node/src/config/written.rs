@@ -171,6 +171,8 @@ section! {
         channel: Channel = Channel::WebThenSmtp,
         /// Where messages for its users go: `built-in` for the node's own User Mailboxes, or `lmtp://host:port`.
         deliver: String = "built-in".to_owned(),
+        /// Octets of messages after which a User Mailbox of this node takes no more, until its user deletes some; `0` for no bound.
+        quota: u64 = 1024 * 1024 * 1024,
         /// Steps of arriving messages, and of leaving ones, that are taken at once; a quarter of them may wait for one destination.
         concurrent: usize = 32,
     }

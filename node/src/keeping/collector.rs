@@ -26,8 +26,8 @@ use super::references::{Claim, Lost, Place, References, Root, is_leaf};
 use super::{LegalHolds, Shelters, Standing};
 use crate::api::{CollectionView, HolderView, Why};
 use crate::clock::Clock;
-use crate::mailbox;
 use crate::store::{BlockStore, CommitError, Op, Record, RecordStore, StoreError, Version, typed};
+use crate::{broker, mailbox};
 
 /// `collection` → when the last one ended.
 const LAST: &str = "collection";
@@ -320,6 +320,7 @@ impl Collector {
         }
         if mode != Mode::Dry {
             mailbox::let_go(&**records).await?;
+            broker::let_go(&**records).await?;
         }
         let mut done = Collected {
             dry_run: mode == Mode::Dry,

@@ -36,6 +36,8 @@ pub(crate) enum Holder {
     Leaving,
     /// A message in a User Mailbox.
     Message,
+    /// A message that its user deleted while a legal hold stood.
+    HiddenMessage,
     /// A legal hold on one resource.
     LegalHold,
 }
@@ -70,7 +72,7 @@ const OTHERS: [&str; 25] = [
 ];
 
 impl Holder {
-    pub(crate) const ALL: [Holder; 8] = [
+    pub(crate) const ALL: [Holder; 9] = [
         Holder::Holding,
         Holder::Share,
         Holder::Retrieval,
@@ -78,6 +80,7 @@ impl Holder {
         Holder::Arriving,
         Holder::Leaving,
         Holder::Message,
+        Holder::HiddenMessage,
         Holder::LegalHold,
     ];
 
@@ -91,6 +94,7 @@ impl Holder {
             Holder::Arriving => "inbound/",
             Holder::Leaving => "outbound/",
             Holder::Message => "message/",
+            Holder::HiddenMessage => "hidden-message/",
             Holder::LegalHold => "legal-hold/",
         }
     }
@@ -105,6 +109,7 @@ impl Holder {
             Holder::Arriving => "arriving message",
             Holder::Leaving => "leaving message",
             Holder::Message => "message",
+            Holder::HiddenMessage => "deleted message under legal hold",
             Holder::LegalHold => "legal hold",
         }
     }
@@ -206,7 +211,9 @@ impl References {
             Holder::Holding | Holder::Share | Holder::Retrieval | Holder::Grant => {
                 mailbox::claim(holder, record, &judge).await
             }
-            Holder::Arriving | Holder::Leaving | Holder::Message => broker::claim(holder, record),
+            Holder::Arriving | Holder::Leaving | Holder::Message | Holder::HiddenMessage => {
+                broker::claim(holder, record, standing)
+            }
             Holder::LegalHold => super::hold::claim(record),
         }
     }

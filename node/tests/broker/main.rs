@@ -3,6 +3,7 @@
 
 mod agents;
 mod channel;
+mod full;
 mod lmtp;
 mod queue;
 mod report;

@@ -212,6 +212,7 @@ pub(crate) struct Setting {
     pub(crate) channel: api::Channel,
     pub(crate) deliver: Deliver,
     pub(crate) trusted: Vec<&'static str>,
+    pub(crate) quota: Option<u64>,
     /// The port of other domains' mail exchangers.
     pub(crate) smtp_port: u16,
     /// Whether its domain has a server for the web channel.
@@ -227,6 +228,7 @@ impl Default for Setting {
             channel: api::Channel::WebThenSmtp,
             deliver: Deliver::BuiltIn,
             trusted: Vec::new(),
+            quota: None,
             smtp_port: 9,
             web: true,
             streams: Streams::None,
@@ -323,6 +325,7 @@ impl Node {
             channel: setting.channel,
             deliver: setting.deliver.clone(),
             trusted: setting.trusted.iter().map(|text| text.parse().unwrap()).collect(),
+            quota: setting.quota,
             concurrent: 8,
         };
         let broker = Broker::open(options, needs).await.unwrap();
