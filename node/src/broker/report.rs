@@ -15,6 +15,7 @@ use cargomail_protocol::timestamp::Timestamp;
 
 use super::change::Change;
 use super::fields::{Fields, Shown};
+use super::fill::{Move, signed};
 use super::inbound::{Folder, Inbound, State};
 use super::outbound::{Outbound, Recipient};
 use super::{Broker, BrokerError};
@@ -80,6 +81,7 @@ impl Broker {
                 delivered: None,
             };
             change.put(Inbound::key(id), &entry);
+            change.moves(Move::waits(&entry.recipient, signed(entry.message.size)));
             change.wake_inbound(id, entry.lane(), now);
         } else {
             let entry = Outbound {
