@@ -98,7 +98,10 @@ fn verdict<'a>(report: &'a Value, promise: &str) -> &'a str {
 fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
     let folder = tempfile::tempdir().unwrap();
     let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 2\nstart_before = 4\n";
-    let (output, report) = run(folder.path(), &(TOWN.replace("PATIENCE", "300") + fault));
+    let (output, report) = run(
+        folder.path(),
+        &(TOWN.replace("PATIENCE", "300\nevery = 0.5") + fault),
+    );
     assert!(
         output.status.success(),
         "{report:#}\n{}",
@@ -152,7 +155,7 @@ fn ctrl_c_ends_a_run_of_either_kind_and_leaves_nothing_behind() {
 fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trace_again() {
     let folder = tempfile::tempdir().unwrap();
     let fault = "\n[[faults]]\nsite = \"bar.test\"\nstop_before = 2\nstart_before = 4\n";
-    let scenario = TOWN.replace("PATIENCE", "300") + fault;
+    let scenario = TOWN.replace("PATIENCE", "300\nevery = 0.5") + fault;
     let trace = folder.path().join("trace.txt");
     let flags = ["--check-determinism", "--trace", trace.to_str().unwrap()];
     let (output, report) = run_with(folder.path(), &scenario, &flags);

@@ -11,6 +11,7 @@ use serde_json::Value;
 const TOWN: &str = r#"
 description = "a town with much that does not matter"
 seed = 7
+every = 0.5
 patience = 15
 promises = ["one-final-state", "read-equals-written", "nothing-is-reported"]
 

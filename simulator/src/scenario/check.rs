@@ -323,6 +323,10 @@ fn faults(scenario: &Scenario) -> Result<(), Wrong> {
         if until <= fault.stop_before {
             return wrong(key("start_before"), "it must be later than stop_before");
         }
+        if fault.start_before.is_some() && scenario.every == 0.0 {
+            let why = "mails follow each other at once, so it would be over at once: write every, the seconds from one mail to the next";
+            return wrong(key("start_before"), why);
+        }
         if fault.start_before.is_some() && until > mails + 1 {
             return wrong(
                 key("start_before"),

@@ -257,7 +257,8 @@ fn what_does_not_fit_together_is_named_by_its_key() {
             &hostile("poisoner", "foo.test", 2),
             "hostile[0].role: ",
         ),
-        ("every = 0", "every = 86401", "every: "),
+        ("every = 0.5", "every = 86401", "every: "),
+        ("every = 0.5", "every = 0", "faults[0].start_before: "),
         (
             "# promises = [",
             &link("far.test", "foo.test", "dsl"),
