@@ -117,7 +117,7 @@ impl Broker {
         let (inbound, outbound) = (self.inbound.clone(), self.outbound.clone());
         let (arrivals, fill) = (self.arrivals.clone(), self.fill.clone());
         let made = tokio::spawn(async move {
-            let moving = fill.begin(change.moves);
+            let moving = fill.begin(change.moves).await;
             if change.events.is_empty() {
                 records.commit(change.when, change.then).await?;
             } else {

@@ -1,23 +1,22 @@
 //! How full User Mailboxes are (row Q09): who writes to a full one is told so, and its user makes room.
 //!
 //! What always holds: all octets of a message count once, while it waits and once it is kept; what was accepted is delivered, also when
-//! that fills the mailbox. Only this process knows: what is kept is counted from its records when somebody first asks, what waits
-//! as the queue is taken up.
+//! that fills the mailbox. Only this process knows: what is kept is counted from its records when somebody first asks, while none of that
+//! user's is put there or taken away; what waits is counted as the queue is taken up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cargomail_protocol::address::Address;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use super::inbox::Kept;
+use super::inbox::{Kept, messages_of};
 use super::{Broker, Deliver, user};
 use crate::api::MessagesUsage;
 use crate::store::{StoreError, typed};
 
 /// Records read at a time.
 const PAGE: usize = 500;
-/// How often what is kept is counted anew because it changed meanwhile. Then what was counted is believed, and not remembered.
-const COUNTS: usize = 3;
 
 /// Octets for each user.
 #[derive(Default)]
@@ -29,10 +28,8 @@ struct Octets {
     waiting: u64,
     /// Of messages in the User Mailbox; none when they were not counted yet.
     kept: Option<u64>,
-    /// Changes of what is kept that may be seen by who counts, and are not added here.
-    under_way: usize,
-    /// Changes that were made while it was not counted.
-    missed: u64,
+    /// Who counts them is alone with them.
+    counting: Arc<RwLock<()>>,
 }
 
 /// By how much a change moves the octets of one user.
@@ -74,17 +71,27 @@ impl Fill {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A change is about to be committed.
-    pub(super) fn begin(self: &Arc<Self>, moves: Vec<Move>) -> Moving {
-        let mut all = self.all();
-        for one in &moves {
-            all.entry(one.whose.clone()).or_default().under_way += 1;
+    /// A change is about to be committed: waits while somebody counts what it moves.
+    pub(super) async fn begin(self: &Arc<Self>, moves: Vec<Move>) -> Moving {
+        let mut uncounted = BTreeMap::new();
+        {
+            let mut all = self.all();
+            for one in moves.iter().filter(|one| one.kept != 0) {
+                let octets = all.entry(one.whose.clone()).or_default();
+                if octets.kept.is_none() {
+                    uncounted.insert(one.whose.clone(), octets.counting.clone());
+                }
+            }
         }
-        drop(all);
+        // In the order of the names, so that no two wait for each other.
+        let mut alone = Vec::with_capacity(uncounted.len());
+        for counting in uncounted.into_values() {
+            alone.push(counting.read_owned().await);
+        }
         Moving {
             fill: self.clone(),
             moves,
-            is_made: false,
+            _uncounted: alone,
         }
     }
 
@@ -100,29 +107,18 @@ impl Fill {
 pub(super) struct Moving {
     fill: Arc<Fill>,
     moves: Vec<Move>,
-    is_made: bool,
+    /// Nobody counts meanwhile.
+    _uncounted: Vec<OwnedRwLockReadGuard<()>>,
 }
 
 impl Moving {
     /// It is durable.
-    pub(super) fn made(mut self) {
-        self.is_made = true;
-    }
-}
-
-impl Drop for Moving {
-    fn drop(&mut self) {
+    pub(super) fn made(self) {
         let mut all = self.fill.all();
         for one in &self.moves {
-            let Some(octets) = all.get_mut(&one.whose) else {
-                continue;
-            };
-            octets.under_way -= 1;
-            if self.is_made {
-                octets.waiting = octets.waiting.saturating_add_signed(one.waiting);
-                octets.kept = octets.kept.map(|kept| kept.saturating_add_signed(one.kept));
-                octets.missed += u64::from(octets.kept.is_none());
-            }
+            let octets = all.entry(one.whose.clone()).or_default();
+            octets.waiting = octets.waiting.saturating_add_signed(one.waiting);
+            octets.kept = octets.kept.map(|kept| kept.saturating_add_signed(one.kept));
         }
     }
 }
@@ -132,8 +128,8 @@ impl Broker {
     pub(super) async fn is_full(&self, whose: &Address) -> Result<bool, StoreError> {
         match (&self.options.deliver, self.options.quota) {
             (Deliver::BuiltIn, Some(quota)) => {
-                let (waiting, kept) = self.filled(whose).await?;
-                Ok(waiting.saturating_add(kept) >= quota)
+                let usage = self.messages_usage(whose).await?;
+                Ok(usage.waiting.saturating_add(usage.held) >= quota)
             }
             // Another mail store has its own bounds.
             (Deliver::Lmtp { .. }, _) | (_, None) => Ok(false),
@@ -142,41 +138,39 @@ impl Broker {
 
     /// Answers `GET /api/v1/usage/messages`.
     pub(super) async fn messages_usage(&self, whose: &Address) -> Result<MessagesUsage, StoreError> {
-        let (waiting, held) = self.filled(whose).await?;
-        Ok(MessagesUsage {
+        let who = user(whose);
+        let counting = {
+            let mut all = self.fill.all();
+            let octets = all.entry(who.clone()).or_default();
+            if let Some(held) = octets.kept {
+                return Ok(self.usage_of(held, octets.waiting));
+            }
+            octets.counting.clone()
+        };
+        let _alone = counting.write().await;
+        let known = self.fill.all().get(&who).and_then(|octets| octets.kept);
+        let counted = match known {
+            // By somebody else, meanwhile.
+            Some(kept) => kept,
+            None => self.count(whose).await?,
+        };
+        let mut all = self.fill.all();
+        let octets = all.entry(who).or_default();
+        let held = *octets.kept.get_or_insert(counted);
+        Ok(self.usage_of(held, octets.waiting))
+    }
+
+    fn usage_of(&self, held: u64, waiting: u64) -> MessagesUsage {
+        MessagesUsage {
             held,
             waiting,
             quota: self.options.quota,
-        })
-    }
-
-    /// Octets that wait for a user, and that are kept.
-    async fn filled(&self, whose: &Address) -> Result<(u64, u64), StoreError> {
-        let who = user(whose);
-        let mut counted = 0;
-        for _ in 0..COUNTS {
-            let before = {
-                let mut all = self.fill.all();
-                let octets = all.entry(who.clone()).or_default();
-                if let Some(kept) = octets.kept {
-                    return Ok((octets.waiting, kept));
-                }
-                (octets.under_way, octets.missed)
-            };
-            counted = self.count(whose).await?;
-            let mut all = self.fill.all();
-            let octets = all.entry(who.clone()).or_default();
-            if before == (0, octets.missed) && octets.under_way == 0 {
-                octets.kept = Some(counted);
-            }
         }
-        let waiting = self.fill.all().get(&who).map_or(0, |octets| octets.waiting);
-        Ok((waiting, counted))
     }
 
     /// Octets of all messages in a User Mailbox.
     async fn count(&self, whose: &Address) -> Result<u64, StoreError> {
-        let prefix = super::inbox::messages_of(whose);
+        let prefix = messages_of(whose);
         let mut octets: u64 = 0;
         let mut after: Option<String> = None;
         loop {

@@ -336,3 +336,31 @@ async fn a_message_that_is_deleted_under_a_legal_hold_is_hidden_and_goes_after_i
     assert_eq!(hidden().await, 0);
     assert!(bar.store.blocks().list(None, 1000).await.unwrap().len() <= before);
 }
+
+#[tokio::test]
+async fn what_arrives_while_it_is_counted_counts_once() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", unbounded()).await;
+    let (bob, carol) = (bar.user("bob").await, bar.user("carol").await);
+    let to: &[&[&str]] = &[&["bob@bar.test"]];
+    for number in 0..20 {
+        carol
+            .send(&note("carol@bar.test", "bob@bar.test", &number.to_string()), to)
+            .await;
+    }
+    bob.holds("inbox", 20).await;
+    // Nobody has asked yet, and all ask at once now, while more arrives and some is deleted.
+    let inbox = bob.list("inbox").await;
+    let more = (20..40).map(async |number| {
+        let message = note("carol@bar.test", "bob@bar.test", &number.to_string());
+        carol.send(&message, to).await;
+        usage(&bob).await;
+    });
+    let less = inbox.iter().take(10).map(async |message| {
+        assert_eq!(delete(&bob, &message.id).await.0, StatusCode::OK);
+        usage(&bob).await;
+    });
+    futures::join!(futures::future::join_all(more), futures::future::join_all(less));
+    bob.holds("inbox", 30).await;
+    is_exact(&bob).await;
+}
