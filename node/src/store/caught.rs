@@ -85,7 +85,7 @@ pub(super) fn catch(
 /// The first block that the index has and the packs have not, or the other way round; those that changed since are not looked at.
 pub(super) fn compare_blocks(
     index: &dyn Index,
-    mut packs: Merge,
+    mut packs: Merge<'_>,
     since: &HashMap<Digest, Option<Place>>,
 ) -> Result<Option<String>, StoreError> {
     let mut after = None;
@@ -108,7 +108,7 @@ pub(super) fn compare_blocks(
 
 /// The next block that is here and did not change since.
 fn next_here(
-    packs: &mut Merge,
+    packs: &mut Merge<'_>,
     since: &HashMap<Digest, Option<Place>>,
 ) -> Result<Option<(Digest, Place)>, StoreError> {
     while let Some((digest, place)) = packs.next()? {

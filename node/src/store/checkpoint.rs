@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{read_small, replace};
+use super::folder::{is_unreadable, read_small, replace};
 use super::log::Position;
 use super::{StoreError, Version};
 
@@ -63,10 +63,13 @@ impl Checkpoint {
         }
     }
 
-    /// What was written last; none when there is nothing or when it does not check.
+    /// What was written last; none when there is nothing, or nothing that can be read and checks.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
-        let Some(text) = read_small(path)? else {
-            return Ok(None);
+        let text = match read_small(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
+            Err(StoreError::Io { source, .. }) if is_unreadable(&source) => Vec::new(),
+            Err(error) => return Err(error),
         };
         let text = String::from_utf8_lossy(&text);
         let read = || {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::StoreError;
-use super::folder::{io_error, replace};
+use super::folder::{io_error, is_unreadable, replace};
 use super::log::Log;
 
 /// The numbers in the list.
@@ -21,7 +21,9 @@ impl Dropped {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData || is_unreadable(&error) => {
+                String::new()
+            }
             Err(error) => return Err(io_error(&path)(error)),
         };
         Ok(parse(&text).unwrap_or_else(|| {

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::StoreError;
 
 /// The layout that this program reads and writes: the first line of FORMAT.
@@ -144,6 +146,11 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(io_error(path))
+}
+
+/// Whether the disk cannot read the octets that were asked for. They are gone, others of the file are not.
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Names the file that an error of the operating system is about.

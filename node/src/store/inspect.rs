@@ -35,7 +35,7 @@ pub struct Checked {
 /// octets there are, and of each step how many it read.
 ///
 /// # Errors
-/// [`StoreError::Locked`] while a node runs, [`StoreError::Io`] when the disk does not read. Damage is no error.
+/// [`StoreError::Locked`] while a node runs, [`StoreError::Io`]. Damage is no error, what the disk cannot read included.
 pub async fn check(
     folder: &Path,
     options: EmbeddedOptions,

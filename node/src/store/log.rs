@@ -14,7 +14,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::StoreError;
-use super::folder::{io_error, sync_folder};
+use super::folder::{io_error, is_unreadable, sync_folder};
 use super::frame::{Digest, HEAD, Header, Kind, Rank};
 use super::scan::Scan;
 
@@ -148,8 +148,7 @@ impl Log {
         file.read_exact_at(&mut octets, place.offset).map_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 self.damaged(place, "the file ends before it")
-            } else if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
-                // These octets are gone, others of the file are not.
+            } else if is_unreadable(&error) {
                 self.damaged(place, "the disk cannot read it")
             } else {
                 io_error(&self.path(place.file))(error)

@@ -196,7 +196,7 @@ pub(super) fn blocks(packs: &Log, extent: Extent, sink: Sink<'_>) -> Result<Foun
 }
 
 /// What all packs say.
-pub(super) fn all(packs: &Log, extent: Extent) -> Result<(Merge, Found), StoreError> {
+pub(super) fn all(packs: &Log, extent: Extent) -> Result<(Merge<'_>, Found), StoreError> {
     let numbers = extent.numbers(packs)?;
     let (last, before) = match numbers.split_last() {
         Some((last, before)) => (Some(*last), before),
@@ -216,7 +216,7 @@ pub(super) fn all(packs: &Log, extent: Extent) -> Result<(Merge, Found), StoreEr
 }
 
 /// What packs say that do not grow, and what is damaged in them. Those without an index get one.
-pub(super) fn sealed(packs: &Log, numbers: &[u32]) -> Result<(Merge, Vec<Damage>), StoreError> {
+pub(super) fn sealed<'a>(packs: &'a Log, numbers: &[u32]) -> Result<(Merge<'a>, Vec<Damage>), StoreError> {
     let mut merge = Merge::default();
     let mut damages = Vec::new();
     for number in numbers {

@@ -1,15 +1,21 @@
-//! Reading a file of records from its beginning, also one that has been damaged or ends in the middle of a write.
+//! Reading a file of records from its beginning, also one that has been damaged, ends in the middle of a write, or cannot be read
+//! everywhere.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::StoreError;
-use super::folder::io_error;
+use super::folder::{io_error, is_unreadable};
 use super::frame::{HEAD, Header, MAGIC, Rank};
 
 /// Octets that are read at once.
 const WINDOW: usize = 64 * 1024;
+/// Octets that are read at once where the disk cannot read all of them: a page of memory, and a sector.
+const STEPS: [u64; 2] = [4096, SECTOR];
+const SECTOR: u64 = 512;
 
 /// A record that was found.
 pub(super) struct Frame<'a> {
@@ -58,6 +64,8 @@ pub(super) struct Scan {
     window: Vec<u8>,
     window_at: u64,
     payload: Vec<u8>,
+    /// Where sectors begin that the disk cannot read. They are read as zeros, so that what they belong to does not check.
+    unreadable: BTreeSet<u64>,
 }
 
 impl Scan {
@@ -72,6 +80,7 @@ impl Scan {
             window: Vec::new(),
             window_at: 0,
             payload: Vec::new(),
+            unreadable: BTreeSet::new(),
         })
     }
 
@@ -111,7 +120,10 @@ impl Scan {
                 None => false,
             };
             let behind = header.map_or(offset + 1, |header| offset + header.size());
+            // What was not written to the end can be read.
+            let is_lost = self.is_unreadable(offset, header.map_or(HEAD as u64, |header| header.size()));
             if !sound
+                && !is_lost
                 && offset >= trust.synced
                 && self.find(behind, |header| header.rank == Rank::First)?.is_none()
             {
@@ -134,7 +146,9 @@ impl Scan {
                 None => walked.end = self.find(behind, |_| true)?.unwrap_or(self.size),
             }
             if !sound {
-                let why = if header.is_some() {
+                let why = if is_lost {
+                    "the disk cannot read it"
+                } else if header.is_some() {
                     "a payload's checksum"
                 } else {
                     "a record's header"
@@ -224,12 +238,44 @@ impl Scan {
             payload.extend_from_slice(self.octets(at, length)?);
         } else {
             payload.resize(length, 0);
-            self.file
-                .read_exact_at(&mut payload, at)
-                .map_err(io_error(Path::new(&self.path)))?;
+            self.read(&mut payload, at)?;
         }
         self.payload = payload;
         Ok(())
+    }
+
+    /// Reads octets that the file has, with zeros for those that the disk cannot read.
+    fn read(&mut self, octets: &mut [u8], at: u64) -> Result<(), StoreError> {
+        self.read_by(octets, at, &STEPS)
+            .map_err(io_error(Path::new(&self.path)))
+    }
+
+    fn read_by(&mut self, octets: &mut [u8], at: u64, steps: &[u64]) -> io::Result<()> {
+        match self.file.read_exact_at(octets, at) {
+            Err(error) if is_unreadable(&error) => {}
+            read => return read,
+        }
+        let Some((step, steps)) = steps.split_first() else {
+            octets.fill(0);
+            self.unreadable.insert(at - at % SECTOR);
+            return Ok(());
+        };
+        let (mut rest, mut at) = (octets, at);
+        while !rest.is_empty() {
+            // Every part but the first begins where a sector does.
+            let length = ((step - at % step) as usize).min(rest.len());
+            let (part, behind) = rest.split_at_mut(length);
+            self.read_by(part, at, steps)?;
+            at += length as u64;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Whether some of these octets, which were read, could not be.
+    fn is_unreadable(&self, from: u64, length: u64) -> bool {
+        let mut sectors = self.unreadable.range(from - from % SECTOR..from + length);
+        sectors.next().is_some()
     }
 
     /// Octets that the file has, at most a window of them.
@@ -237,11 +283,10 @@ impl Scan {
         let end = self.window_at + self.window.len() as u64;
         if offset < self.window_at || offset + length as u64 > end {
             let size = WINDOW.min((self.size - offset) as usize);
-            self.window.resize(size, 0);
-            self.window_at = offset;
-            self.file
-                .read_exact_at(&mut self.window, offset)
-                .map_err(io_error(Path::new(&self.path)))?;
+            let mut window = std::mem::take(&mut self.window);
+            window.resize(size, 0);
+            self.read(&mut window, offset)?;
+            (self.window, self.window_at) = (window, offset);
         }
         let from = (offset - self.window_at) as usize;
         self.window

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::folder::{read_small, replace};
+use super::folder::{is_unreadable, read_small, replace};
 use super::home::Home;
 use super::log::is_gone;
 use super::pace::Pace;
@@ -35,7 +35,10 @@ pub struct Scrubbed {
 impl Scrubbed {
     /// As it was noted; from the beginning when the note cannot be read.
     pub(super) fn read(home: &Home) -> Result<Self, StoreError> {
-        let noted = read_small(&path(home))?;
+        let noted = match read_small(&path(home)) {
+            Err(StoreError::Io { source, .. }) if is_unreadable(&source) => None,
+            noted => noted?,
+        };
         Ok(noted
             .and_then(|noted| serde_json::from_slice(&noted).ok())
             .unwrap_or_default())

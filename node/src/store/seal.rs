@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::folder::{io_error, replace};
+use super::folder::{io_error, is_unreadable, replace};
 use super::frame::{Digest, HEAD, Kind};
 use super::log::{Log, Place};
 use super::scan::{Damage, Trust};
@@ -55,10 +55,19 @@ pub(super) fn keep_last(entries: &mut Vec<Last>) {
 
 /// What stands in a pack, by its index; none when there is none that checks.
 pub(super) fn read(packs: &Log, number: u32) -> Result<Option<Vec<Last>>, StoreError> {
+    Ok(octets(packs, number)?.and_then(|octets| decode(&octets, number)))
+}
+
+/// The index of a pack as it lies there; none when there is none, or none that the disk can read.
+fn octets(packs: &Log, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
     let path = path(packs, number);
     match std::fs::read(&path) {
-        Ok(octets) => Ok(decode(&octets, number)),
+        Ok(octets) => Ok(Some(octets)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_unreadable(&error) => {
+            tracing::warn!(path = %path.display(), "a pack's index cannot be read and is not used");
+            Ok(None)
+        }
         Err(error) => Err(io_error(&path)(error)),
     }
 }
@@ -95,12 +104,8 @@ fn checked(octets: &[u8]) -> Option<&[u8]> {
 
 /// How many entries a pack's index has; none when there is none that checks.
 pub(super) fn count(packs: &Log, number: u32) -> Result<Option<usize>, StoreError> {
-    let path = path(packs, number);
-    match std::fs::read(&path) {
-        Ok(octets) => Ok(checked(&octets).map(|octets| octets.len() / ENTRY)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error(&path)(error)),
-    }
+    let octets = octets(packs, number)?;
+    Ok(octets.and_then(|octets| Some(checked(&octets)?.len() / ENTRY)))
 }
 
 /// Where an entry stands in an index.

@@ -1,19 +1,20 @@
 //! Two processes, killed processes, and disks that fail. Each test starts this test program again, as a process of its own.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::open;
+use super::{leave, open};
 use crate::store::conformance::{block, put};
 use crate::store::{CommitError, Compaction, Embedded, EmbeddedOptions, Op, StoreError};
 
 /// Where the process that is started works.
 const FOLDER: &str = "CARGOMAIL_TEST_STORE";
-/// What it does: `write` until it is killed, `hold` the store open, `compact` it, `churn` (compact it under load), or write `late`, while
-/// something else is being synced, and die as soon as that is written.
+/// What it does: `write` until it is killed, `hold` the store open, `compact` it, `churn` (compact it under load), `look` at it, or write
+/// `late`, while something else is being synced, and die as soon as that is written.
 const TASK: &str = "CARGOMAIL_TEST_STORE_TASK";
 
 /// The first number that `churn` writes.
@@ -53,6 +54,7 @@ fn the_process_that_is_started() {
             "compact" => return compact(store).await,
             "churn" => return churn(store).await,
             "late" => return write_late(store).await,
+            "look" => return look(store).await,
             _ => {}
         }
         let writers: Vec<_> = (0..WRITERS)
@@ -96,6 +98,16 @@ async fn write_once(store: &Embedded, writer: usize, n: usize) -> Result<(), Sto
         Err(error) => panic!("{error}"),
     }
     Ok(())
+}
+
+/// Tells `damage FILE FROM WHY` of each, and how many blocks and records are here.
+async fn look(store: Embedded) {
+    for damage in store.damages() {
+        let file = Path::new(&damage.file).file_name().unwrap();
+        println!("damage {} {} {}", file.display(), damage.from, damage.why);
+    }
+    let counted = store.statistics().await.unwrap();
+    println!("here {} {}", counted.blocks, counted.records);
 }
 
 /// Gives back all the room that there is to give.
@@ -532,4 +544,85 @@ async fn q04_nothing_acknowledged_is_lost_when_compaction_is_killed_under_load()
         store.close().await.unwrap();
     }
     assert!(compacted >= 5, "{compacted}");
+}
+
+/// Blocks and records in several files each.
+async fn fill(store: &Embedded) {
+    for n in 0..40 {
+        store.blocks().put(vec![block(format!("{n} {}", "x".repeat(1000)))]).await.unwrap();
+        let put = put(&format!("mail/{n}"), &"x".repeat(1000));
+        store.records().commit(vec![], vec![put]).await.unwrap();
+    }
+}
+
+async fn is_whole(folder: &Path) {
+    let store = open(folder).await;
+    assert_eq!(store.damages(), []);
+    assert_eq!(store.blocks().list(None, 99).await.unwrap().len(), 40);
+    assert_eq!(store.records().list("", None, 99).await.unwrap().len(), 40);
+    drop(store);
+}
+
+#[tokio::test]
+async fn q07_a_sector_that_cannot_be_read_costs_what_is_in_it_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    leave(store, folder.path());
+    let look = |fault: &str, file: &str| {
+        let said = run_traced(folder.path(), "look", &format!("pread64:error=EIO:when={fault}"), &[file]);
+        let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+        let damage = format!("damage {name} 0 the disk cannot read it");
+        assert!(said.contains(&damage), "{said:?}");
+        let here = said.iter().find_map(|line| line.strip_prefix("here ")).unwrap();
+        let (blocks, records) = here.split_once(' ').unwrap();
+        [blocks, records].map(|number| number.parse::<usize>().unwrap())
+    };
+    // The window, the page and the sector at the beginning.
+    assert_eq!(look("1..3", "journal/00000001.log"), [40, 39]);
+    // All of a file, of which no index tells.
+    let _ = fs::remove_file(folder.path().join("packs/00000001.idx"));
+    let [blocks, records] = look("1+", "packs/00000001.pack");
+    assert!((20..40).contains(&blocks) && records == 40, "{blocks} {records}");
+    // It was left as it is, and the disk can read it again.
+    is_whole(folder.path()).await;
+}
+
+#[tokio::test]
+async fn q07_a_sector_at_the_end_that_cannot_be_read_is_not_taken_for_a_torn_end() {
+    for file in ["packs/00000001.pack", "journal/00000001.log"] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        store.blocks().put(vec![block("a photo")]).await.unwrap();
+        store.records().commit(vec![], vec![put("mail", "a letter")]).await.unwrap();
+        leave(store, folder.path());
+        let said = run_traced(folder.path(), "look", "pread64:error=EIO:when=1+", &[file]);
+        assert_eq!(said.iter().filter(|line| line.starts_with("damage")).count(), 1, "{said:?}");
+        let store = open(folder.path()).await;
+        assert!(store.blocks().get(block("a photo").cid()).await.unwrap().is_some());
+        assert_eq!(store.records().list("", None, 9).await.unwrap().len(), 1);
+        drop(store);
+    }
+}
+
+#[tokio::test]
+async fn what_is_derived_and_cannot_be_read_is_done_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    leave(store, folder.path());
+    for (call, file) in [
+        ("read", "packs/00000001.idx"),
+        ("pread64", "packs/00000001.idx"),
+        ("read", "CHECKPOINT"),
+        ("read", "packs/dropped.txt"),
+    ] {
+        if file.ends_with(".txt") {
+            fs::write(folder.path().join(file), "00000000\n").unwrap();
+        }
+        let said = run_traced(folder.path(), "look", &format!("{call}:error=EIO:when=1+"), &[file]);
+        assert!(said.iter().any(|line| line == "here 40 40"), "{call} {file}: {said:?}");
+        assert!(!said.iter().any(|line| line.starts_with("damage")), "{call} {file}: {said:?}");
+    }
+    is_whole(folder.path()).await;
 }
