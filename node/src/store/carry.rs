@@ -5,7 +5,7 @@
 //! durable before its old one goes; it keeps its version. A file with a record that does not check stays, and those behind it.
 //!
 //! The order for one file: its records are repeated and synced, the checkpoint is written, the file's number goes into the list of those
-//! removed, the file goes.
+//! removed, the file goes, and what the index remembers of it.
 
 use bytes::Bytes;
 
@@ -120,6 +120,7 @@ fn drop_file(
     home.save()?;
     Dropped::read(log)?.add(log, number)?;
     log.remove(&[number])?;
+    home.forget_journal(number)?;
     tracing::debug!(number, moved, "a file of the journal was compacted");
     Ok(Some(moved))
 }

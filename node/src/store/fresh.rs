@@ -11,7 +11,7 @@ use super::home::Reached;
 use super::index::{Changes, Entry};
 use super::log::{Place, Position};
 
-/// Octets that a block, a record (without its key) or a mark takes here, in the tables and in the queue.
+/// Octets that a block, a record (without its key), a mark or the end of some takes here, in the tables and in the queue.
 const WEIGHT: usize = 200;
 
 /// One thing that the index is still to be told, in the order of writing.
@@ -19,6 +19,7 @@ enum Item {
     Block(Digest, Option<Place>),
     Record(String, Option<Entry>),
     Mark(Version, Position),
+    Forgotten(u32),
     Reached(Reached),
 }
 
@@ -27,7 +28,7 @@ impl Item {
     fn weight(&self) -> usize {
         match self {
             Item::Record(key, _) => WEIGHT + 2 * key.len(),
-            Item::Block(..) | Item::Mark(..) => WEIGHT,
+            Item::Block(..) | Item::Mark(..) | Item::Forgotten(_) => WEIGHT,
             Item::Reached(_) => 0,
         }
     }
@@ -81,7 +82,7 @@ impl Fresh {
     }
 
     /// Takes in a group.
-    pub(super) fn add(&mut self, changes: Changes, reached: Reached) {
+    pub(super) fn add(&mut self, changes: Changes, reached: Option<Reached>) {
         for (digest, place) in changes.blocks {
             let number = self.push(Item::Block(digest, place));
             self.blocks.insert(digest, (number, place));
@@ -94,8 +95,13 @@ impl Fresh {
             let number = self.push(Item::Record(key.clone(), entry));
             self.records.insert(key, (number, entry));
         }
-        self.push(Item::Reached(reached));
-        if let Reached::Journal(_, version) = reached {
+        if let Some(file) = changes.forgotten {
+            self.push(Item::Forgotten(file));
+        }
+        if let Some(reached) = reached {
+            self.push(Item::Reached(reached));
+        }
+        if let Some(Reached::Journal(_, version)) = reached {
             self.version = version;
         }
     }
@@ -126,6 +132,7 @@ impl Fresh {
                 Item::Block(digest, place) => batch.changes.blocks.push((digest, place)),
                 Item::Record(key, entry) => batch.changes.records.push((key, entry)),
                 Item::Mark(version, at) => batch.changes.marks.push((version, at)),
+                Item::Forgotten(file) => batch.changes.forgotten = Some(file),
                 Item::Reached(reached) => batch.reached.push(reached),
             }
         }

@@ -104,7 +104,16 @@ impl Home {
                 checkpoint.version = version;
             }
         });
-        self.kept.add(changes, reached)
+        self.kept.add(changes, Some(reached))
+    }
+
+    /// Has the index forget what it remembers of the journal up to a file, which is not there any more.
+    pub(super) fn forget_journal(&self, file: u32) -> Result<(), StoreError> {
+        let changes = Changes {
+            forgotten: Some(file),
+            ..Changes::default()
+        };
+        self.kept.add(changes, None)
     }
 
     /// Notes how far something is durable. The file is written when the index settles, and at the end.

@@ -65,11 +65,13 @@ pub(super) struct Changes {
     pub(super) records: Vec<(String, Option<Entry>)>,
     /// Commits whose place is remembered.
     pub(super) marks: Vec<(Version, Position)>,
+    /// The last file of the journal that is not there any more: no place in it, or before it, is remembered.
+    pub(super) forgotten: Option<u32>,
 }
 
 impl Changes {
     pub(super) fn len(&self) -> usize {
-        self.blocks.len() + self.records.len() + self.marks.len()
+        self.blocks.len() + self.records.len() + self.marks.len() + usize::from(self.forgotten.is_some())
     }
 }
 

@@ -147,8 +147,8 @@ impl Kept {
     }
 
     /// Shows to everybody what became durable and was noted. Waits while there is no room for more. What cannot be shown is
-    /// seen once the index has been made anew, before which nothing is.
-    pub(super) fn add(&self, changes: Changes, reached: Reached) -> Result<(), StoreError> {
+    /// seen once the index has been made anew, before which nothing is. `reached` is none for what only the index is to know.
+    pub(super) fn add(&self, changes: Changes, reached: Option<Reached>) -> Result<(), StoreError> {
         self.admit(weight(&changes))
             .inspect_err(|_| self.torn.store(true, Ordering::SeqCst))?;
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,9 @@
 use std::ops::Bound;
 use std::path::Path;
 
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
 
 use super::{
     Changes, Entry, Index, Stamps, guarded, read_entry, read_place, read_stamps, write_entry, write_place,
@@ -161,6 +163,20 @@ impl Index for InRedb {
                         length: 0,
                     };
                     marks.insert(version, &write_place(&place))?;
+                }
+                if let Some(forgotten) = changes.forgotten {
+                    // They ascend with their versions.
+                    let mut gone = Vec::new();
+                    for mark in marks.iter()? {
+                        let (version, octets) = mark?;
+                        if read_place(octets.value()).is_ok_and(|place| place.file > forgotten) {
+                            break;
+                        }
+                        gone.push(version.value());
+                    }
+                    for version in gone {
+                        marks.remove(version)?;
+                    }
                 }
                 Ok(())
             })

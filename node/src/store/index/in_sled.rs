@@ -146,6 +146,16 @@ impl Index for InSled {
                 };
                 (version.to_be_bytes().to_vec(), Some(write_place(&place).to_vec()))
             })?;
+            if let Some(forgotten) = changes.forgotten {
+                // They ascend with their versions.
+                for mark in &self.marks {
+                    let (version, octets) = mark?;
+                    if read_place(&octets).is_ok_and(|place| place.file > forgotten) {
+                        break;
+                    }
+                    self.marks.remove(version)?;
+                }
+            }
             apply(&self.records, &changes.records, |(key, entry)| {
                 (key.clone().into_bytes(), entry.as_ref().map(write_entry))
             })

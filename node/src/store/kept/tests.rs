@@ -118,12 +118,12 @@ fn an_index_that_failed_is_never_used_again_not_even_until_it_may_be_made_anew()
     let (folder, kept) = kept(Double::failing(1));
     pause(&kept, Instant::now() + Duration::from_secs(3600));
     let (changes, reached) = change();
-    kept.add(changes, reached).unwrap();
+    kept.add(changes, Some(reached)).unwrap();
     let generation = kept.step().unwrap_err();
     assert!(kept.mend(generation).is_err());
     // It would take what comes next, and what it lacks would never be missed.
     let (changes, reached) = change();
-    kept.add(changes, reached).unwrap();
+    kept.add(changes, Some(reached)).unwrap();
     assert!(kept.step().is_err());
     assert!(kept.read(|_, _| Ok(())).is_err());
     pause(&kept, Instant::now());
@@ -140,7 +140,10 @@ fn what_could_not_be_shown_has_the_index_made_anew_before_anybody_is_told_anythi
         kept.flow().end = End::Done;
         kept.flow().weight = limits::STORE_FRESH;
         let (changes, reached) = change();
-        assert!(matches!(kept.add(changes, reached), Err(StoreError::Closed)));
+        assert!(matches!(
+            kept.add(changes, Some(reached)),
+            Err(StoreError::Closed)
+        ));
         assert!(kept.read_at_once(|_| Ok(())).is_none());
         if mended {
             kept.read(|_, _| Ok(())).unwrap();
@@ -175,7 +178,7 @@ fn the_index_waits_for_more_and_is_told_of_what_came_last_only() {
     assert_eq!(kept.flow().gathering(), Duration::MAX);
     for (key, version) in [("head", 1), ("job", 2), ("head", 3)] {
         let (changes, reached) = put(key, version);
-        kept.add(changes, reached).unwrap();
+        kept.add(changes, Some(reached)).unwrap();
         let waits = kept.flow().gathering();
         assert!(waits <= limits::STORE_INDEX_GATHER, "{waits:?}");
     }
@@ -193,6 +196,6 @@ fn the_index_waits_for_more_and_is_told_of_what_came_last_only() {
     // Enough of it is not kept waiting.
     kept.flow().weight = limits::STORE_INDEX_GATHERED;
     let (changes, reached) = put("job", 4);
-    kept.add(changes, reached).unwrap();
+    kept.add(changes, Some(reached)).unwrap();
     assert!(kept.flow().gathering().is_zero());
 }

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::files::overwrite;
-use super::{leave, open};
+use super::{KIND, leave, open};
+use crate::store::checkpoint::Checkpoint;
 use crate::store::conformance::put;
+use crate::store::index;
 use crate::store::{Compaction, Cond, Embedded, Op, Record, StoreError, discard_view};
 
 async fn compact(store: &Embedded) -> u64 {
@@ -232,4 +234,19 @@ proptest! {
             store.close().await.unwrap();
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_view_forgets_places_in_files_that_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    assert!(compact(&store).await > 3);
+    let last = store.records().commit(vec![], vec![put("last", "")]).await.unwrap();
+    store.close().await.unwrap();
+    let checkpoint = Checkpoint::read(&folder.path().join("CHECKPOINT")).unwrap().unwrap();
+    let view = index::open(KIND, folder.path(), 1024 * 1024, checkpoint.index.unwrap().stamp).unwrap();
+    assert_eq!(view.mark(1).unwrap(), None);
+    assert!(view.mark(last).unwrap().is_some());
+    view.close().unwrap();
 }
