@@ -62,6 +62,8 @@ pub(super) struct Kept {
     torn: AtomicBool,
     /// The index is changing, and whoever asks it may wait.
     changing: AtomicBool,
+    /// The index is being made anew: who waits for room in what is newer waits on.
+    making: AtomicBool,
 }
 
 /// What is kept, as it is opened.
@@ -97,6 +99,7 @@ impl Kept {
             folder: Mutex::new(Some(opening.folder)),
             torn: AtomicBool::new(false),
             changing: AtomicBool::new(false),
+            making: AtomicBool::new(false),
         }
     }
 
@@ -171,10 +174,11 @@ impl Kept {
             if flow.end != End::NotYet {
                 return Err(StoreError::Closed);
             }
-            if flow.is_broken {
+            if self.making.load(Ordering::SeqCst) {
+                until = Instant::now() + limits::STORE_INDEX_STALLED;
+            } else if flow.is_broken {
                 return Err(no_view());
-            }
-            if Instant::now() > until {
+            } else if Instant::now() > until {
                 return Err(stalled());
             }
             flow = self
@@ -338,11 +342,12 @@ impl Kept {
         }
         // It lacks something, or holds a part of a commit.
         open.index = None;
-        self.flow().is_broken = true;
         let begin = Instant::now();
         if open.pause.is_some_and(|until| begin < until) {
+            self.flow().is_broken = true;
             return Err(no_view());
         }
+        let _making = Raised::new(&self.making);
         tracing::error!("the view fails and is made anew from packs and journal");
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         let made = self.make();
@@ -468,4 +473,4 @@ fn no_view() -> StoreError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

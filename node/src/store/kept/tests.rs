@@ -71,6 +71,16 @@ impl Index for Double {
 
 /// What is kept of an empty store with that index.
 fn kept(index: impl Index + 'static) -> (TempDir, Kept) {
+    let (folder, opening) = opening(Box::new(index));
+    (folder, Kept::new(opening))
+}
+
+/// An empty store that nothing is asked of.
+pub(in crate::store) fn empty() -> (TempDir, Opening) {
+    opening(Box::new(Double::default()))
+}
+
+fn opening(index: Box<dyn Index>) -> (TempDir, Opening) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = Folder::open(temporary.path()).unwrap();
     let log = |name, extension| Arc::new(Log::new(folder.join(name), extension, folder.salt));
@@ -78,11 +88,11 @@ fn kept(index: impl Index + 'static) -> (TempDir, Kept) {
     for log in [&packs, &journal] {
         std::fs::write(log.path(1), b"").unwrap();
     }
-    let kept = Kept::new(Opening {
+    let opening = Opening {
         packs,
         journal,
         folder,
-        index: Box::new(index),
+        index,
         kind: IndexKind::Redb,
         cache: 1024 * 1024,
         checkpoint: Checkpoint {
@@ -93,8 +103,8 @@ fn kept(index: impl Index + 'static) -> (TempDir, Kept) {
             version: 0,
             index: None,
         },
-    });
-    (temporary, kept)
+    };
+    (temporary, opening)
 }
 
 fn change() -> (Changes, Reached) {
@@ -198,4 +208,38 @@ fn the_index_waits_for_more_and_is_told_of_what_came_last_only() {
     let (changes, reached) = put("job", 4);
     kept.add(changes, Some(reached)).unwrap();
     assert!(kept.flow().gathering().is_zero());
+}
+
+#[test]
+fn who_waits_for_room_while_the_index_is_made_anew_waits_on_and_is_shown() {
+    let (_folder, kept) = kept(Double::failing(1));
+    let (changes, reached) = change();
+    kept.add(changes, Some(reached)).unwrap();
+    let generation = kept.step().unwrap_err();
+    let (changes, reached) = change();
+    kept.add(changes, Some(reached)).unwrap();
+    kept.flow().weight = limits::STORE_FRESH;
+    std::thread::scope(|scope| {
+        // Without the folder it does not get on.
+        let folder = kept.folder.lock().unwrap();
+        let mending = scope.spawn(|| kept.mend(generation));
+        while !kept.making.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let adding = scope.spawn(|| {
+            let (changes, reached) = change();
+            kept.add(changes, Some(reached))
+        });
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(300) {
+            assert!(!adding.is_finished(), "it does not wait");
+            std::thread::yield_now();
+        }
+        drop(folder);
+        mending.join().unwrap().unwrap();
+        adding.join().unwrap().unwrap();
+    });
+    assert!(!kept.is_torn());
+    kept.read(|view, _| view.block(&[7; 32])).unwrap();
+    assert_eq!(kept.open.read().unwrap().as_ref().unwrap().generation, 1);
 }
