@@ -47,7 +47,9 @@ impl<W: Write> Settler<W> {
 
     /// Answers a group in its turn.
     pub(super) fn take(&self, group: Group<W>) {
-        if group.written.is_none() && self.under_way.load(Ordering::Acquire) == 0 {
+        // What it found may have been written by a group whose sync has failed since: then it is refused in its turn.
+        let is_settled = self.under_way.load(Ordering::Acquire) == 0 && self.home.failure().is_none();
+        if group.written.is_none() && is_settled {
             answer(group.answers);
             return;
         }
@@ -124,5 +126,86 @@ fn settle<W: Write>(home: &Home, settling: &Receiver<Settling<W>>, under_way: &A
 fn answer<T>(answers: Vec<(Asker<T>, T)>) {
     for (asker, told) in answers {
         asker.answer(Ok(told));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io;
+
+    use super::super::super::kept::tests::empty;
+    use super::super::super::log::{Appender, Failure};
+    use super::super::super::reserve::Reserve;
+    use super::super::{Asked, Done};
+    use super::*;
+    use tokio::sync::oneshot;
+
+    /// Nothing that is to be written, and a disk that fails.
+    struct Failing;
+
+    impl Written for Failing {
+        fn sync(&self) -> Result<(), StoreError> {
+            let source = io::Error::other("the disk fails");
+            let path = "a pack".to_owned();
+            Err(StoreError::Io { path, source })
+        }
+        fn cut_off(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn show(self) -> Result<(), StoreError> {
+            unreachable!("it is not durable")
+        }
+    }
+
+    impl Write for Failing {
+        type Request = ();
+        type Answer = ();
+        type Written = Self;
+
+        fn weight((): &()) -> u64 {
+            0
+        }
+        fn asks_for_next((): &()) -> bool {
+            false
+        }
+        fn appender(&self) -> &Appender {
+            unreachable!("nobody writes")
+        }
+        fn begin_next(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn write(&mut self, _: &[()]) -> Result<Done<Self>, Failure> {
+            unreachable!("nobody writes")
+        }
+        fn undo(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn stop(self) {}
+    }
+
+    fn group(written: Option<Failing>) -> (Group<Failing>, Asked<()>) {
+        let (answer, answered) = oneshot::channel();
+        let asker = Asker {
+            written: None,
+            answer,
+        };
+        let answers = vec![(asker, ())];
+        (Group { written, answers }, Asked(answered))
+    }
+
+    #[tokio::test]
+    async fn q06_what_was_found_in_a_group_whose_sync_has_failed_is_not_acknowledged() {
+        let (folder, opening) = empty();
+        let reserve = Reserve::new(folder.path().to_owned(), 0);
+        let home = Arc::new(Home::open(opening, reserve).unwrap());
+        let settler = Settler::start("sync", home).unwrap();
+        let (first, refused) = group(Some(Failing));
+        settler.take(first);
+        assert!(matches!(refused.answer().await, Err(StoreError::ReadOnly(_))));
+        settler.rest();
+        let (second, refused) = group(None);
+        settler.take(second);
+        assert!(matches!(refused.answer().await, Err(StoreError::ReadOnly(_))));
     }
 }
