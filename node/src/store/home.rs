@@ -36,7 +36,7 @@ pub(super) struct Home {
     pub(super) journal: Arc<Log>,
     failure: OnceLock<String>,
     reserve: Reserve,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
 }
 
 impl Home {
@@ -61,7 +61,7 @@ impl Home {
             journal,
             failure: OnceLock::new(),
             reserve,
-            readers: Semaphore::new(READERS),
+            readers: Arc::new(Semaphore::new(READERS)),
         })
     }
 
@@ -75,8 +75,14 @@ impl Home {
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _place = self.readers.acquire().await.map_err(|_| StoreError::Closed)?;
-        super::on_thread(work).await
+        let place = self.readers.clone().acquire_owned().await;
+        let place = place.map_err(|_| StoreError::Closed)?;
+        super::on_thread(move || {
+            // The thread goes on when whoever asked has gone.
+            let _place = place;
+            work()
+        })
+        .await
     }
 
     /// Reads the view as it is after a whole number of commits, the last of which is given.
@@ -165,5 +171,41 @@ impl Drop for Home {
         self.end_indexing(true);
         // Nothing is left in order, so nothing can fail.
         let _ = self.kept.close(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc::channel;
+
+    use super::super::kept::tests::empty;
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_goes_away_frees_no_place_for_a_thread_while_the_thread_reads_on() {
+        let (folder, opening) = empty();
+        let reserve = Reserve::new(folder.path().to_owned(), 0);
+        let home = Arc::new(Home::open(opening, reserve).unwrap());
+        let (begun, begins) = channel();
+        let mut ends = Vec::new();
+        for _ in 0..READERS {
+            let (home, begun, (end, ended)) = (home.clone(), begun.clone(), channel::<()>());
+            let reading = tokio::spawn(async move {
+                let read = move || {
+                    begun.send(()).unwrap();
+                    let _ = ended.recv();
+                    Ok(())
+                };
+                home.on_thread(read).await
+            });
+            begins.recv().unwrap();
+            reading.abort();
+            assert!(reading.await.unwrap_err().is_cancelled());
+            ends.push(end);
+        }
+        assert_eq!(home.readers.available_permits(), 0);
+        drop(ends);
+        home.on_thread(|| Ok(())).await.unwrap();
     }
 }
