@@ -23,7 +23,7 @@ use super::{Op, StoreError, statistics};
 const BATCH: u64 = 256 * 1024;
 /// Records that are repeated at once.
 const RECORDS: usize = 512;
-/// Room that is left to others on the disk while a file is moved.
+/// Room that is left to others on the disk.
 const MARGIN: u64 = 1024 * 1024;
 
 /// What the journal gave back.
@@ -45,7 +45,7 @@ pub(super) fn compact(journal: &Journal, below: u8, pace: &mut Pace<'_>) -> Resu
         if live.saturating_mul(100) >= log.octets()?.saturating_mul(below.into()) {
             break;
         }
-        let Some(moved) = drop_file(journal, number, live, pace)? else {
+        let Some(moved) = drop_file(journal, number, pace)? else {
             break;
         };
         freed.files += 1;
@@ -54,17 +54,10 @@ pub(super) fn compact(journal: &Journal, below: u8, pace: &mut Pace<'_>) -> Resu
     Ok(freed)
 }
 
-/// Repeats what holds in the oldest file and removes it; none when it has to stay. `live` octets hold in all files.
-fn drop_file(
-    journal: &Journal,
-    number: u32,
-    live: u64,
-    pace: &mut Pace<'_>,
-) -> Result<Option<u64>, StoreError> {
+/// Repeats what holds in the oldest file and removes it; none when it has to stay.
+fn drop_file(journal: &Journal, number: u32, pace: &mut Pace<'_>) -> Result<Option<u64>, StoreError> {
     let home = journal.home();
     let log = &home.journal;
-    let size = log.scan(number)?.size();
-    home.reserve().check_all(size.min(live) + MARGIN)?;
     let mut batch = Batch::default();
     let mut moved = 0;
     let mut sound = true;
@@ -142,6 +135,7 @@ impl Batch {
     fn carry(&mut self, journal: &Journal, pace: &mut Pace<'_>) -> Result<u64, StoreError> {
         let Self { records, octets } = std::mem::take(self);
         if !records.is_empty() {
+            journal.home().reserve().check_all(octets + MARGIN)?;
             journal.carry(records)?;
             pace.spend(octets)?;
         }

@@ -145,6 +145,17 @@ impl Embedded {
         super::on_thread(move || store.upkeep.scrub(&store.packs, every)).await
     }
 
+    /// Shortens the journal if it takes twice as much as when it was looked at last; what that was, and is.
+    #[cfg(test)]
+    pub(super) async fn shorten(&self, mut looked: u64) -> Result<u64, StoreError> {
+        let store = self.clone();
+        super::on_thread(move || {
+            store.upkeep.shorten(&mut looked);
+            Ok(looked)
+        })
+        .await
+    }
+
     /// Does what was asked before, and leaves the directory in order, so that the next opening need not read it. Whoever still holds
     /// the ports is told [`StoreError::Closed`].
     ///

@@ -23,6 +23,8 @@ use super::{carry, scrub};
 const EVERY: Duration = Duration::from_secs(30);
 /// A journal of fewer octets is left alone.
 const SMALL: u64 = 64 * 1024 * 1024;
+/// What it counts as having taken when it was looked at last, at least.
+const LOOKED: u64 = SMALL / 2;
 /// Of more, files go until so many percent hold.
 const HALF: u8 = 50;
 /// A pack of which less is wanted, in percent, is worth the work by itself.
@@ -102,7 +104,7 @@ impl Upkeep {
             .spawn(move || {
                 let (signals, spared, journal) = background;
                 // What the journal took when it was last looked at.
-                let mut looked = 0;
+                let mut looked = LOOKED;
                 while signals.sleep(EVERY) {
                     if let Some(rate) = rates.compact {
                         give_back(&packs, &signals, &spared, rate);
@@ -135,6 +137,12 @@ impl Upkeep {
     #[cfg(test)]
     pub(super) fn scrub(&self, packs: &Packs, every: Duration) -> Result<Scrubbed, StoreError> {
         scrub::step(packs, every, &mut Pace::new(&self.signals, None, |_| ()))
+    }
+
+    /// Shortens the journal if it takes twice as much as when it was looked at last, as the thread does now and then.
+    #[cfg(test)]
+    pub(super) fn shorten(&self, looked: &mut u64) {
+        shorten(&self.journal, &self.signals, &self.spared, u64::MAX, looked);
     }
 
     /// Gives back what there is to give, while the store serves. Waits for the disk.
@@ -209,7 +217,7 @@ fn give_back(packs: &Packs, signals: &Signals, spared: &Mutex<Spared>, rate: u64
 fn shorten(journal: &Journal, signals: &Signals, spared: &Mutex<Spared>, rate: u64, looked: &mut u64) {
     let log = &journal.home().journal;
     let shorten = || -> Result<Option<carry::Freed>, StoreError> {
-        if log.octets()? < (2 * *looked).max(SMALL) {
+        if log.octets()? < 2 * *looked {
             return Ok(None);
         }
         let _alone = lock(spared);
@@ -220,9 +228,12 @@ fn shorten(journal: &Journal, signals: &Signals, spared: &Mutex<Spared>, rate: u
         Ok(None) | Err(StoreError::Closed) => return,
         Ok(Some(carry::Freed { files: 0, .. })) => {}
         Ok(Some(carry::Freed { files, moved })) => tracing::info!(files, moved, "the journal gave room back"),
-        Err(error) => tracing::warn!(%error, "the journal does not give room back; that is tried again"),
+        Err(error) => {
+            tracing::warn!(%error, "the journal does not give room back; that is tried again");
+            return;
+        }
     }
-    *looked = log.octets().unwrap_or(*looked);
+    *looked = log.octets().map_or(*looked, |octets| octets.max(LOOKED));
 }
 
 fn run(

@@ -247,3 +247,61 @@ async fn what_was_set_aside_is_given_back_when_the_store_is_closed_and_when_it_w
     assert!(taken(&folder) < 1024 * 1024);
     store.close().await.unwrap();
 }
+
+/// So many octets of records, one after the other, under `name`.
+async fn records(store: &Embedded, name: &str, numbers: std::ops::Range<usize>, octets: usize) {
+    for n in numbers {
+        let put = put(&format!("{name}/{n:03}"), &"x".repeat(octets));
+        store.records().commit(vec![], vec![put]).await.unwrap();
+    }
+}
+
+async fn remove(store: &Embedded, name: &str, numbers: std::ops::Range<usize>) {
+    let gone = numbers.map(|n| Op::Delete(format!("{name}/{n:03}")));
+    store.records().commit(vec![], gone.collect()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q06_a_journal_gives_room_back_where_there_is_room_for_what_holds_of_one_file_only() {
+    let disk = Disk::new(64 * 1024 * 1024);
+    let options = EmbeddedOptions {
+        segment: 16 * 1024 * 1024,
+        ..small(KIND)
+    };
+    let store = Embedded::open(&disk.path().join("store"), options).await.unwrap();
+    const SIZE: usize = 512 * 1024;
+    records(&store, "gone", 0..31, SIZE).await;
+    // Behind what is removed, in files that are full of what holds.
+    records(&store, "stays", 0..41, SIZE).await;
+    remove(&store, "gone", 0..31).await;
+    let free = rustix::fs::statvfs(disk.path()).unwrap();
+    let free = free.f_bavail * free.f_frsize;
+    assert!(free > 10 * 1024 * 1024, "{free}");
+    fs::write(disk.path().join("others"), vec![1; free as usize - 10 * 1024 * 1024]).unwrap();
+    let done = store.compact(Compaction::default(), |_| ()).await.unwrap();
+    assert!(done.journal >= 1, "{done:?}");
+    assert_eq!(store.records().list("", None, 99).await.unwrap().len(), 41);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q06_a_journal_that_had_no_room_to_give_room_back_does_so_once_there_is_some() {
+    let disk = Disk::new(DISK);
+    let options = small(KIND);
+    let store = Embedded::open(&disk.path().join("store"), options).await.unwrap();
+    records(&store, "stays", 0..1, 1024).await;
+    records(&store, "gone", 0..40, 1024).await;
+    remove(&store, "gone", 0..40).await;
+    disk.fill();
+    assert_eq!(store.shorten(0).await.unwrap(), 0);
+    disk.give_back();
+    // At once, or once an index that the full disk had broken is made anew.
+    let until = Instant::now() + Duration::from_secs(20);
+    while store.shorten(0).await.unwrap() == 0 {
+        assert!(Instant::now() < until, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!disk.path().join("store/journal/00000001.log").exists());
+    assert_eq!(store.records().list("", None, 99).await.unwrap().len(), 1);
+    store.close().await.unwrap();
+}
