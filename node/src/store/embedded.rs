@@ -239,7 +239,7 @@ struct Beginning {
     damages: Vec<Damage>,
 }
 
-/// The store as it was left, if it was left in order and nobody touched it since.
+/// The store as it was left, if it was left in order and nobody touched it since: every file is there, and the last ones end where they did.
 fn orderly(
     last: Option<&Checkpoint>,
     packs: &Log,
@@ -253,17 +253,19 @@ fn orderly(
     let Left::Closed { stamp } = last.left else {
         return Ok(None);
     };
-    let (packs, journal) = (packs.end()?, journal.end()?);
-    if packs != Some(last.packs) || journal != Some(last.journal) {
-        return Ok(None);
+    for (log, end) in [(packs, last.packs), (journal, last.journal)] {
+        let missing = recover::missing_files(log, &log.numbers()?, Some(end))?;
+        if log.end()? != Some(end) || !missing.is_empty() {
+            return Ok(None);
+        }
     }
     Ok(
         index::open(options.index, folder, options.cache, stamp).map(|view| Beginning {
             view,
             known: last.index,
-            packs,
+            packs: Some(last.packs),
             pack_records: last.pack_records,
-            journal,
+            journal: Some(last.journal),
             version: last.version,
             checks: Checks::Checksum,
             damages: Vec::new(),

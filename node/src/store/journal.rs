@@ -92,7 +92,12 @@ impl Reader {
                 found => return found.map(Some),
             }
         }
-        self.record(key, entry).map(Some)
+        match self.record(key, entry) {
+            Err(error) if is_gone(&error) => {
+                Err(self.home.journal.damaged(entry.place, "the file is not there"))
+            }
+            found => found.map(Some),
+        }
     }
 
     /// A few small records that are in memory; nothing when that takes waiting for whoever writes, or another look. What the index

@@ -92,7 +92,7 @@ impl Packer {
     fn put(&mut self, digest: Digest, octets: &Bytes, changed: &mut Changed) -> Result<(), Failure> {
         self.condemned.remove(&digest);
         let change = self.look(&digest, changed)?;
-        if change.now.is_some() && self.is_sound(&digest, change) {
+        if self.is_here(&digest, change) {
             return Ok(());
         }
         let coming = std::mem::take(&mut self.coming);
@@ -124,13 +124,15 @@ impl Packer {
     fn keep(&mut self, digest: &Digest, changed: &Changed) -> Result<bool, Failure> {
         self.condemned.remove(digest);
         let change = self.look(digest, changed)?;
-        Ok(change.now.is_some() && self.is_sound(digest, change))
+        Ok(self.is_here(digest, change))
     }
 
-    /// Whether it was not found damaged, or came again since.
-    fn is_sound(&self, digest: &Digest, change: Change) -> bool {
+    /// Whether it has a place, and was not found damaged, or came again since.
+    fn is_here(&self, digest: &Digest, change: Change) -> bool {
         let came_again = change.now != change.before || self.unshown.find(digest).is_some();
-        came_again || !self.reader.damaged().contains(digest)
+        change
+            .now
+            .is_some_and(|place| came_again || self.reader.is_sound(digest, place))
     }
 
     /// Whether the block was here and has gone.
@@ -235,10 +237,8 @@ impl Written for Packed {
             .change(&changed, || self.reader.home.apply(changes, reached));
         self.unshown.shown(self.group);
         shown?;
-        let mut damaged = self.reader.damaged();
-        for (digest, _) in &changed {
-            damaged.remove(digest);
-        }
+        self.reader
+            .forget_damaged(changed.iter().map(|(digest, _)| digest));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,11 +45,18 @@ pub(super) struct Packs {
 pub(super) struct Reader {
     pub(super) home: Arc<Home>,
     checks: Checks,
-    /// Blocks that were read and did not check: not here, for whoever brings them anew.
-    damaged: Mutex<HashSet<Digest>>,
+    damaged: Mutex<Damaged>,
     pub(super) tally: Tally,
     /// Packs with a smaller number do not grow any more, and have their index.
     pub(super) active: AtomicU32,
+}
+
+/// Blocks that were read and did not check: not here, for whoever brings them anew.
+#[derive(Default)]
+struct Damaged {
+    blocks: HashSet<Digest>,
+    /// There were others, which are not remembered.
+    are_more: bool,
 }
 
 impl Packs {
@@ -113,16 +120,30 @@ impl Packs {
 }
 
 impl Reader {
-    pub(super) fn damaged(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+    fn damaged(&self) -> MutexGuard<'_, Damaged> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of a block that was not found damaged.
-    fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
-        if self.damaged().contains(digest) {
-            return Ok(None);
+    /// Forgets that blocks were found damaged: they came anew.
+    pub(super) fn forget_damaged<'a>(&self, came: impl Iterator<Item = &'a Digest>) {
+        let mut damaged = self.damaged();
+        for digest in came {
+            damaged.blocks.remove(digest);
         }
-        self.home.read(|view, _| view.block(digest))
+    }
+
+    /// Whether a block at its place was not found damaged. Once more were than are remembered, it is read for that.
+    pub(super) fn is_sound(&self, digest: &Digest, place: Place) -> bool {
+        let damaged = self.damaged();
+        let (is_damaged, are_more) = (damaged.blocks.contains(digest), damaged.are_more);
+        drop(damaged);
+        !is_damaged && (!are_more || self.take_out(digest, place, Checks::Hash).is_ok())
+    }
+
+    /// Whether a block is here, as far as is known.
+    fn is_here(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let place = self.home.read(|view, _| view.block(digest))?;
+        Ok(place.is_some_and(|place| self.is_sound(digest, place)))
     }
 
     /// A small block that is in memory, or none when there is no such block; nothing when that takes waiting, or another look.
@@ -147,6 +168,11 @@ impl Reader {
             match self.take_out(digest, place, self.checks) {
                 // Compaction moved it and removed the pack.
                 Err(error) if is_gone(&error) && lookups < LOOKUPS => {}
+                Err(error) if is_gone(&error) => {
+                    let error = self.home.packs.damaged(place, "the pack is not there");
+                    self.note_damaged(digest, &error);
+                    return Err(error);
+                }
                 found => return found.map(Some),
             }
         }
@@ -156,12 +182,20 @@ impl Reader {
         let octets = self.home.packs.read(of_record(place));
         let checked = octets.and_then(|octets| self.check(digest, place, octets, checks));
         if let Err(error @ StoreError::Damaged { .. }) = &checked {
-            let mut damaged = self.damaged();
-            if damaged.len() < DAMAGED && damaged.insert(*digest) {
-                tracing::error!(%error, "a block is damaged and is not given out; it is stored anew when somebody brings it");
-            }
+            self.note_damaged(digest, error);
         }
         checked
+    }
+
+    fn note_damaged(&self, digest: &Digest, error: &StoreError) {
+        let mut damaged = self.damaged();
+        if damaged.blocks.len() < DAMAGED {
+            if damaged.blocks.insert(*digest) {
+                tracing::error!(%error, "a block is damaged and is not given out; it is stored anew when somebody brings it");
+            }
+        } else if !damaged.blocks.contains(digest) && !std::mem::replace(&mut damaged.are_more, true) {
+            tracing::error!(%error, "more blocks are damaged than are remembered: from now on, each is read before it is said to be here");
+        }
     }
 
     fn check(
@@ -253,7 +287,7 @@ impl BlockStore for Packs {
         let digests: Vec<_> = cids.iter().map(|cid| digest(cid).ok()).collect();
         self.on_thread(move |reader| {
             let here = |digest: &Option<Digest>| match digest {
-                Some(digest) => Ok(reader.place(digest)?.is_some()),
+                Some(digest) => reader.is_here(digest),
                 None => Ok(false),
             };
             digests.iter().map(here).collect()

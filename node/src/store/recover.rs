@@ -204,7 +204,7 @@ pub(super) fn all(packs: &Log, extent: Extent) -> Result<(Merge<'_>, Found), Sto
     };
     let (mut merge, damages) = sealed(packs, before)?;
     let mut found = Found {
-        damages: [missing_packs(packs, &numbers, extent.synced())?, damages].concat(),
+        damages: [missing_files(packs, &numbers, extent.synced())?, damages].concat(),
         ..Found::default()
     };
     if let Some(last) = last {
@@ -264,7 +264,7 @@ pub(super) fn blocks_since(
 ) -> Result<(Found, HashMap<Digest, Option<Place>>), StoreError> {
     let numbers = extent.numbers(packs)?;
     let mut found = Found {
-        damages: missing_packs(packs, &numbers, extent.synced())?,
+        damages: missing_files(packs, &numbers, extent.synced())?,
         ..Found::default()
     };
     let mut blocks = HashMap::new();
@@ -385,10 +385,14 @@ pub(super) fn records_in_two<'a>(
     Ok(found)
 }
 
-/// Packs that are not there, and that compaction did not remove.
-fn missing_packs(packs: &Log, numbers: &[u32], synced: Option<Position>) -> Result<Vec<Damage>, StoreError> {
-    let dropped = Dropped::read(packs)?;
-    Ok(missing(packs, numbers, synced, |number| dropped.contains(number)))
+/// Files that are not there, and that compaction did not remove.
+pub(super) fn missing_files(
+    log: &Log,
+    numbers: &[u32],
+    synced: Option<Position>,
+) -> Result<Vec<Damage>, StoreError> {
+    let dropped = Dropped::read(log)?;
+    Ok(missing(log, numbers, synced, |number| dropped.contains(number)))
 }
 
 /// Files that are not there: they are numbered without a gap, and the checkpoint knows of the last one.

@@ -595,3 +595,47 @@ async fn q13_another_layout_is_refused() {
     let refused = Embedded::open(folder.path(), options()).await.err().unwrap();
     assert!(matches!(refused, StoreError::Layout { .. }));
 }
+
+#[tokio::test]
+async fn q07_a_file_that_is_not_there_after_an_orderly_stop_is_reported_and_nothing_is_put_into_the_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    store.close().await.unwrap();
+    let (packs, logs) = (files(folder.path(), "pack"), files(folder.path(), "log"));
+    let held = fs::read(&packs[1]).unwrap();
+    let (lost, _) = (0..BLOCKS)
+        .map(|n| (n, text(n)))
+        .find(|(n, text)| *n >= 5 && held.windows(text.len()).any(|some| some == text.as_bytes()))
+        .unwrap();
+    fs::remove_file(&packs[1]).unwrap();
+    fs::remove_file(&logs[0]).unwrap();
+    let store = open(folder.path()).await;
+    let named: Vec<_> = store.damages().iter().map(|damage| PathBuf::from(&damage.file)).collect();
+    assert!(named.contains(&packs[1]) && named.contains(&logs[0]), "{named:?}");
+    let lost = block(text(lost));
+    assert_eq!(store.blocks().has(&[*lost.cid()]).await.unwrap(), [false]);
+    store.blocks().put(vec![lost.clone()]).await.unwrap();
+    assert_eq!(store.blocks().get(lost.cid()).await.unwrap().unwrap(), *lost.bytes());
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn q07_what_is_in_a_file_that_goes_while_the_store_is_open_is_damaged_and_may_be_stored_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let photo = block("a photo of carol");
+    store.blocks().put(vec![photo.clone()]).await.unwrap();
+    store.records().commit(vec![], vec![put("letter", "of carol")]).await.unwrap();
+    fill(&store).await;
+    fs::remove_file(&files(folder.path(), "pack")[0]).unwrap();
+    fs::remove_file(&files(folder.path(), "log")[0]).unwrap();
+    let found = store.blocks().get(photo.cid()).await;
+    assert!(matches!(found, Err(StoreError::Damaged { .. })), "{found:?}");
+    let found = store.records().get(&["letter".to_owned()]).await;
+    assert!(matches!(found, Err(StoreError::Damaged { .. })), "{found:?}");
+    assert_eq!(store.blocks().has(&[*photo.cid()]).await.unwrap(), [false]);
+    store.blocks().put(vec![photo.clone()]).await.unwrap();
+    assert_eq!(store.blocks().get(photo.cid()).await.unwrap().unwrap(), *photo.bytes());
+    store.close().await.unwrap();
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::files::overwrite;
+use super::files::{files, overwrite};
 use super::open;
 use crate::store::Embedded;
 use crate::store::conformance::block;
@@ -58,5 +58,34 @@ async fn q07_a_block_that_rots_is_found_by_reading_on_and_is_mended_when_it_come
     // A note that cannot be read begins anew.
     fs::write(folder.path().join("SCRUB"), "nonsense").unwrap();
     assert_eq!(store.scrub(AT_ONCE).await.unwrap().next, Some(2));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q07_of_more_damaged_blocks_than_are_remembered_each_may_be_stored_anew() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let blocks: Vec<_> = (0..4100).map(|n| block(format!("photo {n}"))).collect();
+    for some in blocks.chunks(100) {
+        store.blocks().put(some.to_vec()).await.unwrap();
+    }
+    for pack in files(folder.path(), "pack") {
+        let octets = fs::read(&pack).unwrap();
+        let file = fs::File::options().write(true).open(&pack).unwrap();
+        for (at, _) in octets.windows(6).enumerate().filter(|(_, some)| *some == b"photo ") {
+            file.write_all_at(b"P", at as u64).unwrap();
+        }
+    }
+    for block in &blocks {
+        assert!(store.blocks().get(block.cid()).await.is_err());
+    }
+    // There is a place again for one that is remembered; those that were not are still not known.
+    store.blocks().put(vec![blocks[0].clone()]).await.unwrap();
+    for block in [&blocks[4098], &blocks[4099]] {
+        assert_eq!(store.blocks().has(&[*block.cid()]).await.unwrap(), [false]);
+        store.blocks().put(vec![block.clone()]).await.unwrap();
+        assert_eq!(store.blocks().get(block.cid()).await.unwrap().unwrap(), *block.bytes());
+    }
     store.close().await.unwrap();
 }
