@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! LOCK                 one process
-//! FORMAT               layout, digest function, salt
+//! FORMAT               layout, digest function, salt, and their checksum
 //! CHECKPOINT           how far the others are known to be durable, and how much of them the view holds durably
 //! packs/00000017.pack  blocks, append-only; the last one grows; .idx beside those that do not
 //! packs/dropped.txt    which packs compaction removed; the same beside the journal
@@ -179,6 +179,7 @@ fn open(path: &Path, options: &EmbeddedOptions) -> Result<Embedded, StoreError> 
     let folder = Folder::open(path)?;
     let packs = Arc::new(Log::new(folder.join("packs"), "pack", folder.salt));
     let journal = Arc::new(Log::new(folder.join("journal"), "log", folder.salt));
+    recover::check_salt(&folder, [&packs, &journal])?;
     let last = Checkpoint::read(&folder.join("CHECKPOINT"))?;
     let found = match orderly(last.as_ref(), &packs, &journal, folder.path(), options)? {
         Some(found) => found,

@@ -91,30 +91,56 @@ pub(super) fn wait_for_lock(file: &File, patience: Duration) -> io::Result<bool>
     }
 }
 
+/// The layout in a line, the salt in a second one, and in a third one the CRC32C of the two, which older stores do not have.
 fn read_format(path: &Path, text: &[u8]) -> Result<u32, StoreError> {
     let text = String::from_utf8_lossy(text);
-    text.strip_prefix(LAYOUT)
-        .and_then(|rest| rest.strip_prefix("\nsalt "))
-        .and_then(|rest| u32::from_str_radix(rest.trim_end(), 16).ok())
-        .ok_or_else(|| StoreError::Layout {
-            path: path.display().to_string(),
-            found: format!("{:?}", text.lines().next().unwrap_or_default()),
-            expected: LAYOUT,
-        })
+    let layout = text.lines().next().unwrap_or_default();
+    if layout != LAYOUT {
+        return Err(other_layout(path, format!("{layout:?}")));
+    }
+    parse_format(&text).ok_or_else(|| other_layout(path, format!("{layout:?}, but its salt does not check")))
+}
+
+fn parse_format(text: &str) -> Option<u32> {
+    let (salt, crc) = text
+        .strip_prefix(LAYOUT)?
+        .strip_prefix("\nsalt ")?
+        .split_once('\n')?;
+    let salt = parse_hex(salt)?;
+    let fits = |crc: &str| parse_hex(crc) == Some(crc32c::crc32c(print_format(salt).as_bytes()));
+    (crc.is_empty() || crc.strip_suffix('\n').is_some_and(fits)).then_some(salt)
+}
+
+fn print_format(salt: u32) -> String {
+    format!("{LAYOUT}\nsalt {salt:08x}\n")
+}
+
+/// A number of exactly 8 hexadecimal digits.
+fn parse_hex(digits: &str) -> Option<u32> {
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    (format!("{number:08x}") == digits).then_some(number)
+}
+
+/// That a FORMAT file is not one that this program reads.
+pub(super) fn other_layout(path: &Path, found: String) -> StoreError {
+    StoreError::Layout {
+        path: path.display().to_string(),
+        found,
+        expected: LAYOUT,
+    }
 }
 
 fn write_format(folder: &Path, path: &Path) -> Result<u32, StoreError> {
     let used =
         |name: &str| std::fs::read_dir(folder.join(name)).is_ok_and(|mut entries| entries.next().is_some());
     if used("packs") || used("journal") {
-        return Err(StoreError::Layout {
-            path: path.display().to_string(),
-            found: "no FORMAT file beside packs and journal".to_owned(),
-            expected: LAYOUT,
-        });
+        let found = "no FORMAT file beside packs and journal".to_owned();
+        return Err(other_layout(path, found));
     }
     let salt = rand::random();
-    replace(path, format!("{LAYOUT}\nsalt {salt:08x}\n").as_bytes())?;
+    let text = print_format(salt);
+    let crc = crc32c::crc32c(text.as_bytes());
+    replace(path, format!("{text}{crc:08x}\n").as_bytes())?;
     Ok(salt)
 }
 

@@ -74,6 +74,7 @@ fn check_now(path: &Path, options: &EmbeddedOptions, told: &dyn Fn(Step)) -> Res
     let folder = Folder::open_existing(path)?;
     let packs = Log::new(folder.join("packs"), "pack", folder.salt);
     let journal = Log::new(folder.join("journal"), "log", folder.salt);
+    recover::check_salt(&folder, [&packs, &journal])?;
     let last = Checkpoint::read(&folder.join("CHECKPOINT"))?;
     told(Step::Begin(packs.octets()? + journal.octets()?));
     let of_packs = read_all(&packs, last.map(|last| last.packs), told, |_| true)?;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::commit::{self, Subject};
 use super::dropped::Dropped;
+use super::folder::{Folder, other_layout};
 use super::frame::{Digest, HEAD, Kind};
 use super::index::{Changes, Entry, Index};
 use super::log::{Log, Place, Position};
 use super::merge::Merge;
-use super::scan::{Damage, Scan, Trust};
+use super::scan::{Begin, Damage, Scan, Trust};
 use super::scribe::is_far;
 use super::seal::{self, Last};
 use super::{StoreError, Version};
@@ -64,6 +65,35 @@ impl Extent {
         }
         Ok((scan, synced))
     }
+}
+
+/// Refuses files of which not one record goes with the salt of the store: they would all be taken for damage.
+///
+/// # Errors
+/// [`StoreError::Layout`], [`StoreError::Io`].
+pub(super) fn check_salt(folder: &Folder, logs: [&Log; 2]) -> Result<(), StoreError> {
+    let mut files = Vec::new();
+    for log in logs {
+        files.extend(log.numbers()?.into_iter().map(|number| (log, number)));
+    }
+    for (log, number) in &files {
+        if log.scan(*number)?.begin()? == Begin::Own {
+            return Ok(());
+        }
+    }
+    let mut is_foreign = false;
+    for (log, number) in &files {
+        let mut scan = log.scan(*number)?;
+        if scan.has_header()? {
+            return Ok(());
+        }
+        is_foreign |= scan.begin()? == Begin::Foreign;
+    }
+    if is_foreign {
+        let found = "a salt that no record of packs and journal goes with".to_owned();
+        return Err(other_layout(&folder.join("FORMAT"), found));
+    }
+    Ok(())
 }
 
 /// What was found.

@@ -55,6 +55,17 @@ pub(super) struct Walked {
     pub(super) damages: Vec<Damage>,
 }
 
+/// How a file begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// With the header of a record of this store.
+    Own,
+    /// With that of another store, or one that is damaged.
+    Foreign,
+    /// With neither: it is empty, or was not written to the end of the first header.
+    Other,
+}
+
 /// A file that is read.
 pub(super) struct Scan {
     file: File,
@@ -87,6 +98,33 @@ impl Scan {
     /// Octets of the file.
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// How the file begins.
+    pub(super) fn begin(&mut self) -> Result<Begin, StoreError> {
+        if self.size < HEAD as u64 {
+            return Ok(Begin::Other);
+        }
+        let salt = self.salt;
+        let octets = self.octets(0, HEAD)?;
+        Ok(match Header::decode(octets, salt) {
+            Some(_) => Begin::Own,
+            None if octets.starts_with(&MAGIC) => Begin::Foreign,
+            None => Begin::Other,
+        })
+    }
+
+    /// Whether the header of a record of this store is anywhere in the file.
+    pub(super) fn has_header(&mut self) -> Result<bool, StoreError> {
+        let mut at = self.next_magic(0)?;
+        while at + (HEAD as u64) <= self.size {
+            let salt = self.salt;
+            if Header::decode(self.octets(at, HEAD)?, salt).is_some() {
+                return Ok(true);
+            }
+            at = self.next_magic(at + 1)?;
+        }
+        Ok(false)
     }
 
     /// Takes the file for one that ends here.

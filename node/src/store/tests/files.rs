@@ -639,3 +639,45 @@ async fn q07_what_is_in_a_file_that_goes_while_the_store_is_open_is_damaged_and_
     assert_eq!(store.blocks().get(photo.cid()).await.unwrap().unwrap(), *photo.bytes());
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn q13_a_salt_that_does_not_check_is_refused_and_nothing_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    fill(&store).await;
+    leave(store, folder.path());
+    let format = folder.path().join("FORMAT");
+    let text = fs::read_to_string(&format).unwrap();
+    let [layout, salt, crc] = text.lines().collect::<Vec<_>>()[..] else {
+        panic!("{text}");
+    };
+    let other = format!("salt {:08x}", !u32::from_str_radix(&salt[5..], 16).unwrap());
+    let sizes = || {
+        let files = ["pack", "log"].into_iter().flat_map(|extension| files(folder.path(), extension));
+        files.map(|file| fs::metadata(file).unwrap().len()).collect::<Vec<_>>()
+    };
+    let before = sizes();
+    for text in [
+        format!("{layout}\n{other}\n{crc}\n"),
+        format!("{layout}\n{salt}\n{crc}0\n"),
+        format!("{layout}\n{salt}\n{crc}"),
+        format!("{layout}\n{salt}0\n"),
+        format!("{layout}\n{}\n", &salt[..12]),
+        format!("{layout}\nsalt +{}\n", &salt[6..]),
+        format!("{layout}\n{salt}"),
+        // It has the right form, and is not the one that the records go with.
+        format!("{layout}\n{other}\n"),
+    ] {
+        fs::write(&format, &text).unwrap();
+        let options = crate::store::EmbeddedOptions::default();
+        let refused = Embedded::open(folder.path(), options).await.err().unwrap();
+        assert!(matches!(refused, StoreError::Layout { .. }), "{text}: {refused}");
+        assert_eq!(sizes(), before);
+    }
+    // As stores were made before there was a checksum.
+    fs::write(&format, format!("{layout}\n{salt}\n")).unwrap();
+    let store = open(folder.path()).await;
+    check(&store).await;
+    assert_eq!(store.damages(), []);
+    store.close().await.unwrap();
+}
