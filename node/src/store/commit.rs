@@ -127,16 +127,23 @@ pub(super) fn outline(payload: &[u8]) -> Option<Commit> {
 
 /// An operation, if it checks; what was carried is as it was put.
 pub(super) fn decode(octets: &Bytes) -> Option<Op> {
-    let (crc, _, length, _) = head(octets)?;
-    if crc != crc32c::crc32c(octets.get(4..)?) {
+    if !checks(octets) {
         return None;
     }
+    let (_, _, length, _) = head(octets)?;
     let value = OP_HEAD + length;
     Some(match subject(octets)? {
         Subject::Delete(key) => Op::Delete(key),
         Subject::Put(key) => Op::Put(key, octets.slice(value..)),
         Subject::Carried(key, _) => Op::Put(key, octets.slice(value + OLD..)),
     })
+}
+
+/// Whether an operation is as it was written.
+pub(super) fn checks(octets: &[u8]) -> bool {
+    octets
+        .split_first_chunk()
+        .is_some_and(|(crc, rest)| u32::from_be_bytes(*crc) == crc32c::crc32c(rest))
 }
 
 /// What an operation says of which record, whether it checks or not.

@@ -367,19 +367,24 @@ pub(super) fn records_in_two<'a>(
                 ));
                 return Ok(());
             };
-            if !std::mem::take(&mut begins) && commit.version != found.version + 1 {
-                let why = format!("after commit {} comes commit {}", found.version, commit.version);
+            let fits = frame.header.fits(frame.payload);
+            let next = found.version.saturating_add(1);
+            let is_first = std::mem::take(&mut begins);
+            // That the payload does not check is told of already; the version may be what does not.
+            let version = if fits || is_first { commit.version } else { next };
+            if !is_first && version != next {
+                let why = format!("after commit {} comes commit {version}", found.version);
                 formless.push(damage(journal, begin, 0, &why));
             }
-            found.version = found.version.max(commit.version);
-            if commit.version > until
+            found.version = found.version.max(version);
+            if version > until
                 && let Some(after) = rest.take()
             {
                 flush(sink, &mut changes, 1)?;
                 sink = after;
             }
             if is_far(mark, begin) {
-                changes.marks.push((commit.version, begin));
+                changes.marks.push((version, begin));
                 mark = Some(begin);
             }
             for range in commit.ops {
@@ -389,9 +394,12 @@ pub(super) fn records_in_two<'a>(
                     length: range.len() as u32,
                 };
                 let here = |version| Some(Entry { version, place });
-                match frame.payload.get(range).and_then(commit::subject) {
-                    Some(Subject::Put(key)) => changes.records.push((key, here(commit.version))),
+                let octets = frame.payload.get(range).unwrap_or_default();
+                match commit::subject(octets) {
+                    Some(Subject::Put(key)) => changes.records.push((key, here(version))),
                     Some(Subject::Carried(key, version)) => changes.records.push((key, here(version))),
+                    // It may be of another record.
+                    Some(Subject::Delete(_)) if !fits && !commit::checks(octets) => {}
                     Some(Subject::Delete(key)) => changes.records.push((key, None)),
                     None => formless.push(damage(
                         journal,

@@ -681,3 +681,28 @@ async fn q13_a_salt_that_does_not_check_is_refused_and_nothing_is_touched() {
     assert_eq!(store.damages(), []);
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn q07_a_removal_that_does_not_check_removes_nothing_and_a_damaged_version_is_not_counted_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for who in ["letter/a", "letter/b", "letter/c"] {
+        store.records().commit(vec![], vec![put(who, "dear")]).await.unwrap();
+    }
+    let delete = Op::Delete("letter/a".to_owned());
+    store.records().commit(vec![], vec![delete]).await.unwrap();
+    store.records().commit(vec![], vec![put("letter/d", "dear")]).await.unwrap();
+    leave(store, folder.path());
+    let log = files(folder.path(), "log").remove(0);
+    // It says that another one is gone; and the second commit, that it is of the far future.
+    overwrite(&log, b"\0\0\x08\0\0\0\0letter/a", 14, b"b");
+    overwrite(&log, &[0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1], 0, b"\x7f");
+    let store = open(folder.path()).await;
+    assert_eq!(store.damages().len(), 2, "{:?}", store.damages());
+    let found = store.records().list("", None, 9).await.unwrap();
+    let found: Vec<_> = found.iter().map(|record| (record.key.as_str(), record.version)).collect();
+    assert_eq!(found, [("letter/a", 1), ("letter/b", 2), ("letter/c", 3), ("letter/d", 5)]);
+    let next = store.records().commit(vec![], vec![put("letter/e", "dear")]).await.unwrap();
+    assert_eq!(next, 6);
+    store.close().await.unwrap();
+}
