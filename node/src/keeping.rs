@@ -17,6 +17,7 @@ mod collector;
 mod hold;
 pub(crate) mod references;
 mod shelter;
+mod stays;
 #[cfg(test)]
 mod tests;
 
@@ -24,3 +25,4 @@ pub use collector::{CollectError, Collected, Collector, Mode};
 pub(crate) use hold::Standing;
 pub use hold::{HoldError, LegalHold, LegalHolds, Subject};
 pub use shelter::{Shelter, Shelters};
+pub(crate) use stays::stays;

@@ -174,6 +174,7 @@ impl Common {
             .with_password_cost(*password_cost);
         let shelters = Shelters::default();
         let holds = LegalHolds::new(
+            blocks.clone(),
             records.clone(),
             ledger.clone(),
             accounts.clone(),

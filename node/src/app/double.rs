@@ -90,6 +90,7 @@ impl Node {
         let admin = AdminToken::open_or_create(folder.path(), &SystemRandomness).unwrap();
         let kept = Shared::default();
         let holds = LegalHolds::new(
+            store.blocks(),
             store.records(),
             ledger.clone(),
             accounts.clone(),

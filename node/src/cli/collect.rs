@@ -57,6 +57,7 @@ pub(super) async fn holds(store: &Embedded) -> anyhow::Result<LegalHolds> {
     let accounts = Accounts::new(store.records(), clock.clone(), Arc::new(SystemRandomness));
     let randomness = Arc::new(SystemRandomness);
     Ok(LegalHolds::new(
+        store.blocks(),
         store.records(),
         ledger,
         accounts,

@@ -21,11 +21,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::references::{Claim, Holder, Root};
+use super::stays;
 use crate::accounts::Accounts;
 use crate::clock::{self, Clock, Randomness};
 use crate::ledger::Ledger;
 use crate::mailbox;
-use crate::store::{CommitError, Cond, Op, Record, RecordStore, StoreError, Version, typed};
+use crate::store::{BlockStore, CommitError, Cond, Op, Record, RecordStore, StoreError, Version, typed};
 
 /// Written with every change.
 const CHANGED: &str = "legal-holds";
@@ -40,8 +41,8 @@ pub enum HoldError {
     /// Nobody of that address has an account here.
     #[error("{0} has no account here")]
     NoSuchUser(Address),
-    /// No resource of that name is here.
-    #[error("no resource {0} is here, so there is nothing to hold; a resource is named by its root")]
+    /// No resource of that name is here, or not all of it.
+    #[error("no resource {0} is here whole, so there is nothing to hold; a resource is named by its root")]
     NoSuchResource(Cid),
     /// No hold of that name stands.
     #[error("no legal hold {0} stands; `cargomail hold list` shows them")]
@@ -234,6 +235,7 @@ pub(super) fn claim(record: &Record) -> Result<Option<Claim>, StoreError> {
 /// The legal holds of a node. Cheap to clone.
 #[derive(Clone)]
 pub struct LegalHolds {
+    blocks: Arc<dyn BlockStore>,
     records: Arc<dyn RecordStore>,
     ledger: Ledger,
     accounts: Accounts,
@@ -243,9 +245,10 @@ pub struct LegalHolds {
 }
 
 impl LegalHolds {
-    /// The holds in these records.
+    /// The holds in these records, on what is in these blocks.
     #[must_use]
     pub fn new(
+        blocks: Arc<dyn BlockStore>,
         records: Arc<dyn RecordStore>,
         ledger: Ledger,
         accounts: Accounts,
@@ -253,6 +256,7 @@ impl LegalHolds {
         randomness: Arc<dyn Randomness>,
     ) -> Self {
         Self {
+            blocks,
             records,
             ledger,
             accounts,
@@ -306,6 +310,10 @@ impl LegalHolds {
                     let cid = parse_root(text).map_err(|_| BadSubject(text.clone()))?;
                     let here = mailbox::resource(&*self.records, &cid).await?;
                     let here = here.ok_or(HoldError::NoSuchResource(cid))?;
+                    // The record goes with the root, and what is below it may have gone before. Nothing is swept meanwhile.
+                    if !stays(&*self.blocks, &cid, here.size).await? {
+                        return Err(HoldError::NoSuchResource(cid));
+                    }
                     hold.size = Some(here.size);
                     when.push(here.unchanged);
                     then.push(here.put);

@@ -31,6 +31,7 @@ impl Store {
         let randomness = Arc::new(SystemRandomness);
         let shelters = Shelters::default();
         let holds = LegalHolds::new(
+            blocks.clone(),
             records.clone(),
             Ledger::open(records.clone(), clock.clone()).await.unwrap(),
             Accounts::new(records.clone(), clock.clone(), randomness.clone()),

@@ -39,12 +39,8 @@ fn of(holder: Holder, record: &Record, whose: String) -> Claim {
     }
 }
 
-fn whole(cid: cid::Cid, size: u64) -> Root {
-    let whole = true;
-    Root { cid, size, whole }
-}
-
-/// What its user has not deleted, or what was deleted while a legal hold stands.
+/// What its user has not deleted; of what was deleted, while a legal hold stands, as much as is here: it may have gone before the
+/// hold was placed.
 fn holding(record: &Record, judge: &Judge<'_>) -> Result<Option<Claim>, StoreError> {
     let holding: Holding = typed::decode(record)?;
     let named = record.key.strip_prefix(Holder::Holding.prefix());
@@ -55,14 +51,17 @@ fn holding(record: &Record, judge: &Judge<'_>) -> Result<Option<Claim>, StoreErr
             why: "its key does not end with the CID of a resource".to_owned(),
         });
     };
-    let held = holding.hidden.is_none() || judge.standing.holds(whose, &cid);
+    let whole = holding.hidden.is_none();
+    let size = holding.size;
+    let held = whole || judge.standing.holds(whose, &cid);
     Ok(held.then(|| Claim {
-        roots: vec![whole(cid, holding.size)],
+        roots: vec![Root { cid, size, whole }],
         ..of(Holder::Holding, record, whose.to_owned())
     }))
 }
 
-/// What is shared, until the share has ended; that of an account on which a legal hold stands, as long as it does.
+/// What is shared, until the share has ended; of an account on which a legal hold stands, as long as it does, and of a share that has
+/// ended as much as is here: it may have gone before the hold was placed.
 fn share(record: &Record, judge: &Judge<'_>) -> Result<Option<Claim>, StoreError> {
     let share: Share = typed::decode(record)?;
     let parts = share.parts();
@@ -71,11 +70,14 @@ fn share(record: &Record, judge: &Judge<'_>) -> Result<Option<Claim>, StoreError
     if !open && !judge.standing.holds_account(&whose) {
         return Ok(None);
     }
-    let roots = parts.resources.iter();
+    let roots = parts.resources.iter().map(|resource| Root {
+        whole: open,
+        ..part(resource)
+    });
     Ok(Some(Claim {
         message_id: parts.message_id.clone(),
         until: open.then_some(parts.expires),
-        roots: roots.map(|root| whole(*root.cid(), root.size())).collect(),
+        roots: roots.collect(),
         ..of(Holder::Share, record, whose)
     }))
 }

@@ -32,6 +32,7 @@ use super::reserve::{self, Room};
 use super::{Mailbox, MailboxError};
 use crate::dns::DnsError;
 use crate::https;
+use crate::keeping;
 use crate::peers::{self, PeerError, PeerStream, ReachError, Spoken};
 use crate::store::StoreError;
 
@@ -385,38 +386,7 @@ impl Mailbox {
 
     /// Whether all of a resource is here, and stays though it may be condemned at this moment: the job refers to it.
     async fn stays(&self, resource: &SharedResource) -> Result<bool, StoreError> {
-        let blocks = &*self.needs.blocks;
-        let Ok(mut walk) = Walk::new(*resource.cid(), resource.size()) else {
-            return Ok(false);
-        };
-        let mut leaves = Vec::new();
-        while let Some(next) = walk.next() {
-            let stepped = match next.kind {
-                Kind::Node if blocks.keep(&[next.cid]).await? == [true] => {
-                    match blocks.get(&next.cid).await {
-                        Ok(Some(node)) => walk.trust(&node).is_ok(),
-                        Ok(None) | Err(StoreError::Damaged { .. }) => false,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Kind::Node => false,
-                Kind::Leaf => {
-                    leaves.push(next.cid);
-                    walk.pass().is_ok()
-                }
-            };
-            let is_last = walk.next().is_none();
-            if stepped && (is_last || leaves.len() >= limits::LINKS) {
-                let kept = blocks.keep(&std::mem::take(&mut leaves)).await?;
-                if !kept.into_iter().all(|kept| kept) {
-                    return Ok(false);
-                }
-            }
-            if !stepped {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        keeping::stays(&*self.needs.blocks, resource.cid(), resource.size()).await
     }
 
     /// What is missing. When nothing is, only the permission is asked for: the ledgers of both sides shall tell that the

@@ -293,6 +293,7 @@ async fn a_message_that_is_deleted_under_a_legal_hold_is_hidden_and_goes_after_i
     let records = bar.store.records();
     let randomness = Arc::new(SystemRandomness);
     let holds = LegalHolds::new(
+        bar.store.blocks(),
         records.clone(),
         bar.ledger.clone(),
         bar.accounts.clone(),

@@ -5,6 +5,9 @@ use std::time::Duration;
 use axum::body::Body;
 use cargomail_node::api::{HeldView, Why};
 use cargomail_node::keeping::{Collected, HoldError, Mode, Subject};
+use cargomail_node::store::Op;
+use cargomail_protocol::dag::Codec;
+use cargomail_protocol::dag::cid::digest;
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::limits;
 use cargomail_protocol::notification::JobState;
@@ -227,6 +230,7 @@ async fn t11_a_retrieval_keeps_what_it_brought_and_what_is_deleted_is_nobodys_fo
 async fn a_legal_hold_outlasts_expiry_and_deletion_and_its_user_does_not_see_it() {
     let world = World::new().await;
     let hospital = world.hospital().await;
+    hospital.account(&bob(), None).await;
     let posted = hospital.post(&alice(), content(LARGE, 1)).await;
     let other = hospital.post(&alice(), content(100, 2)).await;
     hospital
@@ -280,6 +284,16 @@ async fn a_legal_hold_outlasts_expiry_and_deletion_and_its_user_does_not_see_it(
     assert_eq!(hospital.count(Act::Access).await, 4);
     let listed = hospital.holds.list().await.unwrap();
     assert!(listed.iter().all(|hold| hold.released.is_some()));
+    // What had gone before a hold is placed does not keep the collector from the rest.
+    let third = hospital
+        .holds
+        .place(Subject::Account(alice()), "court order 13")
+        .await
+        .unwrap();
+    let rest = hospital.post(&bob(), content(100, 3)).await;
+    assert_eq!(hospital.delete(&bob(), &rest, false).await, StatusCode::OK);
+    assert_eq!(hospital.collect().await.freed_blocks, 1);
+    hospital.holds.release(third.id).await.unwrap();
     assert!(matches!(
         hospital.holds.release(hold.id).await,
         Err(HoldError::NoSuchHold(_))
@@ -309,6 +323,53 @@ async fn a_hold_names_something_that_is_here_and_says_why() {
         Err(HoldError::NoSuchHold(_))
     ));
     assert_eq!(hospital.count(Act::Access).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_deleted_and_has_gone_before_a_hold_does_not_stop_the_collector() {
+    let world = World::new().await;
+    let hospital = world.hospital().await;
+    let posted = hospital.post(&alice(), content(LARGE, 1)).await;
+    let account = Subject::Account(alice());
+    let first = hospital.holds.place(account.clone(), "court order 12").await;
+    assert_eq!(hospital.delete(&alice(), &posted, false).await, StatusCode::OK);
+    let records = hospital.store.records();
+    let hidden = records.list("holding/", None, 10).await.unwrap().pop().unwrap();
+    hospital.holds.release(first.unwrap().id).await.unwrap();
+    assert_eq!(hospital.collect().await.freed_blocks, 4);
+    // A collection during which another hold is placed leaves the record of what was hidden.
+    let put = Op::Put(hidden.key, hidden.value);
+    records.commit(vec![], vec![put]).await.unwrap();
+    hospital.holds.place(account, "court order 13").await.unwrap();
+    assert_eq!(hospital.collect().await.freed_blocks, 0);
+}
+
+#[tokio::test]
+async fn a_resource_of_which_something_has_gone_already_cannot_be_held() {
+    let world = World::new().await;
+    let hospital = world.hospital().await;
+    let posted = hospital.post(&alice(), content(LARGE, 1)).await;
+    assert_eq!(hospital.delete(&alice(), &posted, false).await, StatusCode::OK);
+    // A collection takes the blocks in the order of their digests, so leaves may go long before their root.
+    let root = digest(&parse_root(&posted.cid).unwrap()).unwrap();
+    let all = hospital.store.blocks().list(None, 10).await.unwrap();
+    let (leaf, _) = all.iter().find(|(digest, _)| *digest != root).unwrap();
+    let leaf = [Codec::Raw.cid(*leaf)];
+    let subject = Subject::Resource(posted.cid.clone());
+    let blocks = hospital.store.blocks();
+    blocks.condemn(&leaf).await.unwrap();
+    let held = hospital
+        .holds
+        .place(subject.clone(), "complaint 7")
+        .await
+        .unwrap();
+    assert_eq!(blocks.sweep(&leaf).await.unwrap(), [false], "the hold came first");
+    hospital.holds.release(held.id).await.unwrap();
+    blocks.condemn(&leaf).await.unwrap();
+    assert_eq!(blocks.sweep(&leaf).await.unwrap(), [true]);
+    let placed = hospital.holds.place(subject, "complaint 7").await;
+    assert!(matches!(placed, Err(HoldError::NoSuchResource(_))));
+    assert_eq!(hospital.count(Act::Access).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -175,6 +175,7 @@ impl World {
         let ledger = Ledger::open(records.clone(), clock.clone()).await.unwrap();
         let shelters = Shelters::default();
         let holds = LegalHolds::new(
+            store.blocks(),
             records.clone(),
             ledger.clone(),
             accounts.clone(),
