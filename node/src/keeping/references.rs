@@ -3,6 +3,7 @@
 //! A new kind of record is added to [`Holder`] when it refers to something, else to [`OTHERS`]. A store with a record that is of
 //! neither kind is not collected, so none can be forgotten.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cargomail_protocol::dag::{Codec, Kind, Walk};
@@ -16,6 +17,10 @@ use crate::{broker, mailbox};
 
 /// Records read at a time.
 const PAGE: usize = 200;
+/// Nodes below one root that are remembered as read; beyond that they are read again.
+const NODES: usize = 64 * 1024;
+/// Blocks of a walk after which others have their turn.
+const TURN: usize = 4096;
 /// Sorts behind every key that begins alike.
 const LAST: char = char::MAX;
 
@@ -246,7 +251,8 @@ impl References {
         Ok(Some(claims))
     }
 
-    /// Gives the name of every block below a root to `each`, its own included. Nodes are read, leaves are not.
+    /// Gives the name of every block below a root to `each`, its own included. Nodes are read, leaves are not. What is below a node
+    /// that stands at several places is given once: the blocks of one resource may be few, and the ways to them 2^28 (row C04).
     pub(super) async fn below(&self, root: Root, mut each: impl FnMut(&Cid)) -> Result<(), Lost> {
         let lost = |why: String| Lost { root: root.cid, why };
         let mut walk = match Walk::new(root.cid, root.size) {
@@ -255,12 +261,25 @@ impl References {
             // Nothing of it can have come.
             Err(_) => return Ok(()),
         };
+        let mut read = HashSet::new();
+        let mut steps = 0_usize;
         while let Some(next) = walk.next() {
+            steps += 1;
+            if steps.is_multiple_of(TURN) {
+                tokio::task::yield_now().await;
+            }
             each(&next.cid);
             let stepped = match next.kind {
                 Kind::Leaf => walk.pass(),
+                Kind::Node if read.contains(&(next.cid, next.size)) => walk.leave_out(),
                 Kind::Node => match self.blocks.get(&next.cid).await {
-                    Ok(Some(node)) => walk.trust(&node).map(drop),
+                    Ok(Some(node)) => {
+                        if read.len() >= NODES {
+                            read.clear();
+                        }
+                        read.insert((next.cid, next.size));
+                        walk.trust(&node).map(drop)
+                    }
                     Ok(None) if root.whole => return Err(lost(format!("{} is not here", next.cid))),
                     Ok(None) => walk.leave_out(),
                     Err(error) => return Err(lost(error.to_string())),

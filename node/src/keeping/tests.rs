@@ -1,12 +1,15 @@
 #![allow(clippy::unwrap_used)]
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cargomail_protocol::dag::{Codec, VerifiedBlock};
+use cargomail_protocol::limits;
 use cid::Cid;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::references::Holder;
+use super::references::{Holder, References, Root};
 use super::*;
 use crate::accounts::Accounts;
 use crate::clock::{Clock, SystemClock, SystemRandomness};
@@ -218,6 +221,82 @@ async fn c10_a_reference_that_moves_while_it_is_looked_for_is_not_missed() {
         () = collecting => {}
     }
     store.check(stored, &letter).await;
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut octets = Vec::new();
+    while value >= 0x80 {
+        octets.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    octets.push(value as u8);
+    octets
+}
+
+fn field(tag: u8, octets: &[u8]) -> Vec<u8> {
+    [&[tag], varint(octets.len() as u64).as_slice(), octets].concat()
+}
+
+/// A block, what it covers of a resource, and the octets of all blocks on all ways below it.
+struct Below(VerifiedBlock, u64, u64);
+
+/// A node that links so many times to the same block.
+fn again_and_again(Below(child, size, tsize): &Below, count: u64) -> Below {
+    let link = [
+        field(0x0a, &child.cid().to_bytes()),
+        field(0x12, b""),
+        [vec![0x18], varint(*tsize)].concat(),
+    ];
+    let link = field(0x12, &link.concat());
+    let mut file = [vec![0x08, 2, 0x18], varint(size * count)].concat();
+    let mut node = Vec::new();
+    for _ in 0..count {
+        node.extend(&link);
+        file.extend([vec![0x20], varint(*size)].concat());
+    }
+    node.extend(field(0x0a, &file));
+    let tsize = node.len() as u64 + tsize * count;
+    let node = VerifiedBlock::hash(Codec::DagPb, node.into()).unwrap();
+    Below(node, size * count, tsize)
+}
+
+#[tokio::test]
+async fn c04_a_resource_of_a_few_blocks_in_very_many_places_is_read_once() {
+    let store = Store::new().await;
+    let leaf = VerifiedBlock::hash(Codec::Raw, octets(1, 4096)).unwrap();
+    let leaf = Below(leaf, 4096, 4096);
+    let lower = again_and_again(&leaf, 1024);
+    let upper = again_and_again(&lower, 1024);
+    let root = again_and_again(&upper, 256);
+    let size = root.1;
+    assert_eq!(size, limits::RESOURCE);
+    let blocks = [root, upper, lower, leaf].map(|Below(block, ..)| block);
+    let names = blocks.each_ref().map(|block| *block.cid());
+    store.blocks().put(blocks.to_vec()).await.unwrap();
+    let references = References {
+        blocks: store.blocks(),
+        records: store.records(),
+    };
+    let [cid, ..] = names;
+    for whole in [true, false] {
+        let (mut steps, mut seen) = (0, HashSet::new());
+        let each = |cid: &Cid| {
+            steps += 1;
+            assert!(steps < 10_000, "on all ways there are 2^28");
+            seen.insert(*cid);
+        };
+        references.below(Root { cid, size, whole }, each).await.unwrap();
+        assert_eq!(seen, HashSet::from(names));
+    }
+    store
+        .records()
+        .commit(vec![], vec![refer(1, cid, size)])
+        .await
+        .unwrap();
+    assert_eq!(
+        store.collector.collect(Mode::Brisk).await.unwrap().freed_blocks,
+        0
+    );
 }
 
 #[tokio::test]
