@@ -71,6 +71,13 @@ pub(super) fn fits(password: &str, kept: &str) -> bool {
     compare().unwrap_or(false)
 }
 
+/// Whether it is the password of somebody who is not here: never, and to say so takes as long as [`fits`] does.
+pub(super) fn fits_nobody(password: &str, salt: &[u8], cost: PasswordCost) -> bool {
+    // Also where the hash fails, as it does when there is no memory.
+    drop(std::hint::black_box(hash(password, salt, cost)));
+    false
+}
+
 fn failed(error: impl std::fmt::Display) -> AccountError {
     AccountError::Hash(error.to_string())
 }
@@ -108,6 +115,15 @@ mod tests {
             assert!(fits("battery", &kept.to_string()));
             assert!(!fits("staple", &kept.to_string()));
         }
+    }
+
+    #[test]
+    fn h07_nobody_has_a_password_also_when_none_can_be_hashed() {
+        let cost = PasswordCost::Least;
+        assert!(!fits_nobody("correct horse", &[0; 16], cost));
+        // Too short to be hashed with.
+        assert!(hash("correct horse", &[], cost).is_err());
+        assert!(!fits_nobody("correct horse", &[], cost));
     }
 
     #[test]
