@@ -2,11 +2,14 @@
 //!
 //! A password is kept as argon2id (RFC 9106), a session as the SHA-256 of its token. Not here: HTTP, and what an account
 //! may reach. What always holds: a wrong password and an unknown address cost the same time and look the same (row
-//! H07); checks of passwords run a few at a time, so that guessing cannot take the machine's memory.
+//! H07); checks of passwords run a few at a time, so that guessing cannot take the machine's memory; a session ends with the password
+//! that it was begun with.
 
 mod checkers;
 pub mod door;
 mod password;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::{Clock, Randomness};
-use crate::store::{CommitError, Op, RecordStore, StoreError, typed};
+use crate::store::{CommitError, Cond, Op, RecordStore, StoreError, typed};
 
 use checkers::Checkers;
 pub use password::PasswordCost;
@@ -37,6 +40,8 @@ const MOMENT: Duration = Duration::from_secs(5);
 const KNOWN: usize = 4096;
 /// The longest password: more is an attack on the hash.
 const PASSWORD: usize = 1024;
+/// Records read at a time.
+const PAGE: usize = 500;
 
 /// Why an account cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +83,29 @@ pub struct Account {
     pub quota: Option<u64>,
     /// argon2id, in PHC form.
     password: String,
+    /// How many passwords there were before this one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    passwords_before: u64,
+}
+
+/// What bounds the resources of an account: in JSON a number of octets, or `"none"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Quota {
+    /// Nothing.
+    #[serde(rename = "none")]
+    Unbounded,
+    /// So many octets.
+    #[serde(untagged)]
+    Octets(u64),
+}
+
+impl Quota {
+    fn octets(self) -> Option<u64> {
+        match self {
+            Quota::Unbounded => None,
+            Quota::Octets(octets) => Some(octets),
+        }
+    }
 }
 
 /// A session as it is kept.
@@ -86,6 +114,16 @@ pub struct Account {
 struct Kept {
     address: Address,
     expires: Timestamp,
+    /// What the account said when it began: a session of an earlier password has ended.
+    #[serde(default, skip_serializing_if = "is_none")]
+    passwords_before: u64,
+}
+
+impl Kept {
+    fn lasts(&self, account: Option<&Account>, now: Timestamp) -> bool {
+        let same = account.is_some_and(|account| account.passwords_before == self.passwords_before);
+        same && now < self.expires
+    }
 }
 
 /// Who makes a request to the user-facing face; in the extensions of every request that came through its door.
@@ -129,23 +167,20 @@ impl Accounts {
         self
     }
 
-    /// Makes an account, or gives an existing one another password and quota.
+    /// Makes an account, or gives an existing one another password, which ends all its sessions. Without a quota a new account is not
+    /// bounded, and an existing one keeps its own.
     ///
     /// # Errors
-    /// [`AccountError::Password`], [`AccountError::Store`].
+    /// [`AccountError::Password`], [`AccountError::Hash`], [`AccountError::Store`].
     pub async fn set(
         &self,
         address: &Address,
         password: &str,
-        quota: Option<u64>,
+        quota: Option<Quota>,
     ) -> Result<Account, AccountError> {
         if password.is_empty() || password.len() > PASSWORD {
             return Err(AccountError::Password);
         }
-        let created = self
-            .find(address)
-            .await?
-            .map_or_else(|| self.clock.now(), |old| old.created);
         let mut salt = [0_u8; 16];
         self.randomness.fill(&mut salt);
         let (text, cost) = (password.to_owned(), self.cost);
@@ -153,15 +188,30 @@ impl Accounts {
             .checkers
             .work(move || password::hash(&text, &salt, cost))
             .await??;
-        let account = Account {
-            address: address.clone(),
-            created,
-            quota,
-            password,
-        };
-        let put = Op::Put(key(address), typed::encode(&account));
-        store(self.records.commit(Vec::new(), vec![put]).await)?;
-        Ok(account)
+        loop {
+            let key = key(address);
+            let old = typed::read::<Account>(&*self.records, &key).await?;
+            let unchanged = match &old {
+                Some((version, _)) => Cond::Is(key.clone(), *version),
+                None => Cond::Absent(key.clone()),
+            };
+            let old = old.map(|(_, old)| old);
+            let old = old.as_ref();
+            let account = Account {
+                address: address.clone(),
+                created: old.map_or_else(|| self.clock.now(), |old| old.created),
+                quota: quota.map_or_else(|| old?.quota, Quota::octets),
+                password: password.clone(),
+                passwords_before: old.map_or(0, |old| old.passwords_before + 1),
+            };
+            let put = Op::Put(key, typed::encode(&account));
+            match self.records.commit(vec![unchanged], vec![put]).await {
+                Ok(_) => return Ok(account),
+                // Somebody else has set it meanwhile: the sessions of that password end, too.
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
     }
 
     /// The account of an address; none when there is none. Local parts that differ only in case are one account.
@@ -200,7 +250,6 @@ impl Accounts {
     /// # Errors
     /// [`StoreError`].
     pub async fn list(&self) -> Result<Vec<Account>, StoreError> {
-        const PAGE: usize = 500;
         let mut accounts: Vec<Account> = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -227,7 +276,9 @@ impl Accounts {
         if password.len() > PASSWORD {
             return Err(AccountError::Unauthenticated);
         }
-        let kept = self.find(address).await?.map(|account| account.password);
+        let account = self.find(address).await?;
+        let passwords_before = account.as_ref().map_or(0, |account| account.passwords_before);
+        let kept = account.map(|account| account.password);
         let (text, cost) = (password.to_owned(), self.cost);
         let fits = self.checkers.work(move || match kept {
             Some(kept) => password::fits(&text, &kept),
@@ -243,6 +294,7 @@ impl Accounts {
         let session = Kept {
             address: address.clone(),
             expires,
+            passwords_before,
         };
         let put = Op::Put(session_key(&token), typed::encode(&session));
         store(self.records.commit(Vec::new(), vec![put]).await)?;
@@ -256,11 +308,58 @@ impl Accounts {
     pub async fn caller(&self, token: &str) -> Result<Address, AccountError> {
         // Looked up by its hash, so that the time of the look-up tells nothing of the tokens that exist (row T15).
         let session: Option<(_, Kept)> = typed::read(&*self.records, &session_key(token)).await?;
-        match session {
-            Some((_, session)) if self.clock.now() < session.expires => Ok(session.address),
-            _ => Err(AccountError::Unauthenticated),
+        let (_, session) = session.ok_or(AccountError::Unauthenticated)?;
+        let account = self.find(&session.address).await?;
+        if !session.lasts(account.as_ref(), self.clock.now()) {
+            return Err(AccountError::Unauthenticated);
+        }
+        Ok(session.address)
+    }
+
+    /// Ends a session; one that is not there has ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn log_out(&self, token: &str) -> Result<(), StoreError> {
+        let gone = Op::Delete(session_key(token));
+        store(self.records.commit(Vec::new(), vec![gone]).await)
+    }
+
+    /// Removes what is kept of sessions that have ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_ended(&self) -> Result<(), StoreError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.records.list(SESSIONS, after.as_deref(), PAGE).await?;
+            let sessions: Vec<Kept> = page.iter().map(typed::decode).collect::<Result<_, _>>()?;
+            // Read behind the sessions: what an earlier password began does not come back.
+            let keys: Vec<String> = sessions.iter().map(|session| key(&session.address)).collect();
+            let accounts = self.records.get(&keys).await?;
+            let now = self.clock.now();
+            let mut gone = Vec::new();
+            for ((record, session), account) in page.iter().zip(&sessions).zip(accounts) {
+                let account: Option<Account> = account.as_ref().map(typed::decode).transpose()?;
+                if !session.lasts(account.as_ref(), now) {
+                    gone.push(Op::Delete(record.key.clone()));
+                }
+            }
+            if !gone.is_empty() {
+                store(self.records.commit(Vec::new(), gone).await)?;
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+                _ => return Ok(()),
+            }
         }
     }
+}
+
+/// Left out of a record, so that an earlier version of this program reads those that it can understand.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 fn key(address: &Address) -> String {

@@ -7,6 +7,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /api/v1/sessions` | [`Login`] | [`Session`] |
+//! | `DELETE /api/v1/sessions` | | 204: the session of the token has ended |
 //! | `GET /api/v1/me` | | [`Me`] |
 //! | `POST /api/v1/resources` | octets | 201 [`Posted`] |
 //! | `GET /api/v1/resources?after=&limit=` | | list of [`HeldView`] in the order of the CIDs |
@@ -35,6 +36,7 @@
 //! | `GET /api/v1/admin/holds`, `POST` | [`NewHold`] | list of [`LegalHold`], or one |
 //! | `POST /api/v1/admin/holds/{id}/release` | | [`LegalHold`] |
 
+pub use crate::accounts::Quota;
 pub use crate::keeping::{Collected, LegalHold, Subject};
 use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::ledger::Head;
@@ -370,17 +372,18 @@ pub struct PlaceholderView {
     pub expires: Option<Timestamp>,
 }
 
-/// An account to make.
+/// An account to make, or to give another password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// Whose.
     pub address: Address,
-    /// The password; an account that exists gets this one instead of its old.
+    /// The password; an account that exists gets this one instead of its old, and its sessions end.
     pub password: String,
-    /// Octets of resources that the account may hold; none is no bound.
+    /// What bounds the resources that the account may hold. When it is absent, nothing bounds those of a new account, and one that
+    /// exists keeps its quota.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quota: Option<u64>,
+    pub quota: Option<Quota>,
 }
 
 /// An account.

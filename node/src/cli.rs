@@ -14,6 +14,7 @@ mod inbox;
 mod init;
 mod ledger;
 mod login;
+mod logout;
 mod out;
 mod preferences;
 mod progress;
@@ -120,6 +121,8 @@ enum NodeCommand {
 enum UserCommand {
     /// Begin a session at a node, and note it in the profile
     Login(login::LoginArgs),
+    /// End a session at a node, and remove it from the profile
+    Logout(logout::LogoutArgs),
     /// Compose a letter and send it
     Send(Box<send::SendArgs>),
     /// List messages
@@ -198,6 +201,7 @@ impl UserCommand {
     async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
         match self {
             Self::Login(args) => args.run(everywhere).await,
+            Self::Logout(args) => args.run(everywhere).await,
             Self::Send(args) => args.run(everywhere).await,
             Self::Inbox(args) => args.run(everywhere).await,
             Self::Read(args) => args.run(everywhere).await,

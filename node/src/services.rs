@@ -40,6 +40,9 @@ pub const SPAN: &str = "node";
 /// How often used token identifiers are forgotten.
 const SWEEP: std::time::Duration = std::time::Duration::from_secs(600);
 
+/// How often what is kept of sessions that have ended is removed.
+const TIDY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 /// What the services of a node see of the outside.
 #[derive(Clone)]
 pub struct Environment {
@@ -103,6 +106,9 @@ impl Services {
         services
             .tasks
             .spawn(forget(common.verifier.clone(), shutdown.clone()));
+        services
+            .tasks
+            .spawn(tidy(common.accounts.clone(), shutdown.clone()));
         let (collector, every) = (common.collector.clone(), common.settings.collect_every);
         services
             .tasks
@@ -441,6 +447,20 @@ async fn forget(verifier: Verifier, shutdown: CancellationToken) {
         }
         if let Err(error) = verifier.forget_expired().await {
             tracing::error!(%error, "the replay memory could not be swept");
+        }
+    }
+}
+
+/// Removes what is kept of sessions that have ended, at the start and every day.
+async fn tidy(accounts: Accounts, shutdown: CancellationToken) {
+    loop {
+        if let Err(error) = accounts.forget_ended().await {
+            tracing::error!(%error, "sessions that have ended could not be removed");
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(TIDY) => {}
         }
     }
 }

@@ -23,7 +23,7 @@ use axum::{Extension, Json, Router};
 use cargomail_protocol::address::{Domain, Locator};
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::limits;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::{AccountError, Accounts, Caller};
 use crate::api::{Login, Me, Queued, Session};
@@ -34,7 +34,7 @@ use crate::store::StoreError;
 use brake::Brake;
 pub use token::{AdminToken, TokenError};
 
-/// Where sessions are begun: the only path that asks for no token.
+/// Where sessions are begun, which alone asks for no token, and ended.
 const SESSIONS: &str = "/api/v1/sessions";
 /// What lies below it is the administrator's.
 const ADMIN: &str = "/api/v1/admin/";
@@ -106,7 +106,7 @@ pub fn door(inner: Router, door: Door) -> Router {
         brake: Brake::new(),
     });
     let own = Router::new()
-        .route(SESSIONS, post(log_in))
+        .route(SESSIONS, post(log_in).delete(log_out))
         .route("/api/v1/me", get(me))
         .merge(administration::routes())
         .layer(DefaultBodyLimit::max(limits::LOGIN))
@@ -119,7 +119,7 @@ pub fn door(inner: Router, door: Door) -> Router {
 /// Puts who it is into the request's extensions, or sends it away.
 async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if path == SESSIONS {
+    if path == SESSIONS && request.method() == Method::POST {
         return next.run(request).await;
     }
     let Some(token) = bearer(request.headers()) else {
@@ -196,6 +196,24 @@ async fn log_in(
             }
             explanation(&error)
         }
+    }
+}
+
+/// Ends the session whose token the door has just taken; the account's others go on.
+async fn log_out(
+    State(guard): State<Arc<Guard>>,
+    Extension(Caller(address)): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(token) = bearer(&headers) else {
+        return explanation(&Closed::Unauthenticated);
+    };
+    match guard.door.accounts.log_out(token).await {
+        Ok(()) => {
+            tracing::info!(%address, "logged out");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => explanation(&error),
     }
 }
 

@@ -42,7 +42,7 @@ impl Administration {
         self.0.look("/api/v1/admin/accounts").await
     }
 
-    /// Makes an account, or gives an existing one another password and quota.
+    /// Makes an account, or gives an existing one another password, which ends its sessions, and another quota if one is named.
     ///
     /// # Errors
     /// [`AppError`].

@@ -243,6 +243,25 @@ impl Profile {
         written.map_err(failed)
     }
 
+    /// The sessions, each once, whatever it is good for.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Access> {
+        let all = self.mailboxes.iter().map(|mailbox| &mailbox.access);
+        let mut sessions: Vec<Access> = Vec::new();
+        for access in self.broker.iter().chain(all) {
+            if !sessions.contains(access) {
+                sessions.push(access.clone());
+            }
+        }
+        sessions
+    }
+
+    /// Removes a session, and the Resource Mailbox that is reached with it.
+    pub fn forget(&mut self, access: &Access) {
+        self.broker.take_if(|broker| broker == access);
+        self.mailboxes.retain(|mailbox| mailbox.access != *access);
+    }
+
     /// Adds a Resource Mailbox, or gives it a new session; it becomes the last only if it is new.
     pub fn set_mailbox(&mut self, locator: Locator, access: Access) {
         match self

@@ -82,6 +82,15 @@ impl Session {
         Ok(access)
     }
 
+    /// Ends this session at the node.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn log_out(&self) -> Result<(), AppError> {
+        let request = self.request(Method::DELETE, "/api/v1/sessions");
+        self.send(request.body(Body::empty())).await.map(drop)
+    }
+
     /// Who the user is here, and what this node is.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::{Everywhere, value};
 use crate::accounts::Accounts;
 use crate::accounts::door::AdminToken;
-use crate::api::{AccountView, NewAccount};
+use crate::api::{AccountView, NewAccount, Quota};
 use crate::app::World;
 use crate::app::administration::Administration;
 use crate::clock::{Clock, SystemClock, SystemRandomness};
@@ -18,11 +18,12 @@ use crate::store::{Embedded, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
-    /// Make an account, or give an existing one another password
+    /// Make an account, or give an existing one another password, which ends its sessions
     #[command(after_help = "\
 Examples:
   cargomail account add alice@foo.test
   cargomail account add bob@bar.test --quota 50G --password-file secret
+  cargomail account add bob@bar.test --quota none
 
 The node may run or not. At a Resource Mailbox of another domain, the account has the user's own address.")]
     Add(AddArgs),
@@ -34,9 +35,9 @@ The node may run or not. At a Resource Mailbox of another domain, the account ha
 pub(super) struct AddArgs {
     /// The user's address
     address: Address,
-    /// How much the user's resources may take here; by default there is no bound
-    #[arg(long, value_parser = value::size, value_name = "SIZE")]
-    quota: Option<u64>,
+    /// How much the user's resources may take here, or `none`; by default a new account has no bound, and an existing one keeps its own
+    #[arg(long, value_parser = value::quota, value_name = "SIZE")]
+    quota: Option<Quota>,
     /// A file whose first line is the password; by default it is asked for
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
+use cargomail_protocol::address::Locator;
 use clap::CommandFactory;
 
 use super::*;
+use crate::app::double::{Node, PASSWORD, address, world};
+use crate::app::{Access, AppError, Session};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("cargomail").chain(line.split(' ')))
@@ -44,7 +47,10 @@ fn what_people_write_is_understood() {
         "init --domain foo.test --broker --public 203.0.113.5 --public 2001:db8::5",
         "init --check --json",
         "--config x.toml account add alice@foo.test --quota 50G",
+        "account add alice@foo.test --quota none",
         "login alice@foo.test --url https://[::1]:8443 --name Alice",
+        "logout",
+        "logout --url https://[::1]:8443 --json",
         "send --to bob@bar.test,carol@baz.test --bcc dave@hid.test -s Hi -t Hello --expires 30d --channel web a b",
         "inbox --sent --limit 5",
         "inbox --usage --json",
@@ -92,6 +98,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         ("send --to bob@bar.test --channel pigeon", "web-then-smtp"),
         ("send --to bob@bar.test --category a/b", "category"),
         ("account add alice@foo.test --quota many", "64M"),
+        ("account add alice@foo.test --quota many", "none"),
         ("inbox --sent --junk", "--junk"),
         ("inbox --usage --sent", "--sent"),
         ("delete", "<ID>"),
@@ -105,6 +112,47 @@ fn what_makes_no_sense_is_refused_with_what_would() {
             "{line}: {error}"
         );
     }
+}
+
+#[tokio::test]
+async fn whoever_logs_out_has_no_session_there_and_none_in_the_profile() {
+    let node = Node::start().await;
+    let file = node.folder.path().join("profile.toml");
+    let (client, alice) = (world().client(), address("alice@foo.test"));
+    let begun = Session::log_in(&client, &node.url, Some(node.fingerprint), &alice, PASSWORD).await;
+    let access = begun.unwrap();
+    let session = Session::open(&client, &access);
+    let mut profile = Profile::new(alice);
+    let vault = Locator::parse("vault.bar.test").unwrap();
+    let elsewhere = Access {
+        url: "https://nowhere.test".parse().unwrap(),
+        ..access.clone()
+    };
+    profile.broker = Some(access.clone());
+    profile.set_mailbox(Locator::parse("mailbox.foo.test").unwrap(), access);
+    profile.set_mailbox(vault.clone(), elsewhere);
+    profile.save(&file).unwrap();
+    let run = async |rest: String| {
+        parse(&format!("--profile {} logout{rest}", file.display()))
+            .unwrap()
+            .run()
+            .await
+    };
+    let unknown = run(" --url https://other.test".to_owned()).await.unwrap_err();
+    assert!(unknown.to_string().contains("https://other.test"), "{unknown}");
+    session.me().await.unwrap();
+    run(format!(" --url {}", node.url)).await.unwrap();
+    let gone = session.me().await.unwrap_err();
+    assert!(matches!(gone, AppError::Said { status: 401, .. }), "{gone}");
+    let left = Profile::open(&file).unwrap();
+    assert_eq!(left.broker, None);
+    let mailboxes: Vec<_> = left.mailboxes.iter().map(|mailbox| &mailbox.locator).collect();
+    assert_eq!(mailboxes, [&vault]);
+    // A session that the node has ended is removed from the profile all the same.
+    profile.mailboxes.retain(|mailbox| mailbox.locator != vault);
+    profile.save(&file).unwrap();
+    run(String::new()).await.unwrap();
+    assert!(Profile::open(&file).unwrap().sessions().is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cargomail_protocol::placeholder::{Category, Mailbox, mailboxes};
 use indicatif::HumanBytes;
 use zeroize::Zeroizing;
 
-use crate::api::Channel;
+use crate::api::{Channel, Quota};
 
 /// `90s`, `30m`, `12h`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -42,6 +42,16 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| refuse())?;
     number.checked_mul(unit).ok_or_else(refuse)
+}
+
+/// A [`size`], or `none`.
+pub(super) fn quota(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota::Unbounded),
+        text => size(text)
+            .map(Quota::Octets)
+            .map_err(|error| format!("{error}, or none")),
+    }
 }
 
 /// `bob@bar.test`, `"Bob" <bob@bar.test>`, or several with commas.

@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use bytes::Bytes;
 use cargomail_node::accounts::{Accounts, Caller};
-use cargomail_node::api::{NewShare, Posted, Retrieval, ShareView, UsageView};
+use cargomail_node::api::{NewShare, Posted, Quota, Retrieval, ShareView, UsageView};
 use cargomail_node::clock::{self, Clock, SystemClock, SystemRandomness};
 use cargomail_node::dns::{Dns, Dnssec, Record, Resolver, ResolverOptions, Zone};
 use cargomail_node::grip::{Signer, Verifier};
@@ -285,7 +285,11 @@ impl Node {
     }
 
     pub(crate) async fn account(&self, address: &Address, quota: Option<u64>) {
-        self.accounts.set(address, "a password", quota).await.unwrap();
+        let quota = quota.map_or(Quota::Unbounded, Quota::Octets);
+        self.accounts
+            .set(address, "a password", Some(quota))
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn stop(self) -> TempDir {

@@ -6,7 +6,7 @@ use cargomail_protocol::ledger::{Act, Checker};
 use http::{Method, Request, StatusCode};
 
 use super::*;
-use crate::api::NewAccount;
+use crate::api::{NewAccount, Quota};
 use crate::app::administration::Administration;
 use crate::app::double::{Node, PASSWORD, address, world};
 use crate::app::{AppError, Session};
@@ -237,8 +237,13 @@ async fn a_login_that_is_too_long_or_has_other_members_is_refused() {
             body.chars().take(60).collect::<String>()
         );
     }
-    let response = ask(&node, Method::PUT, "/api/v1/sessions", &json, "{}").await;
+    let token = log_in(&node, "alice@foo.test", PASSWORD).await.unwrap();
+    let bearer = format!("Bearer {token}");
+    let known = [json[0], ("authorization", bearer.as_str())];
+    let response = ask(&node, Method::PUT, "/api/v1/sessions", &known, "{}").await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let response = ask(&node, Method::PUT, "/api/v1/sessions", &json, "{}").await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -249,7 +254,7 @@ async fn the_administrator_makes_accounts_and_the_ledger_tells_of_it() {
     let new = NewAccount {
         address: address("bob@foo.test"),
         password: "another".to_owned(),
-        quota: Some(5),
+        quota: Some(Quota::Octets(5)),
     };
     assert_eq!(admin.set_account(&new).await.unwrap().quota, Some(5));
     assert_eq!(admin.accounts().await.unwrap().len(), 2);
@@ -262,6 +267,36 @@ async fn the_administrator_makes_accounts_and_the_ledger_tells_of_it() {
     checker.finish(&head).unwrap();
     assert_eq!(head, node.ledger.head().await);
     assert!(admin.ledger(1).await.unwrap().0.is_empty());
+    for (quota, expected) in [(None, Some(5)), (Some(Quota::Unbounded), None)] {
+        let new = NewAccount { quota, ..new.clone() };
+        assert_eq!(admin.set_account(&new).await.unwrap().quota, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_session_that_asks_for_it() {
+    let node = Node::start().await;
+    let mut bearers = Vec::new();
+    for _ in 0..2 {
+        let token = log_in(&node, "alice@foo.test", PASSWORD).await.unwrap();
+        bearers.push(format!("Bearer {token}"));
+    }
+    let log_out = async |fields: &[(&str, &str)]| {
+        ask(&node, Method::DELETE, "/api/v1/sessions", fields, "")
+            .await
+            .status()
+    };
+    assert_eq!(log_out(&[]).await, StatusCode::UNAUTHORIZED);
+    let [first, second] = [&bearers[0], &bearers[1]].map(|bearer| [("authorization", bearer.as_str())]);
+    assert_eq!(log_out(&first).await, StatusCode::NO_CONTENT);
+    assert_eq!(log_out(&first).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&node, "/api/v1/me", &first).await, 401);
+    assert_eq!(status(&node, "/api/v1/me", &second).await, 200);
+    node.accounts
+        .set(&address("alice@foo.test"), "another", None)
+        .await
+        .unwrap();
+    assert_eq!(status(&node, "/api/v1/me", &second).await, 401);
 }
 
 #[test]
