@@ -26,7 +26,7 @@ pub use error::{GripError, Position, Syntax, Why};
 pub use inspect::{Inspection, Opaque, Signature, inspect};
 pub use key::{Jwk, KeyError, KeyHash, NodeKey, PublicKey};
 pub use record::{Bindings, Record, SkipReason, Skipped};
-pub use token::{IssueError, issue};
+pub use token::{IssueError, issue, issue_again};
 pub use verify::{Expectation, NoRecords, Proved, Step, Verification, VerifiedChain, VerifiedToken};
 
 /// The scheme of the `Authorization` field: `Authorization: GRIP <token>`.

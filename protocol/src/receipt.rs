@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::address::{Address, ClientId, Domain, Locator};
-use crate::grip::{self, Claims, Digest, IssueError, NodeKey, Stamp, Statement, VerifiedChain};
+use crate::grip::{self, Claims, Digest, IssueError, Kind, NodeKey, Stamp, Statement, VerifiedChain};
 use crate::timestamp::Timestamp;
 
 /// Issues a token 3: the agent `_rra.<service>` has stored and verified everything that the notification names.
@@ -34,6 +34,15 @@ pub fn token(
         },
     };
     grip::issue(key, &claims)
+}
+
+/// A token 3 that was issued before, signed by the key of now: when the key has been changed, nobody believes the old one. It says the same,
+/// `iat` and `jti` too; by the same key it is the same text.
+///
+/// # Errors
+/// [`IssueError`]; [`IssueError::Unreadable`] when it is no token 3.
+pub fn signed_by(key: &NodeKey, token: &str) -> Result<String, IssueError> {
+    grip::issue_again(key, token, Kind::Receipt)
 }
 
 /// What a verified receipt attests, for the ledger.

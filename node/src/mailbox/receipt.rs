@@ -10,7 +10,7 @@ use cargomail_protocol::exchange::{ReceiptAction, ReceiptOutcome, Receipting};
 use cargomail_protocol::grip::{self, Digest, Expectation, KeyHash, Proved};
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::notification::Notification;
-use cargomail_protocol::receipt::Receipt;
+use cargomail_protocol::receipt::{self, Receipt};
 use cargomail_protocol::share::Share;
 use serde_json::Value;
 
@@ -85,12 +85,14 @@ impl Mailbox {
 
     /// At the destination: tells the origin that everything is stored.
     pub(super) async fn acknowledge(&self, job: &Job, token: &str) -> Result<(), Trouble> {
+        // The key may have been changed since the receipt was written.
+        let token = receipt::signed_by(self.needs.signer.key(), token).map_err(MailboxError::from)?;
         if job.origin == self.options.locator {
-            return self.note(token, self.own_key()).await.map_err(Trouble::of_own);
+            return self.note(&token, self.own_key()).await.map_err(Trouble::of_own);
         }
         let stream = self.reach(&job.origin).await?;
         let mut line = Line::new(stream.io);
-        let mut receipting = Receipting::new(token.to_owned());
+        let mut receipting = Receipting::new(token);
         loop {
             match receipting.poll() {
                 Some(ReceiptAction::Send(frame)) => {

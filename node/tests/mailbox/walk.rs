@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
+use cargomail_node::identity::Identity;
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::{JobState, Reason};
 use http::{Request, StatusCode, header};
@@ -269,6 +270,32 @@ async fn a_receipt_that_could_not_be_sent_is_sent_after_a_restart_and_is_the_sam
         .collect();
     assert_eq!(noted.len(), 1);
     assert_eq!(noted[0].event.evidence, receipt);
+    assert_eq!(hospital.shares(&alice()).await[0].received_by, [bob()]);
+}
+
+#[tokio::test]
+async fn a_receipt_that_waits_while_the_key_is_changed_is_believed_by_the_new_one() {
+    let world = World::new().await;
+    let (hospital, mut insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    let posted = vec![hospital.post(&alice(), content(100, 8)).await];
+    let share = hospital
+        .share(&alice(), &new_share(&world, &[bob()], &posted))
+        .await;
+    insurance.lines.rule([Rule::Open, Rule::Closed]);
+    let notification = notification(&hospital.locator(), &share, &alice(), &bob());
+    let job = broker.notify(&world, &insurance, &notification).await;
+    assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
+    insurance.identity = Identity::from_seed(&[22; 32]);
+    for name in ["_rra.insurance.test", "_grip.mailbox.insurance.test"] {
+        world.zone.remove(name);
+        world.bind(name, insurance.identity.spki_sha256());
+    }
+    let _insurance = world.restart(insurance).await;
+    until("the receipt", async || {
+        (hospital.count(Act::Receipt).await == 1).then_some(())
+    })
+    .await;
     assert_eq!(hospital.shares(&alice()).await[0].received_by, [bob()]);
 }
 

@@ -38,6 +38,9 @@ pub enum IssueError {
     /// `exp` is later than the kind allows.
     #[error("the token would live too long")]
     LifetimeTooLong,
+    /// What was to be signed again is no token of its kind.
+    #[error("not a token that can be signed again")]
+    Unreadable,
     /// The cryptographic library refused.
     #[error("the token could not be signed")]
     Signing,
@@ -86,6 +89,15 @@ pub fn issue(key: &NodeKey, claims: &Claims) -> Result<String, IssueError> {
         return Err(IssueError::TooLarge);
     }
     Ok(text)
+}
+
+/// Signs again what a token of one's own says. By the key that signed it, it is the same text.
+///
+/// # Errors
+/// [`IssueError`].
+pub fn issue_again(key: &NodeKey, token: &str, kind: Kind) -> Result<String, IssueError> {
+    let parsed = Parsed::read(token, kind).map_err(|_| IssueError::Unreadable)?;
+    issue(key, &parsed.claims)
 }
 
 /// Whether `exp` lies further behind `iat` than the kind allows.

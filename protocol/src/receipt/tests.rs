@@ -61,6 +61,41 @@ fn a_receipt_for_resources_names_the_agent_the_recipient_and_the_notification() 
 }
 
 #[test]
+fn a_receipt_that_is_signed_again_says_the_same_by_the_key_of_now() {
+    let vectors = vectors();
+    let token = issued(&vectors, "receipt");
+    let key = |name: &str| {
+        let secret = vectors["keys"][name]["secret"].as_str().unwrap();
+        let seed = data_encoding::HEXLOWER.decode(secret.as_bytes()).unwrap();
+        NodeKey::from_seed(&seed.try_into().unwrap()).unwrap()
+    };
+    assert_eq!(signed_by(&key("insurance"), &token).as_ref(), Ok(&token));
+    let again = signed_by(&key("foo"), &token).unwrap();
+    assert_ne!(again, token);
+    let origin = vec![Domain::parse("mailbox.hospital.com").unwrap()];
+    let digest = spoken_of(&vectors, "notification");
+    let attested = |name: &str, token: &str| {
+        let peer = Proved::Peer {
+            key: hash(&vectors, name),
+        };
+        let expectation = Expectation::receipt(origin.clone(), peer, digest);
+        Receipt::of(&verified(&vectors, expectation, token)).unwrap()
+    };
+    let before = attested("insurance", &token);
+    assert_eq!(
+        attested("foo", &again),
+        Receipt {
+            token: again,
+            ..before
+        }
+    );
+    for other in [issued(&vectors, "fetch"), String::new()] {
+        let refused = signed_by(&key("foo"), &other);
+        assert_eq!(refused, Err(IssueError::Unreadable));
+    }
+}
+
+#[test]
 fn a_receipt_for_a_message_names_its_sender_and_has_a_result_for_each_recipient() {
     let vectors = vectors();
     let sent = issued(&vectors, "channel");
