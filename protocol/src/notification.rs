@@ -3,8 +3,8 @@
 //! JSON (RFC 8259). A token speaks of the exact octets, so the writer's octets are kept and passed on, never written
 //! anew; `spec/notification.md` is the specification. Not here: whether the broker may say so (see [`crate::grip`]).
 //!
-//! What always holds: a [`Notification`] names 1 to [`limits::RESOURCES`] different resources, and one that was
-//! written is read back as the same.
+//! What always holds: a [`Notification`] names 1 to [`limits::RESOURCES`] different resources, and has one form: only what
+//! is written by [`Notification::to_bytes`] is read, so that nobody makes many of one.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +43,9 @@ pub enum NotificationError {
     /// `expires` is not RFC 3339 in UTC with whole seconds.
     #[error("expires is malformed")]
     Expires,
+    /// It says what a notification says, in other octets than those of its one form.
+    #[error("not in the one form of a notification")]
+    Form,
     /// No resource, too many, or one twice.
     #[error("none, too many or repeated resources")]
     Resources,
@@ -120,7 +123,9 @@ impl Notification {
             expires,
             resources: wire.resources,
         };
-        notification.check()?;
+        if notification.to_bytes()? != bytes {
+            return Err(NotificationError::Form);
+        }
         Ok(notification)
     }
 

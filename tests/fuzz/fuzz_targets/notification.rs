@@ -8,7 +8,7 @@ fuzz_target!(|octets: &[u8]| {
     if let Ok(notification) = Notification::parse(octets) {
         let _ = notification.total_size();
         let written = notification.to_bytes().expect("what was read can be written");
-        assert_eq!(Notification::parse(&written).as_ref(), Ok(&notification));
+        assert_eq!(written, octets, "a notification has one form");
     }
     if let Ok(state) = JobState::parse(octets) {
         assert_eq!(JobState::parse(&state.to_bytes()), Ok(state));
