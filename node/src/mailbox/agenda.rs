@@ -15,6 +15,7 @@ use cargomail_protocol::timestamp::Timestamp;
 use tokio::sync::Notify;
 
 use super::jobs::Job;
+use super::who;
 use crate::clock::Clock;
 
 /// The longest sleep: the clock may be set meanwhile.
@@ -25,7 +26,8 @@ const NAP: Duration = Duration::from_secs(30);
 struct Load {
     origin: Locator,
     message_id: String,
-    recipient: Address,
+    /// As it stands in keys: however it is spelled, it is one person.
+    recipient: String,
 }
 
 /// What is due when.
@@ -53,7 +55,7 @@ struct Lane {
     running: Vec<String>,
     breaker: Breaker,
     /// How many jobs there are for each recipient, waiting or under way.
-    recipients: HashMap<Address, u32>,
+    recipients: HashMap<String, u32>,
 }
 
 impl Agenda {
@@ -70,7 +72,7 @@ impl Agenda {
         let load = Load {
             origin: job.origin.clone(),
             message_id: job.message_id.clone(),
-            recipient: job.recipient.clone(),
+            recipient: who(&job.recipient),
         };
         self.state().put(&job.id, load, due);
         self.changed.notify_one();
@@ -80,7 +82,7 @@ impl Agenda {
     pub(super) fn open(&self, origin: &Locator, recipient: &Address) -> u32 {
         let state = self.state();
         let lane = state.lanes.get(origin);
-        let count = lane.and_then(|lane| lane.recipients.get(recipient));
+        let count = lane.and_then(|lane| lane.recipients.get(&who(recipient)));
         count.copied().unwrap_or(0)
     }
 
@@ -233,7 +235,7 @@ mod tests {
         Load {
             origin: origin.clone(),
             message_id: format!("<{id}@foo.test>"),
-            recipient: Address::parse("bob@bar.test").unwrap(),
+            recipient: "bob@bar.test".to_owned(),
         }
     }
 
