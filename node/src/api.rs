@@ -18,7 +18,8 @@
 //! | `POST /api/v1/shares` | [`NewShare`] | 201 [`ShareView`] |
 //! | `GET /api/v1/shares` | | list of [`ShareView`], newest first |
 //! | `POST /api/v1/shares/{id}/revoke` | | [`ShareView`] |
-//! | `GET /api/v1/retrievals` | | list of [`Retrieval`], newest first |
+//! | `GET /api/v1/retrievals?message_id=` | | list of [`Retrieval`], newest first; of one message, where one is named |
+//! | `DELETE /api/v1/retrievals/{job}` | | [`Retrieval`]: nothing more of it is fetched |
 //! | `POST /api/v1/messages` | [`NewMessage`] | 202 list of [`Queued`] |
 //! | `GET /api/v1/messages?folder=inbox&after=&limit=` | | list of [`Message`], newest first |
 //! | `GET /api/v1/messages/{id}` | | `message/rfc822` |
@@ -257,8 +258,10 @@ pub struct Retrieval {
     pub sender: Address,
     /// The Message-ID of the placeholder.
     pub message_id: String,
-    /// What.
-    pub resources: Vec<SharedResource>,
+    /// How many resources.
+    pub count: usize,
+    /// Their octets.
+    pub size: u64,
     /// How far it is.
     pub progress: JobState,
     /// When the notification came.

@@ -144,8 +144,8 @@ enum UserCommand {
     Resource(resource::ResourceCommand),
     /// Show how far sent messages are
     Queue(queue::QueueArgs),
-    /// Show what is on its way to one's mailboxes
-    Retrievals,
+    /// Show what is on its way to one's mailboxes, and end it
+    Retrievals(queue::RetrievalsArgs),
 }
 
 impl Cli {
@@ -211,7 +211,7 @@ impl UserCommand {
             Self::Share(command) => command.run(everywhere).await,
             Self::Resource(command) => command.run(everywhere).await,
             Self::Queue(args) => args.run(everywhere).await,
-            Self::Retrievals => queue::retrievals(everywhere).await,
+            Self::Retrievals(args) => args.run(everywhere).await,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each file is a step of the walk: `post` and `share` at the origin, `notified`, `retrieve` and `fetch` at the destination,
 //! `serve` and `authorize` at the origin again, `receipt` at both, `read` at the destination. Behind the walk, `belongings` shows
-//! a user what they hold and why it is kept, `delete` and `expire` end it, and `claims` tells the collector. Not here: tokens, frames and
+//! a user what they hold and why it is kept, `delete` and `expire` end it, `forget` ends what was kept for others' questions, and `claims` tells the
+//! collector. Not here: tokens, frames and
 //! walks, which the protocol decides; addresses that may be dialled, which is the peer host's business.
 //!
 //! What always holds: blocks are durable before the record that names them; a record and the ledger entry that tells of
@@ -23,12 +24,13 @@
 //! | `share-ends/<end>-<id>` | a share that has not ended yet, by its end |
 //! | `share-last/<who>` | written with every share of somebody |
 //! | `grant/<digest>/<agent>` | what an agent was allowed to fetch by a notification |
+//! | `granted/<share>/<who>` | by how many notifications a recipient was allowed to fetch what a share names |
 //! | `receipt/<digest>/<agent>` | the receipt for it |
 //! | `received/<share>/<who>` | that a recipient's agent has acknowledged everything in a share |
 //! | `job/<id>` | a retrieval |
 //! | `job-place/<id>` | up to where its resources are durable, and up to where they were verified |
 //! | `job-open/<id>` | that something is still to be done for it |
-//! | `job-of/<who>/<newest>` | whose it is |
+//! | `job-of/<who>/<newest>`, `job-message/<who>/<SHA-256 of the Message-ID>/<newest>` | whose it is |
 
 mod agenda;
 mod authorize;
@@ -38,6 +40,7 @@ mod delete;
 mod error;
 mod expire;
 mod fetch;
+mod forget;
 mod holdings;
 mod import;
 mod intake;
@@ -58,9 +61,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
-use cargomail_protocol::grip::KeyHash;
+use cargomail_protocol::grip::{Digest, KeyHash};
 use cargomail_protocol::limits;
 use cargomail_protocol::timestamp::Timestamp;
+use data_encoding::HEXLOWER;
 use tokio_util::sync::CancellationToken;
 
 use self::agenda::Agenda;
@@ -138,6 +142,8 @@ pub struct Mailbox {
     agenda: Agenda,
     coming: Coming,
     issuers: Rate<ClientId>,
+    /// By share and recipient.
+    fetches: Rate<String>,
 }
 
 impl Mailbox {
@@ -156,6 +162,7 @@ impl Mailbox {
             agenda,
             coming: Coming::default(),
             issuers: Rate::new(fetches, MINUTE / fetches),
+            fetches: Rate::new(limits::FETCHES_PER_SHARE, limits::FETCHES_PAUSE),
             options,
             needs,
         }))
@@ -169,7 +176,10 @@ impl Mailbox {
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => break,
-                    () = tokio::time::sleep(MINUTE) => self.issuers.tidy(0),
+                    () = tokio::time::sleep(MINUTE) => {
+                        self.issuers.tidy(0);
+                        self.fetches.tidy(0);
+                    }
                 }
             }
         };
@@ -177,6 +187,7 @@ impl Mailbox {
             self.clone().serve(shutdown.clone()),
             self.clone().retrieve(shutdown.clone()),
             self.expire(&shutdown),
+            self.forget(&shutdown),
             sweeping
         );
     }
@@ -210,6 +221,11 @@ impl Mailbox {
 /// An address as it stands in keys: addresses that differ in case only are one account.
 fn who(address: &Address) -> String {
     address.to_string().to_lowercase()
+}
+
+/// A Message-ID as it stands in keys.
+fn hashed(message_id: &str) -> String {
+    HEXLOWER.encode(Digest::of(message_id.as_bytes()).sha256())
 }
 
 /// A name behind its time turned round: the newest sorts first.

@@ -179,6 +179,16 @@ pub const MISHAPS_VIOLATED: u32 = 6;
 /// So much weighs that its name leads to nobody. With the pauses between tries it takes half a day until that alone is enough: a key that is changed
 /// before it is published, and a DNS that is led astray, are mostly mended before.
 pub const MISHAPS_UNUSABLE: u32 = 1;
+/// A retrieval that is not done after so long ends, whenever its share does: a stranger says when that is, and what has come of it takes room
+/// from its user.
+pub const RETRIEVAL_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Notifications by which one recipient may fetch what one share names, each with an agent: one for each of the recipient's mailboxes that was
+/// tried, with room for shares that several messages name.
+pub const GRANTS_PER_SHARE: u32 = 32;
+/// Fetches by one recipient from one share at once: of each, the ledger tells. A line that breaks all the time has as many tries.
+pub const FETCHES_PER_SHARE: u32 = 200;
+/// See [`FETCHES_PER_SHARE`]: after each such time one more.
+pub const FETCHES_PAUSE: Duration = Duration::from_secs(60);
 /// Slower than so many octets a second on average, after [`RETRIEVAL_GRACE`], a stream is given up: its place is wanted by others.
 pub const RETRIEVAL_SLOWEST: u64 = 1024;
 /// How long a stream may take beside the time for its octets.
@@ -217,7 +227,7 @@ pub const LOGIN: usize = 8 * 1024;
 pub const LEDGER_PAGE: usize = 500;
 /// Octets of such entries: what comes after that is the next page's.
 pub const LEDGER_PAGE_SIZE: usize = 4 * 1024 * 1024;
-/// How long a broker remembers what it accepted and sent: twice as long as anybody tries to send.
+/// How long a broker remembers what it accepted and sent, and an agent what it retrieved: twice as long as anybody tries to send.
 pub const REMEMBERED: Duration = Duration::from_secs(10 * 24 * 3600);
 /// How often a message may fail by the machine's own fault before it is put aside: an hour of growing pauses.
 pub const STUMBLES: u32 = 10;

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
@@ -215,8 +215,13 @@ async fn shares(State(kept): State<Shared>) -> Json<Vec<ShareView>> {
     Json(kept.lock().unwrap().shares.clone())
 }
 
-async fn retrievals(State(kept): State<Shared>) -> Json<Vec<Retrieval>> {
-    Json(kept.lock().unwrap().retrievals.clone())
+async fn retrievals(
+    State(kept): State<Shared>,
+    Query(which): Query<HashMap<String, String>>,
+) -> Json<Vec<Retrieval>> {
+    let mut retrievals = kept.lock().unwrap().retrievals.clone();
+    retrievals.retain(|one| which.get("message_id") == Some(&one.message_id));
+    Json(retrievals)
 }
 
 async fn send(

@@ -264,12 +264,10 @@ async fn arrival(
     let of = placeholder.parts().iter().map(|part| part.resource.size).sum();
     let mut seen: Option<u64> = None;
     let outcome = loop {
-        let retrievals = session.retrievals().await?;
-        let ours = retrievals.iter().find(|retrieval| {
-            retrieval.message_id == placeholder.message_id()
-                && retrieval.origin == placeholder.origin().locator
-        });
-        // Where origin and destination are one, nothing was ever on its way.
+        let retrievals = session.retrievals_of(placeholder.message_id()).await?;
+        let origin = &placeholder.origin().locator;
+        let ours = retrievals.iter().find(|retrieval| retrieval.origin == *origin);
+        // Where origin and destination are one, nothing was ever on its way; what came long ago is forgotten.
         let Some(retrieval) = ours else { break Ok(()) };
         let not_coming = |why: &str| ReadError::NotComing {
             at: at.clone(),

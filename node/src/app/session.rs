@@ -214,6 +214,25 @@ impl Session {
         self.look("/api/v1/retrievals").await
     }
 
+    /// What is on its way to the user, or has arrived, of one message, newest first.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn retrievals_of(&self, message_id: &str) -> Result<Vec<Retrieval>, AppError> {
+        let message_id = percent_encoded(message_id);
+        self.look(&format!("/api/v1/retrievals?message_id={message_id}"))
+            .await
+    }
+
+    /// Ends a retrieval: nothing more of it is fetched.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn cancel_retrieval(&self, job: &str) -> Result<Retrieval, AppError> {
+        let path = format!("/api/v1/retrievals/{}", name(job)?);
+        self.ask(Method::DELETE, &path, None::<&()>).await
+    }
+
     /// Sends a message.
     ///
     /// # Errors
@@ -367,6 +386,19 @@ impl Session {
             why: why.to_string(),
         }
     }
+}
+
+/// A text as it may stand in a URI (RFC 3986 §2.1): each octet that is not unreserved is encoded.
+pub(super) fn percent_encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// A name that a node gave, as it may stand in a path.

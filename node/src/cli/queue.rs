@@ -1,10 +1,12 @@
 //! `cargomail queue` and `cargomail retrievals`.
 
+use anyhow::bail;
 use cargomail_protocol::notification::JobState;
 use clap::Args;
 
 use super::{Everywhere, account, value};
 use crate::api::{Delivery, Queued, Retrieval};
+use crate::app::AppError;
 use crate::app::read::on_one_line;
 
 #[derive(Debug, Args)]
@@ -67,30 +69,54 @@ pub(super) fn state(queued: &Queued) -> String {
     text
 }
 
-pub(super) async fn retrievals(everywhere: &Everywhere) -> anyhow::Result<()> {
-    let app = everywhere.app()?;
-    let mut all = Vec::new();
-    for mailbox in &app.profile().mailboxes {
-        all.extend(app.mailbox(&mailbox.locator)?.retrievals().await?);
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargomail retrievals
+  cargomail retrievals --cancel 5f0c9b7e2d8a4c61b3f7e0a9d4c2816e")]
+pub(super) struct RetrievalsArgs {
+    /// Fetch nothing more of this one; what has come of it is dropped
+    #[arg(long, value_name = "ID")]
+    cancel: Option<String>,
+}
+
+impl RetrievalsArgs {
+    pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        let app = everywhere.app()?;
+        let mailboxes = &app.profile().mailboxes;
+        let Some(id) = self.cancel else {
+            let mut all = Vec::new();
+            for mailbox in mailboxes {
+                all.extend(app.mailbox(&mailbox.locator)?.retrievals().await?);
+            }
+            all.sort_by_key(|retrieval| std::cmp::Reverse(retrieval.since));
+            return everywhere.out().many(&all, "nothing came yet", arriving);
+        };
+        for mailbox in mailboxes {
+            match app.mailbox(&mailbox.locator)?.cancel_retrieval(&id).await {
+                Ok(retrieval) => return everywhere.out().one(&retrieval, arriving),
+                Err(AppError::Said { status: 404, .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bail!("no mailbox of the profile has the retrieval {id}: `cargomail retrievals` shows them")
     }
-    all.sort_by_key(|retrieval| std::cmp::Reverse(retrieval.since));
-    everywhere.out().many(&all, "nothing came yet", arriving)
 }
 
 fn arriving(retrieval: &Retrieval) -> String {
-    let total = retrieval.resources.iter().map(|resource| resource.size()).sum();
     let state = match &retrieval.progress {
         JobState::Queued => "waiting".to_owned(),
         JobState::Retrieving { bytes, of } => {
             format!("{} of {}", value::octets(*bytes), value::octets(*of))
         }
-        JobState::Stored => format!("here, {}", value::octets(total)),
+        JobState::Stored => format!("here, {}", value::octets(retrieval.size)),
         JobState::Refused { reason } => format!("refused: {reason:?}"),
         JobState::Expired => "expired".to_owned(),
         JobState::Failed { reason } => format!("failed: {reason:?}"),
     };
     format!(
-        "{}  {} from {}  {}  {state}\n",
+        "{}  {}  {} from {}  {}  {state}\n",
+        retrieval.job,
         retrieval.since.rfc3339(),
         retrieval.sender,
         retrieval.origin,

@@ -70,6 +70,7 @@ fn what_people_write_is_understood() {
         "resource delete bafkreidogqfzz75tpkmjzjke425xqcrmpcib2p5tg44hnbirumdbpl5adu --force",
         "resource why bafkreidogqfzz75tpkmjzjke425xqcrmpcib2p5tg44hnbirumdbpl5adu",
         "retrievals --json",
+        "retrievals --cancel 5f0c9b7e2d8a4c61b3f7e0a9d4c2816e",
         "grip issue notify --audience mailbox.bar.test --subject bob@bar.test",
         "grip verify a.b.c --dns 127.0.0.1:5353",
         "ledger list --concerning bob@bar.test",

@@ -48,10 +48,12 @@ pub(crate) enum Holder {
 }
 
 /// Records that refer to no resource, by the beginnings of their keys.
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 27] = [
     "account/",
     "collection",
     "folder/",
+    "granted/",
+    "job-message/",
     "job-of/",
     "job-open/",
     "job-place/",

@@ -13,6 +13,7 @@ use cargomail_protocol::limits;
 use cargomail_protocol::queue::Breaker;
 use cargomail_protocol::timestamp::Timestamp;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::jobs::Job;
 use super::who;
@@ -30,6 +31,12 @@ struct Load {
     recipient: String,
 }
 
+/// What is under way.
+struct Running {
+    load: Load,
+    stop: CancellationToken,
+}
+
 /// What is due when.
 #[derive(Default)]
 pub(super) struct Agenda {
@@ -42,7 +49,7 @@ struct State {
     /// What waits, and what is under way, by origin: with many jobs there are still few origins.
     lanes: HashMap<Locator, Lane>,
     waiting: HashMap<String, (Timestamp, Load)>,
-    running: HashMap<String, Load>,
+    running: HashMap<String, Running>,
     /// Jobs of one origin that are under way at once.
     per_origin: usize,
 }
@@ -110,6 +117,19 @@ impl Agenda {
         self.changed.notify_one();
     }
 
+    /// Says when a job that is under way has to be left.
+    pub(super) fn stopping(&self, id: &str) -> CancellationToken {
+        let state = self.state();
+        let running = state.running.get(id);
+        running.map_or_else(CancellationToken::new, |running| running.stop.clone())
+    }
+
+    /// A job has come to its end otherwise: it is left, and does not wait any more.
+    pub(super) fn stop(&self, id: &str) {
+        self.state().stop(id);
+        self.changed.notify_one();
+    }
+
     /// An origin answered, whatever it said.
     pub(super) fn answered(&self, origin: &Locator) {
         if let Some(lane) = self.state().lanes.get_mut(origin) {
@@ -163,7 +183,8 @@ impl State {
         if let Some(load) = self.take_out(&id) {
             let lane = self.lanes.entry(load.origin.clone()).or_default();
             lane.running.push(load.message_id.clone());
-            self.running.insert(id.clone(), load);
+            let stop = CancellationToken::new();
+            self.running.insert(id.clone(), Running { load, stop });
         }
         Ok(id)
     }
@@ -190,31 +211,44 @@ impl State {
 
     /// A job is not under way any more, and waits until then. What is known of an origin lasts as long as there are jobs of it.
     fn end(&mut self, id: &str, next: Option<Timestamp>) {
-        let Some(load) = self.running.remove(id) else {
+        let again = next.filter(|_| !self.waiting.contains_key(id));
+        let load = self.running.get(id).map(|running| running.load.clone());
+        if let (Some(due), Some(load)) = (again, load) {
+            self.put(id, load, due);
+        }
+        let Some(Running { load, .. }) = self.running.remove(id) else {
             return;
         };
-        let (origin, recipient) = (load.origin.clone(), load.recipient.clone());
-        if let Some(lane) = self.lanes.get_mut(&origin)
+        if let Some(lane) = self.lanes.get_mut(&load.origin)
             && let Some(at) = lane.running.iter().position(|other| *other == load.message_id)
         {
             lane.running.swap_remove(at);
         }
-        // It is under way no more, and it was counted once.
-        if self.waiting.contains_key(id) {
-            return;
+        if !self.waiting.contains_key(id) {
+            self.leave(&load);
         }
-        if let Some(lane) = self.lanes.get_mut(&origin)
-            && let Some(count) = lane.recipients.get_mut(&recipient)
-        {
+    }
+
+    fn stop(&mut self, id: &str) {
+        let waited = self.take_out(id);
+        match (self.running.get(id), waited) {
+            (Some(running), _) => running.stop.cancel(),
+            (None, Some(load)) => self.leave(&load),
+            (None, None) => {}
+        }
+    }
+
+    /// A job neither waits nor is under way, and is counted no more.
+    fn leave(&mut self, load: &Load) {
+        let Some(lane) = self.lanes.get_mut(&load.origin) else {
+            return;
+        };
+        if let Some(count) = lane.recipients.get_mut(&load.recipient) {
             *count = count.saturating_sub(1);
             lane.recipients.retain(|_, count| *count > 0);
         }
-        if let Some(due) = next {
-            self.put(id, load, due);
-        }
-        let idle = |lane: &Lane| lane.due.is_empty() && lane.running.is_empty();
-        if self.lanes.get(&origin).is_some_and(idle) {
-            self.lanes.remove(&origin);
+        if lane.due.is_empty() && lane.running.is_empty() {
+            self.lanes.remove(&load.origin);
         }
     }
 }
@@ -296,6 +330,29 @@ mod tests {
             agenda.state().lanes.is_empty(),
             "nothing is left of an origin without jobs"
         );
+    }
+
+    #[test]
+    fn a_job_that_is_stopped_is_left_and_counted_no_more() {
+        let agenda = Agenda::new(limits::RETRIEVALS_PER_ORIGIN + 1);
+        let bob = Address::parse("bob@bar.test").unwrap();
+        let open = || agenda.open(&hospital(), &bob);
+        put(&agenda, "a", &hospital(), NOON);
+        put(&agenda, "b", &hospital(), later(1));
+        assert_eq!(agenda.state().take(NOON), Ok("a".to_owned()));
+        let (stopping, other) = (agenda.stopping("a"), agenda.stopping("b"));
+        agenda.stop("b");
+        assert_eq!(open(), 1);
+        // Due again while it is under way.
+        put(&agenda, "a", &hospital(), later(1));
+        agenda.stop("a");
+        assert!(stopping.is_cancelled() && !other.is_cancelled());
+        assert_eq!(open(), 1, "it is under way until it is left");
+        agenda.done("a", None);
+        assert_eq!(open(), 0);
+        agenda.stop("a");
+        assert_eq!(agenda.state().take(later(9)), Err(None));
+        assert!(agenda.state().lanes.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! origin and destination are one.
 //!
 //! What always holds: the work that is done does not depend on whether a resource is here, or whether, until when and with
-//! whom it is shared; what is granted is in the ledger first.
+//! whom it is shared; what is granted is in the ledger first; how much one recipient of a share makes this node keep is bounded (row Q09).
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use cargomail_protocol::address::Address;
 use cargomail_protocol::exchange::Fetch;
 use cargomail_protocol::grip::{Digest, Expectation, KeyHash, Proved, VerifiedChain};
 use cargomail_protocol::ledger::{Act, Event};
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::Notification;
 use cargomail_protocol::share::SharedResource;
 use cargomail_protocol::timestamp::Timestamp;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::share::roots;
-use super::{COMMITS, Mailbox, MailboxError};
+use super::{COMMITS, Mailbox, MailboxError, who};
 use crate::store::typed::Stored;
 use crate::store::{CommitError, Cond, Op, typed};
 
@@ -63,6 +64,10 @@ impl Mailbox {
         let Some(shares) = shares.filter(|_| own && all) else {
             return Err(MailboxError::NotShared);
         };
+        for share in &shares {
+            let passed = self.fetches.pass(&granted_key(*share, &notification.recipient));
+            passed.map_err(MailboxError::TooOften)?;
+        }
         self.grant(fetch, &chain, &notification, shares).await?;
         tracing::info!(
             message_id = %notification.message_id,
@@ -87,28 +92,40 @@ impl Mailbox {
         shares: Vec<Uuid>,
     ) -> Result<(), MailboxError> {
         let shelter = self.needs.shelters.open();
-        let octets = fetch.notification.clone().into();
-        let stored = Stored::keep(&*self.needs.blocks, &shelter, octets).await?;
+        let mut stored = None;
         let key = grant_key(chain);
         for _ in 0..COMMITS {
             let known = typed::read::<Grant>(&*self.needs.records, &key).await?;
-            let when = match &known {
-                Some((version, _)) => Cond::Is(key.clone(), *version),
-                None => Cond::Absent(key.clone()),
+            let old = known.as_ref().map_or(&[][..], |(_, grant)| &grant.shares);
+            let new = shares.iter().copied().filter(|share| !old.contains(share));
+            // What is too much is refused before anything of it is written.
+            let (mut when, mut then) = self.counted(new.collect(), &notification.recipient).await?;
+            let mut grant = match known {
+                Some((version, grant)) => {
+                    when.push(Cond::Is(key.clone(), version));
+                    grant
+                }
+                None => {
+                    when.push(Cond::Absent(key.clone()));
+                    let stored = match &stored {
+                        Some(stored) => stored,
+                        None => {
+                            let octets = fetch.notification.clone().into();
+                            stored.insert(Stored::keep(&*self.needs.blocks, &shelter, octets).await?)
+                        }
+                    };
+                    Grant {
+                        recipient: notification.recipient.clone(),
+                        notification: stored.clone(),
+                        shares: Vec::new(),
+                        since: self.now(),
+                    }
+                }
             };
-            let mut grant = known.map_or_else(
-                || Grant {
-                    recipient: notification.recipient.clone(),
-                    notification: stored.clone(),
-                    shares: Vec::new(),
-                    since: self.now(),
-                },
-                |(_, grant)| grant,
-            );
             grant.shares.extend(&shares);
             grant.shares.sort_unstable();
             grant.shares.dedup();
-            let then = vec![Op::Put(key.clone(), typed::encode(&grant))];
+            then.push(Op::Put(key.clone(), typed::encode(&grant)));
             let event = Event {
                 act: Act::Granted,
                 parties: vec![
@@ -120,7 +137,7 @@ impl Mailbox {
                 resources: roots(&notification.resources),
                 evidence: chain.token().text().to_owned(),
             };
-            match self.needs.ledger.commit(vec![when], then, vec![event]).await {
+            match self.needs.ledger.commit(when, then, vec![event]).await {
                 Ok(_) => return Ok(()),
                 Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Store(error)) => return Err(error.into()),
@@ -128,6 +145,39 @@ impl Mailbox {
         }
         Err(MailboxError::Busy)
     }
+
+    /// Counts one more notification for each of these shares.
+    async fn counted(
+        &self,
+        mut shares: Vec<Uuid>,
+        recipient: &Address,
+    ) -> Result<(Vec<Cond>, Vec<Op>), MailboxError> {
+        shares.sort_unstable();
+        shares.dedup();
+        let keys: Vec<String> = shares
+            .iter()
+            .map(|share| granted_key(*share, recipient))
+            .collect();
+        let found = self.needs.records.get(&keys).await?;
+        let (mut when, mut then) = (Vec::new(), Vec::new());
+        for (key, record) in keys.into_iter().zip(found) {
+            let count: u32 = record.as_ref().map(typed::decode).transpose()?.unwrap_or(0);
+            if count >= limits::GRANTS_PER_SHARE {
+                return Err(MailboxError::Granted);
+            }
+            when.push(match &record {
+                Some(record) => Cond::Is(key.clone(), record.version),
+                None => Cond::Absent(key.clone()),
+            });
+            then.push(Op::Put(key, typed::encode(&(count + 1))));
+        }
+        Ok((when, then))
+    }
+}
+
+/// By how many notifications a recipient may fetch what a share names.
+pub(super) fn granted_key(share: Uuid, recipient: &Address) -> String {
+    format!("granted/{share}/{}", who(recipient))
 }
 
 /// Where a chain's grant is: by the notification and the agent.

@@ -60,7 +60,7 @@ impl Mailbox {
                 ..view(Holder::Share, caller, super::share::share_key(parts.id))
             });
         }
-        for job in self.jobs.of(caller).await? {
+        for job in self.jobs.of(caller, None).await? {
             if !job.state.is_final() && self.names(&job, &cid).await? {
                 holders.push(HolderView {
                     message_id: job.message_id.clone(),

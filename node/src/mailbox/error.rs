@@ -82,6 +82,9 @@ pub enum MailboxError {
     /// An issuer fetches too often.
     #[error("too many requests")]
     TooOften(Duration),
+    /// A recipient was allowed to fetch what a share names by so many notifications that no more is kept for them.
+    #[error("too many notifications of one share")]
+    Granted,
     /// The resources are not here, not shared with this recipient, no longer shared, or of another origin. Which of these,
     /// nobody is told.
     #[error("not shared")]
@@ -103,7 +106,10 @@ impl Faulty for MailboxError {
             MailboxError::Missing | MailboxError::NotHeld(_) => Fault::NotFound,
             MailboxError::OverQuota(_) => Fault::OverQuota,
             MailboxError::NoSuchUser => Fault::NoSuchUser,
-            MailboxError::Expired | MailboxError::NotShared | MailboxError::Shared { .. } => Fault::Refused,
+            MailboxError::Expired
+            | MailboxError::NotShared
+            | MailboxError::Granted
+            | MailboxError::Shared { .. } => Fault::Refused,
             MailboxError::Crowded => Fault::TryLater(CROWDED),
             MailboxError::TooOften(wait) => Fault::TryLater(*wait),
         }

@@ -1,6 +1,6 @@
 //! Retrievals as they are kept: one job for each notification of one broker.
 //!
-//! What always holds: a job is there before its broker is told of it, and stays after it has ended, so that the same
+//! What always holds: a job is there before its broker is told of it, and stays for a time after it has ended, so that the same
 //! notification gives the same job; `job-open/<id>` stands exactly as long as something is left to be done.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{COMMITS, LISTED, MailboxError, named, newest, who};
+use super::{COMMITS, LISTED, MailboxError, hashed, named, newest, who};
 use crate::store::typed::Stored;
 use crate::store::{BlockStore, CommitError, Cond, Op, RecordStore, Settling, StoreError, Version, typed};
 
@@ -43,6 +43,12 @@ pub(super) struct Job {
     pub(super) notify_until: Timestamp,
     /// The notification's octets.
     pub(super) notification: Stored,
+    /// How many resources it names.
+    #[serde(default)]
+    pub(super) count: usize,
+    /// Their octets.
+    #[serde(default)]
+    pub(super) size: u64,
     /// From where.
     pub(super) origin: Locator,
     /// From whom.
@@ -51,7 +57,7 @@ pub(super) struct Job {
     pub(super) recipient: Address,
     /// By which mail.
     pub(super) message_id: String,
-    /// When the share ends.
+    /// When it ends whatever has come: with the share, or earlier.
     pub(super) expires: Timestamp,
     /// Octets of the recipient's quota that are kept free for what has come of it.
     pub(super) claimed: u64,
@@ -85,13 +91,32 @@ pub(super) fn put(job: &Job) -> Op {
 }
 
 /// The records of a new job.
-pub(super) fn create(job: &Job) -> [Op; 3] {
-    let entry = format!("job-of/{}/{}", who(&job.recipient), newest(job.since, &job.id));
-    [
-        put(job),
-        Op::Put(format!("{OPEN}{}", job.id), typed::encode(&())),
-        Op::Put(entry, typed::encode(&())),
-    ]
+pub(super) fn create(job: &Job) -> Vec<Op> {
+    let open = format!("{OPEN}{}", job.id);
+    let marks = entries(job).into_iter().chain([open]);
+    let marks = marks.map(|key| Op::Put(key, typed::encode(&())));
+    std::iter::once(put(job)).chain(marks).collect()
+}
+
+/// All records of a job that has ended.
+pub(super) fn forget(job: &Job) -> Vec<Op> {
+    let gone = entries(job).into_iter().chain([key(&job.id)]).map(Op::Delete);
+    gone.chain([forget_place(&job.id)]).collect()
+}
+
+/// Where a job is listed.
+fn entries(job: &Job) -> [String; 2] {
+    let name = newest(job.since, &job.id);
+    [None, Some(job.message_id.as_str())].map(|of| format!("{}{name}", listed(&job.recipient, of)))
+}
+
+/// Where somebody's jobs are listed, or those of one message.
+fn listed(recipient: &Address, message_id: Option<&str>) -> String {
+    let whose = who(recipient);
+    match message_id {
+        Some(message_id) => format!("job-message/{whose}/{}/", hashed(message_id)),
+        None => format!("job-of/{whose}/"),
+    }
 }
 
 /// Nothing is left to be done.
@@ -164,9 +189,13 @@ impl Jobs {
         }
     }
 
-    /// Somebody's newest jobs.
-    pub(super) async fn of(&self, recipient: &Address) -> Result<Vec<Job>, StoreError> {
-        let prefix = format!("job-of/{}/", who(recipient));
+    /// Somebody's newest jobs, or those of one message. With its notification and tokens each takes 48 KiB at most.
+    pub(super) async fn of(
+        &self,
+        recipient: &Address,
+        message_id: Option<&str>,
+    ) -> Result<Vec<Job>, StoreError> {
+        let prefix = listed(recipient, message_id);
         let entries = self.records.list(&prefix, None, LISTED).await?;
         let keys: Vec<String> = entries
             .iter()

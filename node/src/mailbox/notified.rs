@@ -82,6 +82,7 @@ impl Mailbox {
                 None => stored.insert(Stored::keep(&*self.needs.blocks, &shelter, octets.clone()).await?),
             };
             let now = self.now();
+            let expires = notification.expires.min(now.plus(limits::RETRIEVAL_LIFE));
             let job = Job {
                 id: id.clone(),
                 broker: chain.issuer().clone(),
@@ -89,14 +90,16 @@ impl Mailbox {
                 notify: chain.token().text().to_owned(),
                 notify_until: chain.token().claims().expires().unwrap_or(now),
                 notification: stored.clone(),
+                count: notification.resources.len(),
+                size: notification.total_size(),
                 origin: notification.origin.clone(),
                 sender: notification.sender.clone(),
                 recipient: notification.recipient.clone(),
                 message_id: notification.message_id.clone(),
-                expires: notification.expires,
+                expires,
                 claimed: 0,
                 state: JobState::Queued,
-                tries: Tries::new(now, notification.expires.since(now)),
+                tries: Tries::new(now, expires.since(now)),
                 mishaps: 0,
                 receipt: None,
                 since: now,

@@ -28,7 +28,7 @@ use super::holdings::{Kept, Resource, arrived, hold};
 use super::jobs::{self, Job};
 use super::reserve::release;
 use super::share::roots;
-use super::{COMMITS, Mailbox, MailboxError};
+use super::{COMMITS, Mailbox, MailboxError, who};
 use crate::api::Retrieval;
 use crate::store::{CommitError, Cond, Op};
 
@@ -54,11 +54,13 @@ impl Mailbox {
                 },
             };
             let (mailbox, shutdown) = (self.clone(), shutdown.clone());
+            let stopping = self.agenda.stopping(&id);
             tasks.spawn(
                 async move {
                     tokio::select! {
                         biased;
                         () = shutdown.cancelled() => {}
+                        () = stopping.cancelled() => mailbox.agenda.done(&id, None),
                         next = mailbox.attempt(&id) => mailbox.agenda.done(&id, next),
                     }
                     drop(place);
@@ -320,6 +322,8 @@ impl Mailbox {
             let mut kept = self.holdings.usage(&fresh.recipient).await?;
             release(&mut kept.usage, &fresh);
             fresh.state = state;
+            // When it ended.
+            fresh.tries.due = self.now();
             let when = vec![Cond::Is(jobs::key(&job.id), version), kept.unchanged()];
             let then = vec![
                 kept.put(),
@@ -395,22 +399,44 @@ impl Mailbox {
         Ok(None)
     }
 
-    /// What is on its way to the caller, or has arrived: the newest.
-    pub(super) async fn retrievals(&self, caller: &Address) -> Result<Vec<Retrieval>, MailboxError> {
-        let mut retrievals = Vec::new();
-        for job in self.jobs.of(caller).await? {
-            let (notification, _) = jobs::notification(&*self.needs.blocks, &job).await?;
-            retrievals.push(Retrieval {
-                progress: self.jobs.state(&job),
-                job: job.id,
-                origin: job.origin,
-                sender: job.sender,
-                message_id: job.message_id,
-                resources: notification.resources,
-                since: job.since,
-            });
+    /// Answers `GET /api/v1/retrievals`: what is on its way to the caller, or has arrived: the newest, or those of one message.
+    pub(super) async fn retrievals(
+        &self,
+        caller: &Address,
+        message_id: Option<&str>,
+    ) -> Result<Vec<Retrieval>, MailboxError> {
+        let jobs = self.jobs.of(caller, message_id).await?;
+        Ok(jobs.into_iter().map(|job| self.shown(job)).collect())
+    }
+
+    /// Answers `DELETE /api/v1/retrievals/{job}`: what has not come yet is not fetched any more. One that has ended stays as it is.
+    pub(super) async fn cancel(&self, caller: &Address, id: &str) -> Result<Retrieval, MailboxError> {
+        let theirs = async || {
+            let found = self.jobs.find(id).await?.map(|(_, job)| job);
+            let job = found.filter(|job| who(&job.recipient) == who(caller));
+            job.ok_or(MailboxError::Missing)
+        };
+        let reason = Reason::Policy;
+        self.end(&theirs().await?, JobState::Refused { reason }).await?;
+        let job = theirs().await?;
+        // One that came to its end by itself may have a receipt to be sent.
+        if job.receipt.is_none() {
+            self.agenda.stop(id);
         }
-        Ok(retrievals)
+        Ok(self.shown(job))
+    }
+
+    fn shown(&self, job: Job) -> Retrieval {
+        Retrieval {
+            progress: self.jobs.state(&job),
+            job: job.id,
+            origin: job.origin,
+            sender: job.sender,
+            message_id: job.message_id,
+            count: job.count,
+            size: job.size,
+            since: job.since,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use cargomail_protocol::grip::Proved;
 use cargomail_protocol::limits;
@@ -46,6 +46,7 @@ impl Mailbox {
             .route("/api/v1/shares", get(list_shares).post(make_share))
             .route("/api/v1/shares/{id}/revoke", post(revoke_share))
             .route("/api/v1/retrievals", get(list_retrievals))
+            .route("/api/v1/retrievals/{job}", delete(cancel_retrieval))
             .with_state(self.clone())
     }
 }
@@ -203,11 +204,31 @@ async fn revoke_share(
     )
 }
 
-async fn list_retrievals(State(mailbox): Place, Extension(Caller(caller)): User) -> Response {
-    answer(
-        mailbox
-            .retrievals(&caller)
-            .await
-            .map(|list| Json(list).into_response()),
-    )
+/// Which retrievals are listed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retrievals {
+    message_id: Option<String>,
+}
+
+async fn list_retrievals(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    which: Result<Query<Retrievals>, QueryRejection>,
+) -> Response {
+    let Query(which) = match which {
+        Ok(which) => which,
+        Err(rejection) => return answer(Err(MailboxError::Body(rejection.body_text()))),
+    };
+    let list = mailbox.retrievals(&caller, which.message_id.as_deref()).await;
+    answer(list.map(|list| Json(list).into_response()))
+}
+
+async fn cancel_retrieval(
+    State(mailbox): Place,
+    Extension(Caller(caller)): User,
+    Path(job): Path<String>,
+) -> Response {
+    let cancelled = mailbox.cancel(&caller, &job).await;
+    answer(cancelled.map(|retrieval| Json(retrieval).into_response()))
 }

@@ -6,15 +6,13 @@
 use std::collections::HashSet;
 
 use cargomail_protocol::address::Address;
-use cargomail_protocol::grip::Digest;
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::notification::Notification;
 use cargomail_protocol::share::{Share, ShareParts, SharedResource};
 use cargomail_protocol::timestamp::Timestamp;
-use data_encoding::HEXLOWER;
 use uuid::Uuid;
 
-use super::{COMMITS, LISTED, Mailbox, MailboxError, expire, named, newest, who};
+use super::{COMMITS, LISTED, Mailbox, MailboxError, expire, hashed, named, newest, who};
 use crate::api::{NewShare, ShareView};
 use crate::clock;
 use crate::store::{CommitError, Cond, Op, Record, StoreError, Version, typed};
@@ -272,8 +270,7 @@ pub(super) fn roots(resources: &[SharedResource]) -> Vec<cid::Cid> {
 }
 
 fn of_message(sender: &Address, message_id: &str) -> String {
-    let hash = HEXLOWER.encode(Digest::of(message_id.as_bytes()).sha256());
-    format!("share-of/{}/{hash}/", who(sender))
+    format!("share-of/{}/{}/", who(sender), hashed(message_id))
 }
 
 fn between(sender: &Address, recipient: &Address) -> String {

@@ -10,6 +10,7 @@ use cargomail_node::peers::{PeerAddress, Peers, Spoken};
 use cargomail_protocol::dag::{Codec, Importer, VerifiedBlock};
 use cargomail_protocol::exchange::{End, Expect, Frame, Grant};
 use cargomail_protocol::ledger::Act;
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::{JobState, Notification, Reason};
 use cargomail_protocol::placeholder::Category;
 use cargomail_protocol::queue::Tries;
@@ -345,6 +346,23 @@ async fn what_does_not_come_before_the_share_ends_is_expired_and_the_ledger_tell
     .await;
     assert_eq!(broker.state(&insurance, &job).await, JobState::Expired);
     assert_eq!(insurance.acts().await, [Act::Notified, Act::Expired]);
+}
+
+#[tokio::test]
+async fn q09_a_share_without_an_end_keeps_a_retrieval_open_for_a_month_at_most() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let (resource, _) = resource(b"what Alice wrote");
+    let _liar = Liar::new(&world, Vec::new()).await;
+    let mut notification = notification_of(&world, NAME, resource);
+    notification.expires = Timestamp::parse_rfc3339("9999-12-31T23:59:59Z").unwrap();
+    let job = broker.notify(&world, &insurance, &notification).await;
+    world.clock.by(limits::RETRIEVAL_LIFE - HOUR);
+    let insurance = world.restart(insurance).await;
+    assert!(!broker.state(&insurance, &job).await.is_final());
+    world.clock.by(2 * HOUR);
+    let insurance = world.restart(insurance).await;
+    assert_eq!(broker.end(&insurance, &job).await, JobState::Expired);
 }
 
 #[tokio::test]

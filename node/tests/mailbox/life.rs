@@ -403,8 +403,17 @@ async fn c10_collecting_races_posting_deleting_and_reading_the_same_octets() {
     assert_eq!(blocks(&hospital).await, 0);
 }
 
+/// Records whose keys begin like one of these.
+async fn records(node: &Node, prefixes: &[&str]) -> usize {
+    let mut count = 0;
+    for prefix in prefixes {
+        count += node.store.records().list(prefix, None, 100).await.unwrap().len();
+    }
+    count
+}
+
 #[tokio::test]
-async fn the_collector_leaves_a_notification_that_is_too_long_for_a_record() {
+async fn q09_the_collector_leaves_a_notification_as_long_as_somebody_may_ask_for_it() {
     let world = World::new().await;
     let (hospital, insurance) = (world.hospital().await, world.insurance().await);
     let broker = world.broker("bar.test", 9);
@@ -429,4 +438,33 @@ async fn the_collector_leaves_a_notification_that_is_too_long_for_a_record() {
         assert!(blocks(node).await > resources);
         assert_eq!(node.collect().await.freed_blocks, 0);
     }
+    // The share is over for nearly as long as a receipt may come, and the retrieval for nearly as long as its broker may ask.
+    let (granted, retrieved) = (["grant/", "granted/", "receipt/"], ["job"]);
+    world.clock.by(24 * HOUR + limits::NOTIFY_TOKEN_LIFE - HOUR);
+    let hospital = world.restart(hospital).await;
+    until("the end of the share", async || {
+        (hospital.count(Act::Expired).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(records(&hospital, &granted).await, 3);
+    world.clock.by(2 * HOUR);
+    let hospital = world.restart(hospital).await;
+    until("forgetting", async || {
+        (records(&hospital, &granted).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(broker.state(&insurance, &job).await, JobState::Stored);
+    world.clock.by(limits::REMEMBERED);
+    let insurance = world.restart(insurance).await;
+    until("forgetting", async || {
+        (records(&insurance, &retrieved).await == 0).then_some(())
+    })
+    .await;
+    assert!(insurance.retrievals(&bob()).await.is_empty());
+    for (node, whose) in [(&hospital, alice()), (&insurance, bob())] {
+        assert_eq!(node.collect().await.freed_blocks, 1);
+        let (status, octets) = node.read(&whose, &posted[7].cid).await;
+        assert_eq!((status, &octets[..]), (StatusCode::OK, &b"7"[..]));
+    }
+    assert_eq!(blocks(&insurance).await, resources);
 }

@@ -341,6 +341,27 @@ async fn q10_an_origin_that_never_answers_keeps_nobody_elses_mail_away() {
 }
 
 #[tokio::test]
+async fn q09_a_list_of_retrievals_is_short_whatever_they_name() {
+    let world = World::new().await;
+    let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));
+    let mut large = of_nowhere(&world, &bob(), 5);
+    let root = |number: usize| Digest::of(&number.to_le_bytes()).cid();
+    large.resources = (0..limits::RESOURCES)
+        .map(|number| SharedResource::new(root(number), 1000).unwrap())
+        .collect();
+    broker.notify(&world, &insurance, &large).await;
+    let request = Request::get("/api/v1/retrievals").body(Body::empty()).unwrap();
+    let list = octets(insurance.ask(&bob(), request).await).await;
+    assert!(list.len() < 1000);
+    let retrievals = insurance.retrievals(&bob()).await;
+    let first = &retrievals[0];
+    assert_eq!((first.count, first.size), (limits::RESOURCES, 8_192_000));
+    let request = Request::get("/api/v1/retrievals?origin=x").body(Body::empty());
+    let status = insurance.ask(&bob(), request.unwrap()).await.status();
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
 async fn what_has_expired_is_refused() {
     let world = World::new().await;
     let (insurance, broker) = (world.insurance().await, world.broker("bar.test", 9));

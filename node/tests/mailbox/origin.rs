@@ -6,6 +6,7 @@ use cargomail_node::api::{Posted, ShareView};
 use cargomail_protocol::exchange::{Expect, Fetch, Frame, Refused, Want};
 use cargomail_protocol::grip::{Digest, NodeKey};
 use cargomail_protocol::ledger::Act;
+use cargomail_protocol::limits;
 use cargomail_protocol::notification::{self as wire, JobState, Notification};
 use cargomail_protocol::receipt;
 use cargomail_protocol::share::SharedResource;
@@ -423,4 +424,70 @@ async fn a_share_that_was_revoked_before_it_was_fetched_ends_the_retrieval() {
     let reason = wire::Reason::OriginRefused;
     assert_eq!(broker.end(&insurance, &job).await, JobState::Refused { reason });
     assert_eq!(insurance.acts().await, [Act::Notified]);
+}
+
+#[tokio::test]
+async fn q09_one_recipient_of_a_share_makes_the_origin_keep_little() {
+    let scene = Scene::new().await;
+    let good = scene.notification();
+    let kept = async || {
+        let records = scene.hospital.store.records();
+        let grants = records.list("grant/", None, 1000).await.unwrap().len();
+        let blocks = scene.hospital.store.blocks();
+        (grants, blocks.list(None, 1000).await.unwrap().len())
+    };
+    let alone = kept().await;
+    // Padded, so that it says the same in other octets.
+    let mut padded = good.to_bytes().unwrap();
+    padded.resize(limits::NOTIFICATION, b' ');
+    let digest = Digest::of(&padded);
+    let to = locator("mailbox.insurance.test");
+    let notify = wire::token(
+        &scene.broker.key,
+        &bob(),
+        &to,
+        digest,
+        good.expires,
+        scene.world.stamp(),
+    );
+    let token = wire::fetch_token(
+        &scene.agent.key(),
+        &cargomail_protocol::address::Domain::parse("insurance.test").unwrap(),
+        &scene.hospital.locator(),
+        digest,
+        &notify.unwrap(),
+        scene.world.stamp(),
+    );
+    let fetch = Fetch {
+        token: token.unwrap(),
+        notification: padded,
+        wants: Vec::new(),
+    };
+    assert_eq!(scene.ask(fetch).await, NEVER);
+    assert_eq!(kept().await, alone);
+    // The recipient's broker may say that it was another message.
+    let other = |number: u32| Notification {
+        message_id: format!("<{number}@foo.test>"),
+        ..good.clone()
+    };
+    for number in 0..limits::GRANTS_PER_SHARE {
+        assert!(scene.is_granted(scene.own(&other(number))).await, "{number}");
+    }
+    let one_more = scene.own(&other(limits::GRANTS_PER_SHARE));
+    assert_eq!(scene.ask(one_more).await, NEVER);
+    assert_eq!(kept().await, (limits::GRANTS_PER_SHARE as usize, alone.1));
+    // What was granted stays so, now and then.
+    let mut granted = limits::GRANTS_PER_SHARE;
+    let asked = loop {
+        match scene.ask(scene.own(&other(3))).await {
+            Some(Frame::Granted(_)) => granted += 1,
+            Some(Frame::Refused(refused)) => break refused.retry_after,
+            answer => panic!("{answer:?}"),
+        }
+    };
+    assert!(asked.is_some_and(|seconds| seconds <= limits::FETCHES_PAUSE.as_secs()));
+    // The one that was refused was a fetch, too.
+    assert!(granted + 1 >= limits::FETCHES_PER_SHARE, "{granted}");
+    assert_eq!(scene.hospital.count(Act::Granted).await, granted as usize);
+    assert_eq!(kept().await, (limits::GRANTS_PER_SHARE as usize, alone.1));
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
-use cargomail_node::api::{Posted, UsageView};
+use cargomail_node::api::{Posted, Retrieval, UsageView};
 use cargomail_node::peers::{PeerAddress, PeerStream, Peers, Spoken};
 use cargomail_protocol::grip::Digest;
 use cargomail_protocol::ledger::Act;
@@ -130,6 +130,54 @@ async fn q09_what_passes_the_quota_is_refused_before_anything_is_fetched() {
     silent.hang_up();
     until("room", async || {
         (ask(601).await == StatusCode::ACCEPTED).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn q09_a_user_ends_what_a_stranger_keeps_open() {
+    let world = World::new().await;
+    let (hospital, insurance) = (world.hospital().await, world.insurance().await);
+    let broker = world.broker("bar.test", 9);
+    insurance.account(&bob(), Some(1000)).await;
+    let _silent = Silent::new(&world).await;
+    let job = broker
+        .notify(&world, &insurance, &promise(&world, SILENT, 600))
+        .await;
+    kept_free(&insurance, 600).await;
+    let end = async |caller, job: &str| {
+        let request = Request::delete(format!("/api/v1/retrievals/{job}")).body(Body::empty());
+        let response = insurance.ask(&caller, request.unwrap()).await;
+        let status = response.status();
+        let shown = serde_json::from_slice::<Retrieval>(&octets(response).await);
+        (status, shown.ok().map(|retrieval| retrieval.progress))
+    };
+    let missing = (StatusCode::NOT_FOUND, None);
+    assert_eq!(end(carol(), &job).await, missing);
+    assert_eq!(end(bob(), "0123456789abcdef0123456789abcdef").await, missing);
+    assert_eq!(usage(&insurance).await.retrievals, 1);
+    let refused = JobState::Refused {
+        reason: Reason::Policy,
+    };
+    for _ in 0..2 {
+        assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(refused)));
+    }
+    // Its origin serves it still, and nobody hears.
+    kept_free(&insurance, 0).await;
+    assert_eq!(usage(&insurance).await.retrievals, 0);
+    assert_eq!(broker.state(&insurance, &job).await, refused);
+    // One that waits for its next try.
+    let waits = promise(&world, "mailbox.nowhere.test", 700);
+    let job = broker.notify(&world, &insurance, &waits).await;
+    assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(refused)));
+    // What has come has come, and its origin hears of it.
+    let posted = vec![hospital.post(&alice(), content(700, 5)).await];
+    let notification = shared_with_bob(&world, &hospital, &posted).await;
+    let job = broker.notify(&world, &insurance, &notification).await;
+    assert_eq!(broker.end(&insurance, &job).await, JobState::Stored);
+    assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(JobState::Stored)));
+    until("the receipt", async || {
+        (hospital.count(Act::Receipt).await == 1).then_some(())
     })
     .await;
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
+use cargomail_node::api::Retrieval;
 use cargomail_node::identity::Identity;
 use cargomail_protocol::ledger::Act;
 use cargomail_protocol::notification::{JobState, Reason};
@@ -61,7 +62,13 @@ async fn what_alice_posts_and_shares_bob_reads_from_the_mailbox_of_his_choice() 
     let retrievals = insurance.retrievals(&bob()).await;
     assert_eq!(retrievals.len(), 1);
     assert_eq!(retrievals[0].progress, JobState::Stored);
-    assert_eq!(retrievals[0].resources, share.resources);
+    assert_eq!((retrievals[0].count, retrievals[0].size), (3, 3 * MIB as u64 + 6));
+    let of = async |message_id: &str| {
+        let path = format!("/api/v1/retrievals?message_id={message_id}");
+        insurance.look::<Vec<Retrieval>>(&bob(), &path).await
+    };
+    assert_eq!(of("%3C1%40foo.test%3E").await, retrievals);
+    assert!(of("%3C2%40foo.test%3E").await.is_empty());
     assert!(insurance.retrievals(&carol()).await.is_empty());
 }
 

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::placeholder::Part;
 
+use crate::app::session::percent_encoded;
+
 /// An image and the HTML do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
@@ -129,17 +131,4 @@ fn references(html: &str, names: &[String]) -> Result<Vec<Reference>, ReferenceE
         }
     }
     Ok(found)
-}
-
-/// RFC 3986 §2.1, for what is not unreserved.
-fn percent_encoded(name: &str) -> String {
-    let mut out = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }

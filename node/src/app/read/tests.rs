@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 use cargomail_protocol::placeholder::{Category, Mailbox};
-use cargomail_protocol::share::SharedResource;
 use mail_parser::MessageParser;
 
 use super::*;
@@ -45,7 +44,8 @@ fn arriving(opened: &Opened, progress: JobState) -> Retrieval {
         origin: placeholder.origin().locator.clone(),
         sender: address("alice@foo.test"),
         message_id: placeholder.message_id().to_owned(),
-        resources: vec![SharedResource::new(part.resource.cid, part.resource.size).unwrap()],
+        count: 1,
+        size: part.resource.size,
         progress,
         since: SystemClock.now(),
     }
