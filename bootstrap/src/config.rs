@@ -51,7 +51,8 @@ section! {
     /// The configuration of a Cargomail introducer. What begins with `#` shows the default, or an example where there is none.
     /// A flag of the same name wins over this file.
     Config {
-        /// The Ed25519 key, PKCS#8 in PEM, mode 0600. It is made when it is not there, and never overwritten.
+        /// The Ed25519 key, PKCS#8 in PEM, mode 0600. It is made when it is not there, and never overwritten. A path is from the
+        /// folder of this file; that of the flag `--key` from the current one.
         key: PathBuf = "bootstrap.pem".into(),
         /// Where QUIC listens (UDP). Leave out the second one on a machine without IPv6.
         quic: Vec<SocketAddr> = anywhere(),

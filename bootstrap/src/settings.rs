@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Configuration file (TOML), which has more keys than there are flags
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Key file; made when it is not there [default: bootstrap.pem]
+    /// Key file; made when it is not there [default: bootstrap.pem, beside the configuration file if there is one]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Where QUIC listens (UDP); may be repeated [default: port 4001 everywhere]
@@ -186,8 +186,14 @@ fn merged(config: Config, flags: Arguments) -> Config {
     fn either<T>(flag: Vec<T>, file: Vec<T>) -> Vec<T> {
         if flag.is_empty() { file } else { flag }
     }
+    // What a flag says is from where the program was started, what the file says from where the file lies.
+    let beside = flags
+        .config
+        .as_deref()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""));
     Config {
-        key: flags.key.unwrap_or(config.key),
+        key: flags.key.unwrap_or_else(|| beside.join(config.key)),
         quic: either(flags.quic, config.quic),
         tcp: either(flags.tcp, config.tcp),
         external: either(flags.external, config.external),

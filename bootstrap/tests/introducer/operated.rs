@@ -35,6 +35,29 @@ fn its_key_is_kept_private_and_an_open_one_is_refused() {
 }
 
 #[test]
+fn a_key_in_the_file_lies_beside_it_and_one_of_a_flag_where_the_program_was_started() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = folder.path().join("bootstrap.toml");
+    std::fs::write(&config, "key = \"keys/own.pem\"\n").unwrap();
+    let check = |flags: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command
+            .current_dir(&elsewhere)
+            .arg("--config")
+            .arg(&config)
+            .args(flags);
+        command.arg("--check").status().unwrap().success()
+    };
+    std::fs::create_dir(elsewhere.path().join("keys")).unwrap();
+    assert!(!check(&[]));
+    assert!(check(&["--key", "keys/own.pem"]));
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
+    assert!(check(&[]));
+    std::fs::remove_dir(elsewhere.path().join("keys")).unwrap();
+    assert!(!check(&["--key", "keys/own.pem"]));
+}
+
+#[test]
 fn what_is_wrong_in_the_configuration_is_named_with_its_file_and_key() {
     for (config, key) in [
         ("quick = [\"127.0.0.1:0\"]\n", "quick"),
