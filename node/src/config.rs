@@ -3,6 +3,7 @@
 //! Not here: opening what the settings name. What always holds: an unknown key is refused; every error names the file, the
 //! key and what to write instead; the example file is printed from the fields' own documentation.
 
+mod announced;
 mod print;
 mod settings;
 mod written;

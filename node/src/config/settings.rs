@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use cargomail_protocol::address::{Domain, Locator};
 use cargomail_protocol::timestamp::Timestamp;
-use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 
-use super::BadValue;
 use super::written::{
     BrokerSection, Config, Listen, MailboxSection, Over, PeersSection, SmtpSection, UserSection,
 };
+use super::{BadValue, announced};
 use crate::api::Channel;
 use crate::broker::Deliver;
 use crate::dns::ResolverOptions;
@@ -25,6 +23,8 @@ use crate::store::EmbeddedOptions;
 
 /// Introducers that a configuration may name.
 const COMMUNITIES: usize = 8;
+/// What anybody could want to have done at once: memory and open files end far below.
+const CONCURRENT: usize = 65_536;
 
 /// What a node needs to start. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -204,6 +204,22 @@ impl Settings {
             )?,
         };
         let mut public = config.network.public;
+        if let Some(ip) = public.iter().find(|ip| ip.is_unspecified()) {
+            let why = format!("{ip} is no machine's address");
+            return Err(bad(
+                "network.public",
+                why,
+                "write the address at which others reach this machine",
+            ));
+        }
+        if config.grip.port == Some(0) {
+            let why = "nobody connects to port 0";
+            return Err(bad(
+                "grip.port",
+                why,
+                "write the port at which others reach this node",
+            ));
+        }
         let allow = networks("network.allow", &config.network.allow)?;
         let policy = AddressPolicy {
             allow,
@@ -258,7 +274,7 @@ impl Settings {
     }
 }
 
-fn bad(key: &str, why: impl Display, way_out: impl Display) -> BadValue {
+pub(super) fn bad(key: &str, why: impl Display, way_out: impl Display) -> BadValue {
     BadValue {
         key: key.to_owned(),
         why: why.to_string(),
@@ -266,7 +282,7 @@ fn bad(key: &str, why: impl Display, way_out: impl Display) -> BadValue {
     }
 }
 
-fn named<T: FromStr<Err: Display>>(key: &str, text: &str, way_out: &str) -> Result<T, BadValue> {
+pub(super) fn named<T: FromStr<Err: Display>>(key: &str, text: &str, way_out: &str) -> Result<T, BadValue> {
     text.parse().map_err(|why| bad(key, why, way_out))
 }
 
@@ -278,10 +294,15 @@ fn at_least(key: &str, octets: u64, least: u64) -> Result<u64, BadValue> {
 }
 
 fn some(key: &str, concurrent: usize) -> Result<usize, BadValue> {
-    if concurrent == 0 {
-        return Err(bad(key, "nothing would ever be done", "write 1 or more"));
+    match concurrent {
+        0 => Err(bad(key, "nothing would ever be done", "write 1 or more")),
+        1..=CONCURRENT => Ok(concurrent),
+        _ => Err(bad(
+            key,
+            "too many at once",
+            format!("write {CONCURRENT} or fewer"),
+        )),
     }
-    Ok(concurrent)
 }
 
 fn networks(key: &str, texts: &[String]) -> Result<Vec<Cidr>, BadValue> {
@@ -379,13 +400,11 @@ fn peers(written: PeersSection, public: &[IpAddr], policy: &AddressPolicy) -> Re
     let (quic, tcp) = (written.quic.address(), written.tcp.address());
     let mut announce = Vec::new();
     for text in &written.announce {
-        let way_out = "write multiaddrs as /ip4/203.0.113.5/udp/4001/quic-v1";
-        let address: Multiaddr = named("peers.announce", text, way_out)?;
-        announce.push(address.to_string());
+        announce.push(announced::written(text)?);
     }
     // Whoever is always reached over relays has public addresses for its other faces only.
     if announce.is_empty() && written.relay != Relaying::Always {
-        announce = announced(public, quic, tcp);
+        announce = announced::listened(public, quic, tcp);
     }
     if written.quic == Listen::Off && written.tcp == Listen::Off {
         let why = "both QUIC and TCP are off, so nobody could open a stream to this node";
@@ -430,27 +449,14 @@ fn communities(written: &[String], policy: &AddressPolicy) -> Result<Vec<Introdu
     Ok(introducers)
 }
 
-/// The public addresses with the ports that are listened at. A port that the system chooses is not known yet.
-fn announced(public: &[IpAddr], quic: Option<SocketAddr>, tcp: Option<SocketAddr>) -> Vec<String> {
-    let ports = |at: Option<SocketAddr>| at.map(|at| at.port());
-    if [ports(quic), ports(tcp)].contains(&Some(0)) {
-        return Vec::new();
-    }
-    let mut addresses = Vec::new();
-    for ip in public {
-        let fits = |at: &SocketAddr| at.is_ipv6() || ip.is_ipv4();
-        if let Some(at) = quic.filter(fits) {
-            let address = Multiaddr::from(*ip).with(Protocol::Udp(at.port()));
-            addresses.push(address.with(Protocol::QuicV1).to_string());
-        }
-        if let Some(at) = tcp.filter(fits) {
-            addresses.push(Multiaddr::from(*ip).with(Protocol::Tcp(at.port())).to_string());
-        }
-    }
-    addresses
-}
-
 fn smtp(written: SmtpSection) -> Result<SmtpEdge, BadValue> {
+    if written.size == 0 {
+        return Err(bad(
+            "smtp.size",
+            "no message would be taken",
+            "write 1 or more octets",
+        ));
+    }
     let smart_host = written.smart_host.as_deref();
     Ok(SmtpEdge {
         listen: written.listen.address(),

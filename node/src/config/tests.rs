@@ -219,6 +219,31 @@ fn errors_name_the_file_the_key_and_the_way_out() {
             "peers.communities",
         ),
         (
+            "[mailbox]\nlocator = \"m.foo.test\"\ndomain = \"foo.test\"\nconcurrent = 9223372036854775807\n",
+            "mailbox.concurrent",
+            "or fewer",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[smtp]\nsize = 0\n",
+            "smtp.size",
+            "1 or more",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[grip]\nport = 0\n",
+            "grip.port",
+            "others reach",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[network]\npublic = [\"203.0.113.5\", \"0.0.0.0\"]\n",
+            "network.public",
+            "others reach",
+        ),
+        (
+            "[broker]\ndomain = \"foo.test\"\n[network]\npublic = [\"::\"]\n",
+            "network.public",
+            "others reach",
+        ),
+        (
             "[broker]\ndomain = \"foo.test\"\n[store]\ncache = 1\n",
             "store.cache",
             "or more",
@@ -229,6 +254,40 @@ fn errors_name_the_file_the_key_and_the_way_out() {
         for part in ["cargomail.toml", key, way_out] {
             assert!(error.contains(part), "{error:?} does not say {part:?}");
         }
+    }
+}
+
+#[test]
+fn only_what_other_nodes_dial_is_announced_and_without_a_name() {
+    let with = |address: &str| {
+        settings(&format!(
+            "[broker]\ndomain = \"foo.test\"\n[peers]\nannounce = [\"{address}\"]\n"
+        ))
+    };
+    let name = "/p2p/12D3KooWATbawL9HBRiYPnr5JH8bBLywRc83P8nfwnVUazfmES1k";
+    for good in [
+        "/ip4/203.0.113.5/udp/4001/quic-v1",
+        "/ip4/203.0.113.5/tcp/4001",
+        "/ip6/2001:db8::5/tcp/4001",
+    ] {
+        for written in [good.to_owned(), format!("{good}{name}")] {
+            assert_eq!(with(&written).unwrap().peers.announce, [good], "{written}");
+        }
+    }
+    for bad in [
+        "/ip4/203.0.113.5",
+        "/ip4/203.0.113.5/udp/4001",
+        "/ip4/203.0.113.5/udp/4001/quic",
+        "/ip4/203.0.113.5/tcp/4001/ws",
+        "/ip4/203.0.113.5/tcp/0",
+        "/ip4/0.0.0.0/tcp/4001",
+        "/ip6/::/udp/4001/quic-v1",
+        "/dns4/node.foo.test/tcp/4001",
+        &format!("/ip4/203.0.113.5/tcp/4001{name}/p2p-circuit"),
+        name,
+    ] {
+        let error = with(bad).unwrap_err().to_string();
+        assert!(error.contains("peers.announce") && error.contains(bad), "{error}");
     }
 }
 
