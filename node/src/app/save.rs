@@ -2,27 +2,32 @@
 //!
 //! What always holds: a file is written in the folder that was named and nowhere else, under a name that is one plain path
 //! element (row M08); it is there complete and checked, or not at all; what is there already is replaced only when
-//! that was asked for.
+//! that was asked for, and counts as saved when it is what would be written.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cargomail_protocol::placeholder::{Disposition, Part, download_name};
-use mail_parser::{MessageParser, MimeHeaders};
+use cargomail_protocol::placeholder::{Disposition, Part, ResourceRef, download_name};
+use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::read::{Opened, ReadError, label};
-use super::stream::pour;
+use super::stream::{known_hash, pour};
 use super::{App, AppError, Watch};
+
+/// Octets that are read at a time.
+const CHUNK: usize = 1024 * 1024;
 
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays, and saving fails.
+    /// It stays; saving fails unless it is what would be written.
     Keep,
     /// It is replaced.
     Replace,
@@ -52,7 +57,7 @@ impl App {
     /// Saves parts of a message in a folder, which is made if it is not there.
     ///
     /// # Errors
-    /// [`ReadError`]; files that were complete before stay.
+    /// [`ReadError`]; files that were complete before stay, and are not fetched again.
     pub async fn save(
         &self,
         opened: &Opened,
@@ -92,11 +97,17 @@ impl App {
                 &part.description.media_type(),
                 index,
             );
+            let size = part.resource.size;
+            let path = folder.join(&name);
+            if existing == Existing::Keep && is_there(&path, &part.resource).await {
+                saved.push(Saved { path, size });
+                continue;
+            }
             let mut target = Target::open(folder, &name, existing).await?;
-            watch.begin(&label(index, part), part.resource.size);
+            watch.begin(&label(index, part), size);
             let poured = pour(&source, &part.resource, None, &mut target.file, watch).await;
             watch.end();
-            saved.push(target.finish(poured, part.resource.size).await?);
+            saved.push(target.finish(poured, size).await?);
         }
         Ok(saved)
     }
@@ -147,7 +158,7 @@ async fn ordinary(
     let parsed = MessageParser::default().parse(message).unwrap_or_default();
     check(which, parsed.attachments().count())?;
     let mut names = Names::default();
-    let mut saved = Vec::new();
+    let mut wanted = Vec::new();
     for (index, part) in parsed.attachments().enumerate() {
         if matches!(which, Which::One(number) if number != index + 1) {
             continue;
@@ -156,12 +167,73 @@ async fn ordinary(
             format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default())
         });
         let name = names.take(part.attachment_name().map(str::to_owned), &media_type, index);
-        let mut target = Target::open(folder, &name, existing).await?;
+        wanted.push((name, part));
+    }
+    if which == Which::All {
+        for part in bodies(&parsed) {
+            let name = if part.is_text_html() {
+                "text.html"
+            } else {
+                "text.txt"
+            };
+            wanted.push((names.take(Some(name.to_owned()), "", 0), part));
+        }
+    }
+    let mut saved = Vec::new();
+    for (name, part) in wanted {
         let octets = part.contents();
+        let size = octets.len() as u64;
+        let path = folder.join(&name);
+        if existing == Existing::Keep && is_file_of(&path, size).await && holds(&path, octets).await {
+            saved.push(Saved { path, size });
+            continue;
+        }
+        let mut target = Target::open(folder, &name, existing).await?;
         let written = target.file.write_all(octets).await.map_err(ReadError::Write);
-        saved.push(target.finish(written, octets.len() as u64).await?);
+        saved.push(target.finish(written, size).await?);
     }
     Ok(saved)
+}
+
+/// The bodies of an ordinary message, in its order.
+fn bodies<'a, 'x>(message: &'a Message<'x>) -> impl Iterator<Item = &'a MessagePart<'x>> {
+    let all: BTreeSet<_> = message.text_body.iter().chain(&message.html_body).collect();
+    all.into_iter()
+        .filter(|id| !message.attachments.contains(id))
+        .filter_map(|id| message.part(*id))
+}
+
+/// Whether a resource was saved here before: a file of its size and its hash. One whose hash is not known was not.
+async fn is_there(path: &Path, resource: &ResourceRef) -> bool {
+    match known_hash(resource) {
+        Some(known) if is_file_of(path, resource.size).await => {
+            hash_of(path).await.is_ok_and(|hash| hash == known)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a file of so many octets is there. What a link leads to is not.
+async fn is_file_of(path: &Path, size: u64) -> bool {
+    let about = fs::symlink_metadata(path).await;
+    about.is_ok_and(|about| about.is_file() && about.len() == size)
+}
+
+async fn holds(path: &Path, octets: &[u8]) -> bool {
+    fs::read(path).await.is_ok_and(|found| found == octets)
+}
+
+async fn hash_of(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = File::open(path).await?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = file.read(&mut buffer).await?;
+        match buffer.get(..count) {
+            None | Some([]) => return Ok(hash.finalize().into()),
+            Some(read) => hash.update(read),
+        }
+    }
 }
 
 /// The names of one message's files, each once.
@@ -226,10 +298,11 @@ impl Target {
         })
     }
 
-    /// Gives the file its name, or removes it when what was written is not to be kept.
+    /// Gives the file its name, or removes it when what was written is not to be kept. An error of writing names the file.
     async fn finish(mut self, written: Result<(), ReadError>, size: u64) -> Result<Saved, ReadError> {
         let kept = match written {
             Ok(()) => self.keep().await,
+            Err(ReadError::Write(why)) => Err(self.failed(why)),
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
@@ -243,21 +316,50 @@ impl Target {
     }
 
     async fn keep(&mut self) -> Result<(), ReadError> {
-        self.file.flush().await.map_err(ReadError::Write)?;
-        self.file.sync_all().await.map_err(ReadError::Write)?;
+        let written = match self.file.flush().await {
+            Ok(()) => self.file.sync_all().await,
+            Err(why) => Err(why),
+        };
+        written.map_err(|why| self.failed(why))?;
         match self.existing {
-            Existing::Replace => fs::rename(&self.draft, &self.path)
-                .await
-                .map_err(ReadError::Write),
+            Existing::Replace => self.rename().await,
             // A link is made only where nothing is, also when something came there in the meantime.
             Existing::Keep => match fs::hard_link(&self.draft, &self.path).await {
-                Ok(()) => fs::remove_file(&self.draft).await.map_err(ReadError::Write),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(()) => fs::remove_file(&self.draft).await.map_err(|why| self.failed(why)),
+                Err(why) if why.kind() == ErrorKind::AlreadyExists => {
                     Err(ReadError::Exists(self.path.clone()))
                 }
-                Err(error) => Err(ReadError::Write(error)),
+                Err(_) => self.take_place().await,
             },
         }
+    }
+
+    /// Where a file cannot have two names: an empty one takes the place where nothing is, and is replaced.
+    async fn take_place(&self) -> Result<(), ReadError> {
+        let place = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&self.path)
+            .await;
+        place.map_err(|why| match why.kind() {
+            ErrorKind::AlreadyExists => ReadError::Exists(self.path.clone()),
+            _ => self.failed(why),
+        })?;
+        let renamed = self.rename().await;
+        if renamed.is_err() {
+            let _ = fs::remove_file(&self.path).await;
+        }
+        renamed
+    }
+
+    async fn rename(&self) -> Result<(), ReadError> {
+        let renamed = fs::rename(&self.draft, &self.path).await;
+        renamed.map_err(|why| self.failed(why))
+    }
+
+    fn failed(&self, why: std::io::Error) -> ReadError {
+        let path = self.path.clone();
+        AppError::File { path, why }.into()
     }
 }
 

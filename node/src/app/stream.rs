@@ -66,7 +66,7 @@ pub(super) async fn pour(
 }
 
 /// SHA-256 over all octets, as far as the placeholder or the CID tells it.
-fn known_hash(resource: &ResourceRef) -> Option<[u8; 32]> {
+pub(super) fn known_hash(resource: &ResourceRef) -> Option<[u8; 32]> {
     match resource.sha256 {
         Some(hash) => Some(hash),
         None if cid::check(&resource.cid) == Ok(Codec::Raw) => cid::digest(&resource.cid).ok(),
