@@ -6,7 +6,8 @@
 
 mod html;
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use cargomail_protocol::dag::cid;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::{
-    Category, Description, Disposition, Draft, HeaderError, Invalid, Mailbox, Origin, Part, ResourceRef,
+    Category, Description, Disposition, Draft, Header, HeaderError, Invalid, Mailbox, Origin, Part,
+    ResourceRef,
 };
 use cargomail_protocol::share::{ShareError, SharedResource};
 use cargomail_protocol::timestamp::Timestamp;
@@ -52,13 +54,13 @@ pub enum ComposeError {
     #[error("{0}: the file's name is no text; rename it")]
     FileName(PathBuf),
     /// A value cannot stand in a header: a line break in the subject, for instance.
-    #[error("{0}")]
+    #[error(transparent)]
     Header(#[from] HeaderError),
     /// There is no such placeholder.
-    #[error("{0}")]
+    #[error(transparent)]
     Invalid(#[from] Invalid),
     /// The resources cannot be shared.
-    #[error("{0}")]
+    #[error(transparent)]
     Share(#[from] ShareError),
     /// The SMTP server took the message for some recipients only, or for none.
     #[error("the SMTP server did not take it for {0}")]
@@ -231,6 +233,11 @@ impl App {
             return Err(ComposeError::Nothing);
         }
         html::check(letter.html.as_deref(), &letter.inline)?;
+        self.check_header(letter)?;
+        for path in letter.inline.iter().chain(&letter.files) {
+            described(path)?.disposed(Disposition::Attachment, Some(file_name(path)?))?;
+            opened(path)?;
+        }
         let now = self.world.clock.now();
         let id = clock::uuid(&*self.world.clock, &*self.world.randomness);
         let message_id = format!("<{id}@{}>", self.profile.address.domain());
@@ -271,6 +278,20 @@ impl App {
             shares,
             message,
         })
+    }
+
+    /// Whether what the author wrote can stand in a header.
+    fn check_header(&self, letter: &Letter) -> Result<(), ComposeError> {
+        let from = Mailbox {
+            name: self.profile.name.clone(),
+            address: self.profile.address.clone(),
+        };
+        Mailbox::header("From", &[from])?;
+        Mailbox::header("To", &letter.to)?;
+        Mailbox::header("Cc", &letter.cc)?;
+        Header::new("Subject", &letter.subject)?;
+        Header::folded("In-Reply-To", letter.in_reply_to.as_deref().unwrap_or_default())?;
+        Ok(())
     }
 
     async fn draft(
@@ -370,29 +391,16 @@ impl Posting<'_> {
     }
 
     async fn file(&mut self, path: &Path, how: Disposition) -> Result<Part, ComposeError> {
-        let failed = |why| AppError::File {
-            path: path.to_owned(),
-            why,
-        };
         let name = file_name(path)?;
         let description = described(path)?.disposed(how, Some(name))?;
+        let (file, size) = opened(path)?;
         if compute::is_done_at_once() {
-            let file = std::fs::File::open(path).map_err(failed)?;
-            let about = file.metadata().map_err(failed)?;
-            if about.is_dir() {
-                return Err(failed(std::io::ErrorKind::IsADirectory.into()).into());
-            }
-            let size = about.len();
             return self
                 .post(name, AllowStdIo::new(file).compat(), size, description)
                 .await;
         }
-        let file = tokio::fs::File::open(path).await.map_err(failed)?;
-        let about = file.metadata().await.map_err(failed)?;
-        if about.is_dir() {
-            return Err(failed(std::io::ErrorKind::IsADirectory.into()).into());
-        }
-        self.post(name, file, about.len(), description).await
+        self.post(name, tokio::fs::File::from_std(file), size, description)
+            .await
     }
 
     async fn post(
@@ -434,6 +442,29 @@ fn described(path: &Path) -> Result<Description, HeaderError> {
         true => Description::new("application/octet-stream"),
         false => Description::new(guess),
     }
+}
+
+/// A file, and how many octets it has now.
+///
+/// # Errors
+/// [`AppError::File`], also for what is no regular file: what a pipe gives has no size, and may never come.
+fn opened(path: &Path) -> Result<(File, u64), AppError> {
+    let failed = |why| AppError::File {
+        path: path.to_owned(),
+        why,
+    };
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if about.is_dir() {
+        return Err(failed(ErrorKind::IsADirectory.into()));
+    }
+    if !about.is_file() {
+        return Err(failed(std::io::Error::other(
+            "not a regular file; send a copy of what it gives",
+        )));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    Ok((file, size))
 }
 
 fn file_name(path: &Path) -> Result<&str, ComposeError> {

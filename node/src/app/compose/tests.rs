@@ -194,16 +194,27 @@ async fn s03_a_line_break_in_a_subject_or_a_name_never_becomes_a_header() {
     letter.subject = "Hi".to_owned();
     letter.to = vec![Mailbox::named("Bob\nX: y", address("bob@bar.test"))];
     assert!(alice.send(&letter, &nobody_watches()).await.is_err());
-    assert!(node.kept.lock().unwrap().sent.is_empty());
+    letter.to = vec![Mailbox::bare(address("bob@bar.test"))];
+    letter.in_reply_to = Some("<1@bar.test>\r\nBcc: eve@evil.test".to_owned());
+    assert!(alice.send(&letter, &nobody_watches()).await.is_err());
+    let kept = node.kept.lock().unwrap();
+    assert!(kept.sent.is_empty() && kept.resources.is_empty());
 }
 
 #[tokio::test]
 async fn a_file_that_is_not_there_or_is_a_folder_is_named() {
     let node = Node::start().await;
     let alice = node.alice().await;
-    for (path, part) in [("absent.bin", "absent.bin"), ("", "irectory")] {
+    let before = node.folder.path().join("before.bin");
+    std::fs::write(&before, b"before").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(node.folder.path().join("socket")).unwrap();
+    for (path, part) in [
+        ("absent.bin", "absent.bin"),
+        ("", "irectory"),
+        ("socket", "socket: not a regular file"),
+    ] {
         let mut letter = letter();
-        letter.files = vec![node.folder.path().join(path)];
+        letter.files = vec![before.clone(), node.folder.path().join(path)];
         let error = alice
             .send(&letter, &nobody_watches())
             .await
@@ -211,6 +222,17 @@ async fn a_file_that_is_not_there_or_is_a_folder_is_named() {
             .to_string();
         assert!(error.contains(part), "{error}");
     }
+    assert!(node.kept.lock().unwrap().resources.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_said_once() {
+    let error = Header::new("Subject", "Hi\nBcc: eve@evil.test").unwrap_err();
+    let said = error.to_string();
+    assert_eq!(
+        format!("{:#}", anyhow::Error::from(ComposeError::from(error))),
+        said
+    );
 }
 
 #[tokio::test]
