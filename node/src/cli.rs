@@ -31,6 +31,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use crate::app::{App, Profile, World};
 use crate::config::{Settings, example};
@@ -180,6 +182,8 @@ impl Cli {
 
 impl NodeCommand {
     async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        // What a node writes is mail, and what is as good as a password: for its owner's eyes only.
+        umask(Mode::RWXG | Mode::RWXO);
         match self {
             Self::Demo(options) => demo::run(options, everywhere.telling()).await,
             Self::Run => run::run(everywhere).await,

@@ -34,6 +34,7 @@ use crate::config::Settings;
 use crate::dns::Zone;
 use crate::identity::Identity;
 use crate::node::Node;
+use crate::private;
 use crate::publish;
 
 /// The password of everybody in the town.
@@ -254,7 +255,7 @@ impl Town {
 
 fn lay_out(folder: &Path, plan: &SitePlan, address: IpAddr, smtp: u16, zone: &Zone) -> anyhow::Result<Site> {
     let folder = folder.join(&plan.name);
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    private::make(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let ports = Ports::choose(address, smtp)?;
     let config = folder.join("cargomail.toml");
     std::fs::write(&config, plan.config(&ports, zone.local_addr()))

@@ -24,6 +24,7 @@ pub mod mailbox;
 pub mod network;
 pub mod node;
 pub mod peers;
+mod private;
 pub mod publish;
 mod rate;
 pub mod services;

@@ -29,33 +29,36 @@ fn tell(everywhere: &Everywhere, node: &Node) -> anyhow::Result<()> {
         .map(|PeerAddress(text)| text)
         .collect();
     let fingerprint = data_encoding::HEXLOWER.encode(&node.services().user_fingerprint());
+    let (grip, user) = (node.services().grip_address(), node.services().user_address());
+    let smtp = node.services().smtp_address();
+    let out = everywhere.out();
     if everywhere.json {
-        println!(
-            "{}",
-            json!({
-                "event": "running", "grip": node.services().grip_address(), "user": node.services().user_address(),
-                "fingerprint": fingerprint, "smtp": node.services().smtp_address(), "peers": peers,
-            })
-        );
-        return Ok(());
+        let event = json!({
+            "event": "running", "grip": grip, "user": user, "fingerprint": fingerprint, "smtp": smtp, "peers": peers,
+        });
+        return out.text(&format!("{event}\n"));
     }
-    println!("running");
-    match node.services().grip_address() {
-        Some(grip) => println!("  other nodes:       https://{grip}"),
-        None => println!("  other nodes:       over libp2p, as peers"),
+    let mut text = "running\n".to_owned();
+    let mut line = |what: &str, place: &str| text.push_str(&format!("  {what:18} {place}\n"));
+    match grip {
+        Some(grip) => line("other nodes:", &format!("https://{grip}")),
+        None => line("other nodes:", "over libp2p, as peers"),
     }
-    println!(
-        "  people's programs: https://{}, fingerprint {fingerprint}",
-        node.services().user_address()
+    line(
+        "people's programs:",
+        &format!("https://{user}, fingerprint {fingerprint}"),
     );
-    if let Some(smtp) = node.services().smtp_address() {
-        println!("  mail:              {smtp}");
+    if let Some(smtp) = smtp {
+        line("mail:", &smtp.to_string());
     }
     for peer in &peers {
-        println!("  peers:             {peer}");
+        line("peers:", peer);
     }
     if peers.is_empty() && node.is_in_community() {
-        println!("  peers:             the log says it once the community has a place for this node");
+        line(
+            "peers:",
+            "the log says it once the community has a place for this node",
+        );
     }
-    Ok(())
+    out.text(&text)
 }

@@ -1,19 +1,25 @@
 //! The data directory: its lock, its layout, and files that are replaced whole.
+//!
+//! What always holds: nobody but its owner can enter it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::StoreError;
+use crate::private;
 
 /// The layout that this program reads and writes: the first line of FORMAT.
 const LAYOUT: &str = "cargomail-store 2 sha2-256";
 /// How long the lock is waited for: a process that is ending, or an earlier opening in this one.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// The mode of files that are made here.
+const FILE: u32 = 0o600;
 
 /// A data directory that this process alone has open, as long as this lives.
 pub(super) struct Folder {
@@ -31,9 +37,9 @@ impl Folder {
         Self::open(path)
     }
 
-    /// Creates the directory where it is missing, locks it, and checks its layout.
+    /// Creates the directory where it is missing, closes it to others, locks it, and checks its layout.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(path).map_err(io_error(path))?;
+        private::make_closed(path).map_err(io_error(path))?;
         let lock = lock(path)?;
         let format = path.join("FORMAT");
         let salt = match read_small(&format)? {
@@ -42,7 +48,7 @@ impl Folder {
         };
         for name in ["packs", "journal"] {
             let folder = path.join(name);
-            std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+            private::make(&folder).map_err(io_error(&folder))?;
         }
         sync_folder(path)?;
         Ok(Self {
@@ -69,6 +75,7 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(FILE)
         .open(&path)
         .map_err(io_error(&path))?;
     if wait_for_lock(&file, LOCK_PATIENCE).map_err(io_error(&path))? {
@@ -159,7 +166,13 @@ pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 /// Puts a file in the place of another, so that after a power cut there is one of the two, whole.
 pub(super) fn replace(path: &Path, octets: &[u8]) -> Result<(), StoreError> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new).map_err(io_error(&new))?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(FILE)
+        .open(&new)
+        .map_err(io_error(&new))?;
     file.write_all(octets)
         .and_then(|()| file.sync_all())
         .map_err(io_error(&new))?;
@@ -184,5 +197,27 @@ pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io {
         path: path.display().to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn nobody_but_its_owner_can_enter_a_store_that_is_open() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("store");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let folder = Folder::open(&path).unwrap();
+        for name in ["", "packs", "journal", "LOCK", "FORMAT"] {
+            let mode = std::fs::metadata(folder.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
+        }
     }
 }
