@@ -8,7 +8,7 @@
 mod letter;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -21,6 +21,10 @@ use self::walk::{Step, Stopwatch, Walk};
 use crate::api::Channel;
 use crate::app::Watch;
 use crate::harness::{PATIENCE, Topology, Town, acknowledged, compare, delivered};
+use crate::private;
+
+/// The file that tells a folder of the demonstration from others.
+const MARK: &str = "cargomail-demo.txt";
 
 /// What is demonstrated.
 #[derive(Debug, Clone, Default, Args)]
@@ -33,7 +37,8 @@ pub struct Options {
     /// Leave everything running, and print commands to play with
     #[arg(long)]
     pub keep: bool,
-    /// Where everything is laid out; without it, in a folder that is removed at the end
+    /// Where everything is laid out: a folder that is empty, not there, or an earlier demonstration's; without it, one that is
+    /// removed at the end
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 }
@@ -82,14 +87,39 @@ fn folder(options: &Options) -> anyhow::Result<(PathBuf, bool)> {
             (std::env::temp_dir().join(name), true)
         }
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    Ok((std::path::absolute(folder)?, temporary))
+    let folder = std::path::absolute(folder)?;
+    lay_claim(&folder)?;
+    Ok((folder, temporary))
+}
+
+/// Makes the folder the demonstration's own, if it is not yet: it overwrites what is in it.
+///
+/// # Errors
+/// When it holds something and no earlier demonstration was in it.
+fn lay_claim(folder: &Path) -> anyhow::Result<()> {
+    let failed = || format!("{} cannot be used", folder.display());
+    let mark = folder.join(MARK);
+    if mark.is_file() {
+        return private::make_closed(folder).with_context(failed);
+    }
+    private::make(folder).with_context(failed)?;
+    if std::fs::read_dir(folder).with_context(failed)?.next().is_some() {
+        bail!(
+            "{} holds something that is not an earlier demonstration's, which could be overwritten: name a folder that is empty or \
+             not there",
+            folder.display()
+        );
+    }
+    private::make_closed(folder).with_context(failed)?;
+    let text =
+        "`cargomail demo` laid out this folder, and overwrites what is in it when it is named again.\n";
+    std::fs::write(&mark, text).with_context(failed)
 }
 
 async fn demonstrate(
     options: &Options,
     telling: Telling,
-    folder: &std::path::Path,
+    folder: &Path,
     stopwatch: &Stopwatch,
 ) -> anyhow::Result<()> {
     let topology = options.topology;
@@ -257,6 +287,31 @@ fn finish(options: &Options, telling: Telling, town: &Town) {
             ),
         ] {
             println!("  {command}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_folder_with_somebodys_files_is_refused_and_an_earlier_demonstrations_is_not() {
+        let temporary = tempfile::tempdir().unwrap();
+        let theirs = temporary.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::write(theirs.join("scan.bin"), "mine").unwrap();
+        let error = lay_claim(&theirs).unwrap_err().to_string();
+        assert!(error.contains("name a folder that is empty"), "{error}");
+        assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 1);
+        for own in ["new/deep", "empty"].map(|name| temporary.path().join(name)) {
+            if own.ends_with("empty") {
+                std::fs::create_dir(&own).unwrap();
+            }
+            lay_claim(&own).unwrap();
+            std::fs::write(own.join("scan.bin"), "the demonstration's").unwrap();
+            lay_claim(&own).unwrap();
         }
     }
 }

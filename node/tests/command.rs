@@ -62,3 +62,29 @@ fn what_a_node_writes_is_its_owners_and_it_runs_though_nobody_reads_what_it_says
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
     }
 }
+
+#[test]
+fn a_benchmark_leaves_what_lies_in_the_folder_that_was_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = ["messages", "noise", "store-0/thesis"].map(|name| folder.path().join(name));
+    for file in &theirs {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "mine").unwrap();
+    }
+    let before = all_in(folder.path());
+    let bench = cargomail(&[
+        "bench", "import", "--size", "1M", "--runs", "1", "--json", "--folder",
+    ])
+    .arg(folder.path())
+    .output()
+    .unwrap();
+    assert!(
+        bench.status.success(),
+        "{}",
+        String::from_utf8_lossy(&bench.stderr)
+    );
+    assert_eq!(all_in(folder.path()), before);
+    for file in &theirs {
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+    }
+}

@@ -1,7 +1,7 @@
 //! `cargomail bench`: how fast this machine does what a node does, with real files, processes, sockets and syncs.
 //!
 //! Each benchmark is a file. What always holds: what is set up beforehand is not in the figures; everything that is written
-//! lies in a folder of its own, which is removed at the end unless it was named; a run that did not do its work is an error,
+//! lies in a folder of its own, which is removed at the end, also when it is interrupted; a run that did not do its work is an error,
 //! never a figure.
 
 mod figures;
@@ -12,7 +12,9 @@ mod scratch;
 mod store;
 mod transfer;
 
+use anyhow::{Context, bail};
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Everywhere;
 
@@ -30,6 +32,18 @@ pub(super) enum BenchCommand {
 
 impl BenchCommand {
     pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+        tokio::select! {
+            measured = self.measure(everywhere) => measured,
+            _ = terminate.recv() => bail!("the benchmark was told to stop"),
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("Ctrl-C cannot be waited for")?;
+                bail!("the benchmark was interrupted")
+            }
+        }
+    }
+
+    async fn measure(self, everywhere: &Everywhere) -> anyhow::Result<()> {
         match self {
             Self::Import(args) => args.run(everywhere).await,
             Self::Transfer(args) => args.run(everywhere).await,

@@ -32,7 +32,7 @@ pub(in crate::cli) struct ImportArgs {
     /// How often
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// The folder to write in, on the disk that is measured; by default one for temporary files, which is removed
+    /// The folder, on the disk that is measured, below which everything is written [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -49,7 +49,7 @@ struct Report {
 
 impl ImportArgs {
     pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
-        let scratch = Scratch::open(self.folder.as_deref())?;
+        let scratch = Scratch::below(self.folder.as_deref())?;
         let watch = progress::bars();
         let file = match &self.file {
             Some(file) => file.clone(),

@@ -67,7 +67,7 @@ pub(in crate::cli) struct MessagesArgs {
     /// Instead: one attachment of this size, to 1 and to 100 people of one domain; what it costs on the wire and on disk
     #[arg(long, value_parser = value::size, value_name = "SIZE")]
     attachment: Option<u64>,
-    /// Where the nodes keep their data [default: among temporary files, removed at the end]
+    /// The folder, on the disk that is measured, below which everything is written [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -125,7 +125,7 @@ struct Run {
 impl MessagesArgs {
     pub(super) async fn run(self, everywhere: &Everywhere) -> anyhow::Result<()> {
         if let Some(size) = self.attachment {
-            let scratch = Scratch::open(self.folder.as_deref())?;
+            let scratch = Scratch::below(self.folder.as_deref())?;
             return Box::pin(attachment::run(everywhere, scratch.path(), size)).await;
         }
         let recipients = self.recipients.max(1);
@@ -173,12 +173,8 @@ impl MessagesArgs {
     }
 
     async fn once(&self, way: Way, recipients: usize, bar: &indicatif::ProgressBar) -> anyhow::Result<Run> {
-        let scratch = Scratch::open(self.folder.as_deref())?;
-        let folder = scratch.path().join("messages");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        let receiver = Receiver::start(&folder, recipients).await?;
+        let scratch = Scratch::below(self.folder.as_deref())?;
+        let receiver = Receiver::start(scratch.path(), recipients).await?;
         let letters = letters::Letters::write(&receiver, self.path, self.count, self.size)?;
         let load = load::Load::prepare(&receiver, way, letters).await?;
         let before = receiver.spent()?;

@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
 use super::super::{Everywhere, progress};
+use super::scratch::Scratch;
 use crate::store::IndexKind;
-use process::Folder;
 use work::{Bench, Large, Measured};
 
 #[derive(Debug, Args)]
@@ -90,7 +90,7 @@ impl StoreArgs {
             Which::Redb => vec![IndexKind::Redb],
             Which::Both => IndexKind::ALL.to_vec(),
         };
-        let folder = Folder::new(self.dir.as_deref())?;
+        let folder = Scratch::below(self.dir.as_deref())?;
         let does = |workload| self.only.is_empty() || self.only.contains(&workload);
         let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
         bar.set_style(progress::steps());

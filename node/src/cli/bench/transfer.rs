@@ -63,7 +63,7 @@ pub(in crate::cli) struct TransferArgs {
     /// How often
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// The folder to write in, on the disk that is measured; by default one for temporary files, which is removed
+    /// The folder, on the disk that is measured, below which everything is written [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -92,7 +92,7 @@ impl TransferArgs {
             .unwrap_or_else(|| self.count.div_ceil(limits::RESOURCES))
             .clamp(self.count.div_ceil(limits::RESOURCES), self.count);
         let runs = self.runs.max(1);
-        let scratch = Scratch::open(self.folder.as_deref())?;
+        let scratch = Scratch::below(self.folder.as_deref())?;
         let watch = progress::bars();
         let mut plans = vec![
             SitePlan::new("hospital.test")

@@ -45,9 +45,6 @@ pub(super) async fn run(everywhere: &Everywhere, folder: &Path, octets: u64) -> 
     let mut runs = Vec::new();
     for recipients in RECIPIENTS {
         let folder = folder.join(format!("attachment-{recipients}"));
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
         runs.push(Box::pin(once(&folder, octets, recipients)).await?);
     }
     everywhere.out().one(&Report { octets, runs }, Report::table)

@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const BRAKE: Duration = Duration::from_secs(1);
 /// What the node's log says of a message that is in a User Mailbox.
 const DELIVERED: &[u8] = b"step=\"deliver\"";
+/// Lines of the log that are told when the node fails.
+const TOLD: usize = 20;
 /// Ticks of a second in `/proc/<pid>/stat`: the same on every Linux (USER_HZ).
 const TICKS: u64 = 100;
 
@@ -89,7 +91,7 @@ impl Node {
                 return Ok(Self { child, log, data });
             }
         }
-        bail!("the receiving node does not run; {} says why", log.display());
+        bail!("the receiving node does not run: {}", ending(&log));
     }
 
     /// What it has spent since it was started.
@@ -194,8 +196,8 @@ impl Receiver {
             tokio::time::sleep(LOOK).await;
         }
         bail!(
-            "only {seen} of {count} messages were delivered; {} says why",
-            self.process.log.display()
+            "only {seen} of {count} messages were delivered; the node says: {}",
+            ending(&self.process.log)
         );
     }
 
@@ -246,6 +248,14 @@ pub(super) async fn person(town: &Town, address: &str, wishes: &Preferences) -> 
             },
         }
     }
+}
+
+/// How a log ends: it is gone with the folder once the benchmark has failed.
+fn ending(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(TOLD)..);
+    last.unwrap_or_default().join("\n")
 }
 
 /// The number behind a word at the beginning of a line.

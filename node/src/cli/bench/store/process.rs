@@ -1,42 +1,7 @@
-//! What the system tells of this process and of a disk, and the folder in which a benchmark writes.
+//! What the system tells of this process and of a disk.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use anyhow::Context;
-
-/// A folder that is removed when this is dropped.
-#[derive(Debug)]
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    /// A new one below `within`, or below the folder for temporary files.
-    pub(super) fn new(within: Option<&Path>) -> anyhow::Result<Self> {
-        let within = within.map_or_else(std::env::temp_dir, Path::to_owned);
-        let path = within.join(format!("cargomail-bench-store-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-        Ok(Self(std::path::absolute(path)?))
-    }
-
-    /// Something in it that is not there yet.
-    pub(super) fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let path = self.0.join(name);
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path)?;
-        } else if path.exists() {
-            std::fs::remove_file(&path)?;
-        }
-        Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(folder = %self.0.display(), %error, "a folder of the benchmark is left behind");
-        }
-    }
-}
+use std::path::Path;
 
 /// Octets that a file, or everything in a folder, takes on the disk.
 pub(super) fn room(path: &Path) -> u64 {

@@ -12,7 +12,8 @@ use cargomail_protocol::dag::{Codec, VerifiedBlock};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::process::{Folder, forget_peak, memory, peak, room, written};
+use super::super::scratch::Scratch;
+use super::process::{forget_peak, memory, peak, room, written};
 use crate::store::{BlockStore, Embedded, EmbeddedOptions, IndexKind, discard_view};
 
 /// Acknowledgements of a run of writers, all together.
@@ -180,12 +181,12 @@ impl Blocks {
 
 /// Where it all happens.
 pub(super) struct Bench {
-    folder: Folder,
+    folder: Scratch,
     bar: ProgressBar,
 }
 
 impl Bench {
-    pub(super) fn new(folder: Folder, bar: ProgressBar) -> Self {
+    pub(super) fn new(folder: Scratch, bar: ProgressBar) -> Self {
         Self { folder, bar }
     }
 
