@@ -35,7 +35,7 @@ pub enum ReadError {
     #[error(transparent)]
     App(#[from] AppError),
     /// It claims to be a placeholder and is none.
-    #[error("the placeholder cannot be read: {0}")]
+    #[error("the placeholder cannot be read")]
     Placeholder(#[from] Broken),
     /// No destination took the resources.
     #[error(
@@ -260,7 +260,8 @@ async fn arrival(
     patience: Duration,
     watch: &Arc<dyn Watch>,
 ) -> Result<(), ReadError> {
-    let until = Instant::now() + patience;
+    // A patience that no clock can tell the end of has none.
+    let until = Instant::now().checked_add(patience);
     let of = placeholder.parts().iter().map(|part| part.resource.size).sum();
     let mut seen: Option<u64> = None;
     let outcome = loop {
@@ -288,7 +289,7 @@ async fn arrival(
         }
         watch.moved(bytes.saturating_sub(seen.unwrap_or(0)));
         seen = Some(seen.unwrap_or(0).max(bytes));
-        if Instant::now() >= until {
+        if until.is_some_and(|until| Instant::now() >= until) {
             break Err(ReadError::OnTheirWay { bytes, of });
         }
         tokio::time::sleep(ASK).await;
@@ -430,7 +431,10 @@ fn ordinary(message: &[u8]) -> Shown {
         name: part.attachment_name().map(on_one_line),
         media_type: part.content_type().map_or_else(
             || "application/octet-stream".to_owned(),
-            |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")),
+            |kind| {
+                let subtype = kind.subtype().unwrap_or("octet-stream");
+                on_one_line(&format!("{}/{subtype}", kind.ctype()))
+            },
         ),
         size: part.contents().len() as u64,
         cid: None,
@@ -443,7 +447,7 @@ fn ordinary(message: &[u8]) -> Shown {
         date: parsed.date().map(mail_parser::DateTime::to_rfc3339),
         message_id: parsed
             .message_id()
-            .map(|id| format!("<{id}>"))
+            .map(|id| on_one_line(&format!("<{id}>")))
             .unwrap_or_default(),
         category: None,
         origin: None,

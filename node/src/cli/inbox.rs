@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use uuid::Uuid;
 
 use super::{Everywhere, progress, value};
 use crate::api::{DeletedMessage, Message, MessagesUsage};
@@ -27,11 +28,16 @@ pub(super) struct InboxArgs {
     #[arg(long, default_value_t = 50)]
     limit: usize,
     /// Older ones than this message
-    #[arg(long, value_name = "ID")]
-    after: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = message)]
+    after: Option<Uuid>,
     /// Nothing but how full the User Mailbox is
     #[arg(long, conflicts_with_all = ["sent", "junk", "limit", "after"])]
     usage: bool,
+}
+
+fn message(text: &str) -> Result<Uuid, String> {
+    text.parse()
+        .map_err(|_| "a message is named by a UUID, as `cargomail inbox` shows it".to_owned())
 }
 
 impl InboxArgs {
@@ -45,7 +51,8 @@ impl InboxArgs {
         if self.usage {
             return everywhere.out().one(&broker.messages_usage().await?, used);
         }
-        let messages = broker.list(folder, self.after.as_deref(), self.limit).await?;
+        let after = self.after.map(|id| id.to_string());
+        let messages = broker.list(folder, after.as_deref(), self.limit).await?;
         everywhere
             .out()
             .many(&messages, &format!("{folder}: no messages"), line)
@@ -173,8 +180,41 @@ fn people(shown: &Shown) -> String {
         let size = value::octets(part.size);
         text.push_str(&format!(
             "{:>3}  {size:>11}  {}  {name}\n",
-            part.part, part.media_type
+            part.part,
+            on_one_line(&part.media_type)
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::app::read::ShownPart;
+
+    #[test]
+    fn what_a_stranger_calls_a_part_cannot_steer_the_terminal() {
+        let shown = Shown {
+            from: String::new(),
+            to: String::new(),
+            cc: String::new(),
+            subject: String::new(),
+            date: None,
+            message_id: String::new(),
+            category: None,
+            origin: None,
+            destination: None,
+            text: String::new(),
+            parts: vec![ShownPart {
+                part: 1,
+                name: None,
+                media_type: "image/\u{1b}]0;gone\u{7}\npng".to_owned(),
+                size: 1,
+                cid: None,
+            }],
+        };
+        let text = people(&shown);
+        assert!(text.ends_with("image/]0;gone png  -\n"), "{text:?}");
+    }
 }

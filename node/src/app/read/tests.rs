@@ -66,6 +66,36 @@ async fn a_message_is_shown_without_what_could_steer_a_terminal() {
 }
 
 #[tokio::test]
+async fn an_ordinary_message_is_shown_without_what_could_steer_a_terminal() {
+    let node = Node::start().await;
+    let app = node.alice().await;
+    let message = "From: =?utf-8?q?Eve=1B[2J?= <eve@evil.test>\r\nSubject: =?utf-8?q?=1B]0;x=07?=\r\n\
+        Message-ID: <a\u{1b}[2J@evil.test>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/plain\r\n\r\nHi \u{1b}[31m\r\n\
+        --b\r\nContent-Type: image/\u{1b}[2Jpng; name=\"\u{1b}[2J\"\r\nContent-Disposition: attachment\r\n\r\none\r\n--b--\r\n";
+    node.kept
+        .lock()
+        .unwrap()
+        .messages
+        .insert("e".to_owned(), message.into());
+    let opened = app.open("e").await.unwrap();
+    let shown = app.show(&opened, NO_TIME, &nobody_watches()).await.unwrap();
+    assert_eq!(shown.parts.len(), 1);
+    let all = serde_json::to_string(&shown).unwrap();
+    assert!(!all.contains("\\u00") && all.contains("image/[2jpng"), "{all}");
+}
+
+#[tokio::test]
+async fn somebody_who_waits_for_ever_may() {
+    let node = Node::start().await;
+    let app = node.alice().await;
+    let id = delivered(&node, &app, &letter(), Some("mailbox.foo.test")).await;
+    let opened = app.open(&id).await.unwrap();
+    let for_ever = Duration::from_secs(u64::MAX);
+    app.show(&opened, for_ever, &nobody_watches()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_message_of_html_alone_is_shown_as_text() {
     let node = Node::start().await;
     let app = node.alice().await;
