@@ -79,6 +79,9 @@ pub enum AppError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// There is no profile.
+    #[error("{0}: there is no profile; `cargomail login ADDRESS --url URL` makes one")]
+    NoProfile(PathBuf),
     /// A URL that is no node's.
     #[error("{0:?} is not the URL of a node: write it as https://node.example.test:8443")]
     Url(String),
@@ -118,7 +121,10 @@ impl Faulty for AppError {
             AppError::Answer { .. } => Fault::TryLater(Duration::from_secs(60)),
             AppError::File { .. } | AppError::Profile { .. } => Fault::Local,
             AppError::Url(_) | AppError::Submission(_) | AppError::Name(_) => Fault::Malformed,
-            AppError::NoBroker | AppError::NoMailbox | AppError::UnknownMailbox(_) => Fault::Unauthenticated,
+            AppError::NoProfile(_)
+            | AppError::NoBroker
+            | AppError::NoMailbox
+            | AppError::UnknownMailbox(_) => Fault::Unauthenticated,
         }
     }
 }

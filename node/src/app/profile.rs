@@ -192,16 +192,15 @@ impl Profile {
     /// Reads a profile.
     ///
     /// # Errors
-    /// [`AppError::Profile`], also when others may read the file.
+    /// [`AppError::NoProfile`] when there is no such file; [`AppError::Profile`], also when others may read it.
     pub fn open(path: &Path) -> Result<Self, AppError> {
         let unusable = |why: String| AppError::Profile {
             path: path.to_owned(),
             why,
         };
-        let text = fs::read_to_string(path).map_err(|why| {
-            unusable(format!(
-                "{why}; `cargomail login ADDRESS --url URL` makes a profile"
-            ))
+        let text = fs::read_to_string(path).map_err(|why| match why.kind() {
+            std::io::ErrorKind::NotFound => AppError::NoProfile(path.to_owned()),
+            _ => unusable(why.to_string()),
         })?;
         let mode = fs::metadata(path).map_err(|why| unusable(why.to_string()))?;
         if mode.permissions().mode() & 0o077 != 0 {

@@ -18,11 +18,29 @@ Logs go to standard error; CARGOMAIL_LOG=debug says more.";
 #[error("{0}")]
 pub struct CheckFailed(pub String);
 
+/// What was asked for is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotThere(pub String);
+
+/// What was asked for cannot be told now, and may be later.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Later(pub String);
+
 /// The code for an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> ExitCode {
-    if error.chain().any(|cause| cause.is::<CheckFailed>()) {
-        return ExitCode::from(5);
+    let own = error.chain().find_map(|cause| {
+        let codes = [
+            (cause.is::<CheckFailed>(), 5),
+            (cause.is::<NotThere>(), 4),
+            (cause.is::<Later>(), 75),
+        ];
+        codes.into_iter().find(|(is, _)| *is)
+    });
+    if let Some((_, code)) = own {
+        return ExitCode::from(code);
     }
     let fault = error.chain().find_map(|cause| {
         fault::<AppError>(cause)

@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use cargomail_protocol::address::{Domain, Locator};
 use clap::Args;
+use futures::future::join_all;
 use serde::Serialize;
 
 use super::Everywhere;
-use super::exit::CheckFailed;
+use super::exit::{CheckFailed, Later};
 use crate::clock::{SystemClock, SystemRandomness};
 use crate::config::{
     BrokerSection, Config, Listen, MailboxSection, NetworkSection, Over, PeersSection, Settings, SmtpSection,
@@ -21,6 +22,7 @@ use crate::config::{
 use crate::dns::{Dns, DnsError, Record, Resolver};
 use crate::identity::Identity;
 use crate::peers::{Introducer, Relaying};
+use crate::private;
 use crate::publish::{Published, planned_peers, records};
 
 #[derive(Debug, Args)]
@@ -112,11 +114,11 @@ impl InitArgs {
         }
         let file = &everywhere.config;
         let config = self.config()?;
-        let kept = !write_new(file, &document(&config))?;
-        let settings = everywhere.settings()?;
-        if kept {
+        config.clone().check(Path::new("/"))?;
+        if !write_new(file, &document(&config))? {
             eprintln!("{} is there already and was kept", file.display());
         }
+        let settings = everywhere.settings()?;
         let key_kept = settings.key.exists();
         let identity = Identity::open_or_create(&settings.key, &SystemRandomness)?;
         if key_kept {
@@ -202,7 +204,7 @@ impl InitArgs {
 fn write_new(path: &Path, text: &str) -> anyhow::Result<bool> {
     let name = || path.display().to_string();
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(name)?;
+        private::make(folder).with_context(name)?;
     }
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(mut file) => {
@@ -231,21 +233,24 @@ async fn check(everywhere: &Everywhere) -> anyhow::Result<()> {
     let settings = everywhere.settings()?;
     let identity = Identity::open(&settings.key)?;
     let dns = resolver(&settings)?;
-    let mut views = Vec::new();
-    for published in records(&settings, &identity, &planned_peers(&settings, &identity)) {
-        let found = look(&dns, &published).await;
-        views.push(RecordView {
+    let records = records(&settings, &identity, &planned_peers(&settings, &identity));
+    // All at once: a DNS that is silent is waited for once.
+    let found = join_all(records.iter().map(|published| look(&dns, published))).await;
+    let views: Vec<RecordView> = records
+        .iter()
+        .zip(found)
+        .map(|(published, found)| RecordView {
             found: Some(found),
-            ..RecordView::of(&published)
-        });
-    }
+            ..RecordView::of(published)
+        })
+        .collect();
     everywhere.out().many(&views, "nothing to publish", checked)?;
     let is = |wanted: fn(&Found) -> bool| views.iter().any(|view| view.found.as_ref().is_some_and(wanted));
     if is(|found| matches!(found, Found::Missing)) {
         return Err(CheckFailed("records are missing: publish the lines marked missing".to_owned()).into());
     }
     if is(|found| matches!(found, Found::Unavailable(_))) {
-        bail!("the DNS did not answer for some records: try again later");
+        return Err(Later("the DNS did not answer for some records: try again later".to_owned()).into());
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! `cargomail resource`: what a user holds at their Resource Mailboxes.
 
-use anyhow::bail;
 use cargomail_protocol::address::Locator;
 use cid::Cid;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::exit::NotThere;
 use super::{Everywhere, collect, value};
 use crate::api::{HeldView, UsageView};
 use crate::app::{App, AppError, Session};
@@ -145,7 +145,10 @@ impl ResourceCommand {
 }
 
 fn nowhere(cid: &Cid) -> anyhow::Result<()> {
-    bail!("you hold no {cid} at a mailbox of the profile: `cargomail resource list` shows what you hold")
+    let text = format!(
+        "you hold no {cid} at a mailbox of the profile: `cargomail resource list` shows what you hold"
+    );
+    Err(NotThere(text).into())
 }
 
 fn held(At { mailbox, value }: &At<HeldView>) -> String {

@@ -1,9 +1,9 @@
 //! `cargomail share`.
 
-use anyhow::bail;
 use clap::Subcommand;
 use uuid::Uuid;
 
+use super::exit::NotThere;
 use super::{Everywhere, value};
 use crate::api::ShareView;
 use crate::app::AppError;
@@ -48,7 +48,10 @@ impl ShareCommand {
                         Err(error) => return Err(error.into()),
                     }
                 }
-                bail!("no mailbox of the profile has the share {id}: `cargomail share list` shows them")
+                let text = format!(
+                    "no mailbox of the profile has the share {id}: `cargomail share list` shows them"
+                );
+                Err(NotThere(text).into())
             }
         }
     }

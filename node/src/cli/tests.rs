@@ -102,6 +102,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         ("account add alice@foo.test --quota many", "none"),
         ("inbox --sent --junk", "--junk"),
         ("inbox --usage --sent", "--sent"),
+        ("inbox --after xyz", "--after"),
         ("delete", "<ID>"),
         ("save 1 --message x --part 2", "--part"),
         ("share revoke x", "UUID"),
@@ -172,7 +173,36 @@ fn codes_tell_what_kind_of_failure_it_was() {
     );
     assert_eq!(code(said(503).into()), is(75));
     assert_eq!(code(exit::CheckFailed("entry 3".to_owned()).into()), is(5));
+    assert_eq!(code(exit::NotThere("no such share".to_owned()).into()), is(4));
+    assert_eq!(code(exit::Later("the DNS is silent".to_owned()).into()), is(75));
     assert_eq!(code(anyhow::anyhow!("anything")), is(1));
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_not_there_and_without_a_profile_nobody_is_logged_in() {
+    let node = crate::app::double::Node::start().await;
+    let profile = node.folder.path().join("profile.toml");
+    let everywhere = Everywhere {
+        json: true,
+        profile: Some(profile.clone()),
+        config: PathBuf::from("cargomail.toml"),
+    };
+    let code = |error: anyhow::Error| format!("{:?}", exit::code(&error));
+    let is = |number: u8| format!("{:?}", std::process::ExitCode::from(number));
+    let ask = async |line: &str| match parse(line).unwrap().command {
+        Command::User(command) => command.run(&everywhere).await.unwrap_err(),
+        Command::Node(_) => panic!("{line} is for users"),
+    };
+    let error = ask("inbox").await;
+    assert!(error.to_string().contains("cargomail login"), "{error}");
+    assert_eq!(code(error), is(3));
+    node.alice().await.profile().save(&profile).unwrap();
+    for line in [
+        "share revoke 0192f3c1-6a5e-7c11-9d5c-2f6f3f1b7a10",
+        "resource why bafkreidogqfzz75tpkmjzjke425xqcrmpcib2p5tg44hnbirumdbpl5adu",
+    ] {
+        assert_eq!(code(ask(line).await), is(4), "{line}");
+    }
 }
 
 #[test]

@@ -43,6 +43,33 @@ async fn a_configuration_and_a_key_are_written_once() {
     assert_eq!((read(&everywhere.config), read(&settings.key)), before);
 }
 
+#[tokio::test]
+async fn a_configuration_that_cannot_be_used_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = everywhere(folder.path());
+    let mut elsewhere = args("foo.test");
+    elsewhere.mailbox = Some(Locator::parse("mailbox.bar.test").unwrap());
+    let error = elsewhere.run(&everywhere).await.unwrap_err().to_string();
+    assert!(error.contains("mailbox.locator"), "{error}");
+    assert!(!everywhere.config.exists());
+    args("foo.test").run(&everywhere).await.unwrap();
+    assert!(everywhere.settings().is_ok());
+}
+
+#[tokio::test]
+async fn a_dns_that_does_not_answer_is_asked_again_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = everywhere(folder.path());
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut config = args("foo.test").config().unwrap();
+    config.dns.servers = vec![nobody.local_addr().unwrap()];
+    drop(nobody);
+    write_new(&everywhere.config, &document(&config)).unwrap();
+    Identity::open_or_create(&everywhere.settings().unwrap().key, &SystemRandomness).unwrap();
+    let error = super::check(&everywhere).await.unwrap_err();
+    assert!(error.is::<Later>(), "{error}");
+}
+
 #[test]
 fn roles_are_those_that_were_asked_for() {
     let mut only_mailbox = args("hospital.test");
