@@ -11,6 +11,7 @@ mod metrics;
 mod network;
 mod outward;
 mod pace;
+mod parting;
 mod questions;
 mod relay;
 mod serve;

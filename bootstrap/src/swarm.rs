@@ -19,6 +19,7 @@ use crate::boxed::Boxed;
 use crate::door::Door;
 use crate::metrics::Counts;
 use crate::outward::Outward;
+use crate::parting::Parting;
 use crate::questions::Questions;
 use crate::relay::Relay;
 use crate::settings::{Allowed, Settings};
@@ -78,7 +79,8 @@ pub(crate) fn swarm(
     let over_tcp = Outward::new(over_tcp, settings.reach)
         .upgrade(Version::V1Lazy)
         .authenticate(tls::Config::new(&keys)?)
-        .multiplex(muxer);
+        .multiplex(muxer)
+        .map(|(peer, muxer), _| (peer, Parting::from(muxer)));
     let over_quic = Outward::new(quic::tokio::Transport::new(quic_config(&keys)), settings.reach);
     let idle = Duration::from_secs(settings.connections.idle_seconds.into());
     Ok(SwarmBuilder::with_existing_identity(keys)

@@ -3,17 +3,19 @@
 //! It is what `libp2p-yamux` is, on the same crate `yamux`, but for one setting that it does not let through: how long the
 //! frames are that data is sent in. Each frame costs two TLS records and two writes to the socket, one of them for its 12
 //! octets of header, and 16 KiB is too little for that. What always holds: the peer needs to know nothing of it, for a frame is never
-//! longer than the window that it granted.
+//! longer than the window that it granted; a connection that is closed here has ended soon, whether the peer reads or not.
 
 use std::collections::VecDeque;
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use tokio::time::Sleep;
 use yamux::{Config, Connection, Mode};
 
 use super::streams::PER_CONNECTION;
@@ -26,6 +28,8 @@ const FRAME: usize = 64 * 1024;
 const WINDOW: usize = 640 * 1024;
 /// Streams that the peer opened and that wait to be taken; those behind are dropped.
 const WAITING: usize = 256;
+/// To send what is left and the goodbye: a peer that does not read would keep the connection, and its place, for ever.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How a connection becomes one of many streams.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub(super) struct Muxer<C> {
     waiting: VecDeque<yamux::Stream>,
     /// Who waits for the next of them.
     taker: Option<Waker>,
+    /// When it ends whatever the peer does, once it is being closed.
+    ending: Option<Pin<Box<Sleep>>>,
 }
 
 impl Yamux {
@@ -55,6 +61,7 @@ impl Yamux {
             connection: Connection::new(io, self.0, mode),
             waiting: VecDeque::new(),
             taker: None,
+            ending: None,
         }
     }
 }
@@ -118,7 +125,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin + 'static> StreamMuxer for Muxer<C> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.poll_close(cx).map_err(of_yamux)
+        let this = &mut *self;
+        if let Poll::Ready(closed) = this.connection.poll_close(cx) {
+            return Poll::Ready(closed.map_err(of_yamux));
+        }
+        let ending = this
+            .ending
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+        ending.as_mut().poll(cx).map(Ok)
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -138,5 +152,24 @@ fn of_yamux(error: yamux::ConnectionError) -> io::Error {
     match error {
         yamux::ConnectionError::Io(error) => error,
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::future::poll_fn;
+
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn l02_a_connection_whose_peer_does_not_read_is_closed_all_the_same() {
+        // Less than the goodbye takes: it stays in the way for ever.
+        let (here, _there) = tokio::io::duplex(1);
+        let mut muxer = Yamux::new().over(here.compat(), Mode::Client);
+        let closed = poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx));
+        tokio::time::timeout(2 * FAREWELL, closed).await.unwrap().unwrap();
     }
 }
