@@ -10,6 +10,9 @@ use cargomail_node::peers::{
     Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers, Spoken, StreamBounds,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -24,6 +27,21 @@ fn options() -> HostOptions {
 
 async fn host(seed: u8) -> Host {
     Host::start(&Identity::from_seed(&[seed; 32]), options())
+        .await
+        .unwrap()
+}
+
+/// A host that serves so many streams of one peer at once.
+async fn host_serving(seed: u8, exchange: usize) -> Host {
+    let streams_per_peer = StreamBounds {
+        exchange,
+        ..StreamBounds::default()
+    };
+    let options = HostOptions {
+        streams_per_peer,
+        ..options()
+    };
+    Host::start(&Identity::from_seed(&[seed; 32]), options)
         .await
         .unwrap()
 }
@@ -137,15 +155,7 @@ async fn a_host_that_listens_everywhere_is_reached_at_addresses_of_both_kinds() 
 
 #[tokio::test]
 async fn c06_a_peer_has_so_many_streams_at_once_and_the_next_waits_for_its_turn() {
-    let alice = host(5).await;
-    let few = HostOptions {
-        streams_per_peer: StreamBounds {
-            exchange: 2,
-            ..StreamBounds::default()
-        },
-        ..options()
-    };
-    let bob = Host::start(&Identity::from_seed(&[6; 32]), few).await.unwrap();
+    let (alice, bob) = (host(5).await, host_serving(6, 2).await);
     let address = over("/quic-v1", &bob);
     let mut opened = Vec::new();
     for _ in 0..3 {
@@ -168,11 +178,24 @@ async fn c06_a_peer_has_so_many_streams_at_once_and_the_next_waits_for_its_turn(
 
 #[tokio::test]
 async fn l02_streams_over_the_connections_bound_are_broken_off_and_the_others_live() {
-    let (alice, bob) = (host(7).await, host(8).await);
-    let address = over("/quic-v1", &bob);
+    let (alice, bob) = (host(7).await, host_serving(8, 64).await);
+    assert_eq!(broken_of(140, &alice, &bob).await, 140 - 128);
+    assert!(bob.accept(Spoken::Exchange).await.is_some());
+}
+
+#[tokio::test]
+async fn l02_so_many_streams_of_one_peer_wait_and_the_next_are_broken_off() {
+    let (alice, bob) = (host(25).await, host_serving(26, 2).await);
+    assert_eq!(broken_of(20, &alice, &bob).await, 20 - (2 + 4 * 2));
+    assert!(bob.accept(Spoken::Exchange).await.is_some());
+}
+
+/// Opens so many streams, of which nobody takes any, and tells how many are broken off.
+async fn broken_of(number: usize, from: &Host, to: &Host) -> usize {
+    let address = over("/quic-v1", to);
     let mut opened = Vec::new();
-    for _ in 0..140 {
-        let mut stream = alice.open(Spoken::Exchange, &address).await.unwrap();
+    for _ in 0..number {
+        let mut stream = from.open(Spoken::Exchange, &address).await.unwrap();
         let _ = stream.io.write_all(b"x").await;
         let _ = stream.io.flush().await;
         opened.push(stream);
@@ -182,8 +205,66 @@ async fn l02_streams_over_the_connections_bound_are_broken_off_and_the_others_li
         let end = tokio::time::timeout(Duration::from_millis(20), stream.io.read_u8()).await;
         broken += usize::from(end.is_ok_and(|read| read.is_err()));
     }
-    assert_eq!(broken, 140 - 128);
-    assert!(bob.accept(Spoken::Exchange).await.is_some());
+    broken
+}
+
+/// A line whose first connection can be held up: nothing passes it any more, and nothing ends.
+struct Line {
+    at: PeerAddress,
+    passes: watch::Sender<bool>,
+}
+
+impl Line {
+    async fn to(host: &Host) -> Self {
+        let inside = &over("/tcp/", host)[0].0;
+        let (inside, peer) = inside.split_once("/p2p/").unwrap();
+        let port: u16 = inside.rsplit('/').next().unwrap().parse().unwrap();
+        let outside = TcpListener::bind(ANYWHERE).await.unwrap();
+        let at = outside.local_addr().unwrap().port();
+        let (passes, first) = watch::channel(true);
+        let (_always, others) = watch::channel(true);
+        tokio::spawn(async move {
+            let mut gates = std::iter::once(first).chain(std::iter::repeat(others));
+            while let Ok((near, _)) = outside.accept().await {
+                let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+                let (near, far) = (near.into_split(), far.into_split());
+                let gate = gates.next().unwrap();
+                tokio::spawn(pass(near.0, far.1, gate.clone()));
+                tokio::spawn(pass(far.0, near.1, gate));
+            }
+        });
+        Self {
+            at: PeerAddress(format!("/ip4/127.0.0.1/tcp/{at}/p2p/{peer}")),
+            passes,
+        }
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
+    let mut octets = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut octets).await {
+        let _ = gate.wait_for(|passes| *passes).await;
+        if to.write_all(&octets[..length]).await.is_err() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_opens_no_stream_in_time_is_left_to_those_on_it_and_another_is_made() {
+    let (alice, bob) = (host(27).await, host(28).await);
+    echo(&bob);
+    let line = Line::to(&bob).await;
+    let at = [line.at.clone()];
+    let mut first = alice.open(Spoken::Exchange, &at).await.unwrap();
+    first.io.write_all(b"a").await.unwrap();
+    assert_eq!(first.io.read_u8().await.unwrap(), b'a');
+    line.passes.send_replace(false);
+    let second = alice.open(Spoken::Exchange, &at).await.unwrap();
+    assert_ne!(second.connection, first.connection);
+    assert_eq!(said(second, b"hello").await, b"hello");
+    line.passes.send_replace(true);
+    assert_eq!(said(first, b"b").await, b"b");
 }
 
 #[tokio::test]

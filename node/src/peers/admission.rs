@@ -9,14 +9,15 @@ use std::task::{Context, Poll};
 use cargomail_protocol::limits;
 use libp2p::{PeerId, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use super::host::StreamBounds;
-use super::streams::{Arrived, Place};
+use super::streams::Arrived;
 use super::{PeerStream, Spoken, key_of};
 
-/// So many times as many streams as are served wait for their turn; each is a task of a few hundred octets and its receive window.
+/// So many times as many streams as are served wait for their turn, in all and of one peer; each is a task of a few hundred octets and
+/// its receive window.
 const WAITING: usize = 4;
 
 /// The gates between the swarm and [`super::Peers::accept`]: one for each that is spoken, so that neither keeps the other waiting.
@@ -50,14 +51,34 @@ impl Admission {
     /// Forgets peers of which nothing is open or waiting.
     pub(super) fn tidy(&mut self) {
         for gate in [&mut self.exchange, &mut self.grip] {
-            gate.peers.retain(|_, streams| Arc::strong_count(streams) > 1);
+            gate.peers.retain(|_, peer| !peer.is_idle());
         }
+    }
+}
+
+/// What one peer may have served, and waiting.
+struct OfPeer {
+    served: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl OfPeer {
+    fn new(served: usize) -> Self {
+        Self {
+            served: Arc::new(Semaphore::new(served)),
+            waiting: Arc::new(Semaphore::new(WAITING * served)),
+        }
+    }
+
+    /// Whether nothing is open or waiting: every stream holds on to one of the two.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.served) == 1 && Arc::strong_count(&self.waiting) == 1
     }
 }
 
 struct Gate {
     per_peer: usize,
-    peers: HashMap<PeerId, Arc<Semaphore>>,
+    peers: HashMap<PeerId, OfPeer>,
     served: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     accepted: mpsc::Sender<PeerStream>,
@@ -76,15 +97,19 @@ impl Gate {
 
     fn arrived(&mut self, arrived: Arrived) {
         let Some(key) = key_of(&arrived.peer) else { return };
-        let Ok(queued) = self.waiting.clone().try_acquire_owned() else {
-            return tracing::debug!(peer = %arrived.peer, "a stream was dropped: too many wait");
-        };
         let per_peer = self.per_peer;
         let of_peer = self
             .peers
             .entry(arrived.peer)
-            .or_insert_with(|| Arc::new(Semaphore::new(per_peer)));
-        let (of_peer, served, accepted) = (of_peer.clone(), self.served.clone(), self.accepted.clone());
+            .or_insert_with(|| OfPeer::new(per_peer));
+        // Of the places to wait in it has a share, too: one that asks for too much leaves the others theirs.
+        let queued = [&of_peer.waiting, &self.waiting].map(|waiting| waiting.clone().try_acquire_owned());
+        let [Ok(of_peers), Ok(of_all)] = queued else {
+            return tracing::debug!(peer = %arrived.peer, "a stream was dropped: too many wait");
+        };
+        let queued = [of_peers, of_all];
+        let (of_peer, served, accepted) =
+            (of_peer.served.clone(), self.served.clone(), self.accepted.clone());
         tokio::spawn(async move {
             let turn = async {
                 let of_peer = of_peer.acquire_owned().await.ok()?;
@@ -93,11 +118,7 @@ impl Gate {
             let Ok(Some(turns)) = tokio::time::timeout(limits::STALLED, turn).await else {
                 return tracing::debug!(peer = %arrived.peer, "a stream was dropped: its turn did not come");
             };
-            let io = Held {
-                stream: arrived.stream.compat(),
-                _turns: turns,
-                _place: arrived.place,
-            };
+            let io = Held::new(arrived.stream, (turns, arrived.place));
             let connection = connection_number(arrived.connection);
             let _ = accepted
                 .send(PeerStream {
@@ -116,14 +137,22 @@ pub(super) fn connection_number(connection: libp2p::swarm::ConnectionId) -> u64 
     connection.to_string().parse().unwrap_or(0)
 }
 
-/// A stream with its turns, which end with it.
-struct Held {
+/// A stream with its place and turns, which end with it.
+pub(super) struct Held<Turns> {
     stream: Compat<Stream>,
-    _turns: [OwnedSemaphorePermit; 2],
-    _place: Place,
+    _turns: Turns,
 }
 
-impl AsyncRead for Held {
+impl<Turns> Held<Turns> {
+    pub(super) fn new(stream: Stream, turns: Turns) -> Self {
+        Self {
+            stream: stream.compat(),
+            _turns: turns,
+        }
+    }
+}
+
+impl<Turns: Unpin> AsyncRead for Held<Turns> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,7 +162,7 @@ impl AsyncRead for Held {
     }
 }
 
-impl AsyncWrite for Held {
+impl<Turns: Unpin> AsyncWrite for Held<Turns> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

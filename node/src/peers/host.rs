@@ -14,13 +14,12 @@ use cargomail_protocol::limits;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_util::compat::FuturesAsyncReadCompatExt;
 
-use super::admission::{Accepting, Admission, connection_number};
+use super::admission::{Accepting, Admission, Held, connection_number};
 use super::community::{Community, Joining, Shown};
 use super::dialable::{Dialable, Membership, dialable, is_relayed};
 use super::running::{Command, Running};
-use super::streams::Opening;
+use super::streams::{Opened, Opening};
 use super::swarm::{cannot_listen, listen, swarm};
 use super::{PeerAddress, PeerError, PeerStream, Peers, Spoken};
 use crate::identity::Identity;
@@ -230,14 +229,18 @@ impl Host {
                 }
             }
         };
-        let (connection, stream) = match tokio::time::timeout(limits::STREAM_OPENING, opening).await {
+        let Opened {
+            connection,
+            stream,
+            place,
+        } = match tokio::time::timeout(limits::STREAM_OPENING, opening).await {
             Ok(opened) => opened?,
             Err(_) => return Err(PeerError::Unreachable("no stream in time".to_owned())),
         };
         Ok(PeerStream {
             key,
             connection: connection_number(connection),
-            io: Box::new(stream.compat()),
+            io: Box::new(Held::new(stream, place)),
         })
     }
 }

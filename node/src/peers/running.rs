@@ -99,11 +99,13 @@ impl Running {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(arrived)) => self.admission.arrived(arrived),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                peer,
                 connection,
                 result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
                 ..
             })) => {
                 tracing::debug!(%connection, "a peer does not answer any more");
+                self.swarm.behaviour_mut().streams.give_up(peer, connection);
                 self.swarm.close_connection(connection);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {

@@ -39,7 +39,15 @@ pub(super) const PER_CONNECTION: usize = 128;
 const WAITING: usize = 256;
 
 /// Where the answer to an opening goes.
-pub(super) type Reply = oneshot::Sender<Result<(ConnectionId, Stream), PeerError>>;
+pub(super) type Reply = oneshot::Sender<Result<Opened, PeerError>>;
+
+/// A stream that was opened here.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) connection: ConnectionId,
+    pub(super) stream: Stream,
+    pub(super) place: Place,
+}
 
 /// An opening, and what for.
 #[derive(Debug)]
@@ -70,6 +78,12 @@ impl Place {
             .ok()?;
         Some(Self(taken.clone()))
     }
+
+    /// One more, however many there are.
+    fn add(taken: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Self(taken.clone())
+    }
 }
 
 impl Drop for Place {
@@ -78,7 +92,7 @@ impl Drop for Place {
     }
 }
 
-/// The connections to one peer, and who waits for the first.
+/// The connections to one peer on which streams are opened, and who waits for the first.
 #[derive(Default)]
 struct Peer {
     direct: Vec<ConnectionId>,
@@ -137,7 +151,8 @@ impl Streams {
             peer.waiting.push(opening);
             if first {
                 let opts = DialOpts::peer_id(peer_id)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    // It may still be connected, by what no stream is opened on any more.
+                    .condition(PeerCondition::NotDialing)
                     .addresses(addresses)
                     .override_dial_concurrency_factor(NonZeroU8::MIN)
                     .build();
@@ -165,7 +180,8 @@ impl Streams {
         }
     }
 
-    fn disconnected(&mut self, peer_id: PeerId, connection: ConnectionId) {
+    /// No more streams are opened on a connection: it is gone, or about to go, or opens none; the next opening dials anew.
+    pub(super) fn give_up(&mut self, peer_id: PeerId, connection: ConnectionId) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.direct.retain(|other| *other != connection);
             peer.relayed.retain(|other| *other != connection);
@@ -194,7 +210,7 @@ impl Streams {
 }
 
 /// Sends the answer; an opener that no longer waits loses nothing.
-fn answer(reply: Reply, result: Result<(ConnectionId, Stream), PeerError>) {
+fn answer(reply: Reply, result: Result<Opened, PeerError>) {
     let _ = reply.send(result);
 }
 
@@ -210,6 +226,7 @@ fn handler(peer: &PeerId, served: &Served) -> Result<Handler, ConnectionDenied> 
     Ok(Handler {
         served: served.clone(),
         taken: Arc::default(),
+        opened: Arc::default(),
         actions: VecDeque::new(),
     })
 }
@@ -244,7 +261,7 @@ impl NetworkBehaviour for Streams {
             FromSwarm::ConnectionEstablished(new) => {
                 self.connected(new.peer_id, new.connection_id, new.endpoint.is_relayed());
             }
-            FromSwarm::ConnectionClosed(old) => self.disconnected(old.peer_id, old.connection_id),
+            FromSwarm::ConnectionClosed(old) => self.give_up(old.peer_id, old.connection_id),
             FromSwarm::DialFailure(failed) => {
                 if let Some(peer) = failed.peer_id {
                     self.dial_failed(peer, failed.error);
@@ -271,15 +288,25 @@ impl NetworkBehaviour for Streams {
                 };
                 self.actions.push_back(ToSwarm::GenerateEvent(arrived));
             }
-            FromConnection::Opened(reply, stream) => answer(reply, Ok((connection, stream))),
-            FromConnection::Failed(reply, error) => {
+            FromConnection::Opened(reply, stream, place) => {
+                let opened = Opened {
+                    connection,
+                    stream,
+                    place,
+                };
+                answer(reply, Ok(opened));
+            }
+            FromConnection::Failed(reply, error, others) => {
                 if matches!(error, PeerError::Unreachable(_)) {
-                    // A connection that opens no stream is dead or stuck; the next opening dials anew.
-                    let connection = CloseConnection::One(connection);
-                    self.actions.push_back(ToSwarm::CloseConnection {
-                        peer_id: peer,
-                        connection,
-                    });
+                    self.give_up(peer, connection);
+                    // It is dead or stuck, or slow for what else is sent there, which goes on; whether it lives, pings tell.
+                    if others == 0 {
+                        let connection = CloseConnection::One(connection);
+                        self.actions.push_back(ToSwarm::CloseConnection {
+                            peer_id: peer,
+                            connection,
+                        });
+                    }
                 }
                 answer(reply, Err(error));
             }
@@ -300,8 +327,9 @@ impl NetworkBehaviour for Streams {
 /// What one connection tells.
 pub(super) enum FromConnection {
     Arrived(Spoken, Stream, Place),
-    Opened(Reply, Stream),
-    Failed(Reply, PeerError),
+    Opened(Reply, Stream, Place),
+    /// With the number of other streams on the connection.
+    Failed(Reply, PeerError, usize),
 }
 
 impl std::fmt::Debug for FromConnection {
@@ -340,7 +368,10 @@ impl InboundUpgrade<Stream> for Served {
 /// One connection's streams.
 pub(super) struct Handler {
     served: Served,
+    /// Of the peer's streams.
     taken: Arc<AtomicUsize>,
+    /// Of this node's.
+    opened: Arc<AtomicUsize>,
     actions: VecDeque<ConnectionHandlerEvent<Chosen, Opening, FromConnection>>,
 }
 
@@ -378,10 +409,11 @@ impl ConnectionHandler for Handler {
                 None => return tracing::debug!("a stream over the connection's bound was dropped"),
             },
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                FromConnection::Opened(info.reply, protocol)
+                FromConnection::Opened(info.reply, protocol, Place::add(&self.opened))
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
-                FromConnection::Failed(info.reply, failure(info.spoken, error))
+                let others = self.taken.load(Ordering::Relaxed) + self.opened.load(Ordering::Relaxed);
+                FromConnection::Failed(info.reply, failure(info.spoken, error), others)
             }
             _ => return,
         };
