@@ -34,6 +34,8 @@ const IDENTIFY: (&str, &str) = ("/cargomail/1.0.0", "cargomail");
 const IDLE: Duration = Duration::from_secs(60);
 /// How often a QUIC connection shows that it is alive.
 const ALIVE: Duration = Duration::from_secs(2);
+/// Of all connections, one network may have one in so many, and as many are kept for those that this node makes.
+const SHARE: usize = 4;
 /// When a silent QUIC connection is taken for dead, in milliseconds: a peer that was killed says no goodbye, and until then
 /// nobody dials it anew.
 const GONE: u32 = 6000;
@@ -66,7 +68,10 @@ pub(super) fn swarm(
     let own = identity.peer_id();
     let bounds = Bounds {
         pending: limits::PEERS_PENDING,
+        pending_per_network: limits::PEERS_PENDING / SHARE,
         established: limits::PEER_CONNECTIONS,
+        arrived: limits::PEER_CONNECTIONS - limits::PEER_CONNECTIONS / SHARE,
+        per_network: limits::PEER_CONNECTIONS / SHARE,
         per_peer: limits::CONNECTIONS_PER_PEER,
     };
     // Of its addresses it tells those that others have proved to reach, and those over relays; without a community, none.
