@@ -1,13 +1,15 @@
 //! Peers over real QUIC and real TCP with TLS on loopback.
 #![allow(clippy::unwrap_used)]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use cargomail_node::dns::{Answer, Dns, DnsError, Mx, Srv};
 use cargomail_node::identity::Identity;
 use cargomail_node::network::AddressPolicy;
 use cargomail_node::peers::{
-    Host, HostOptions, PeerAddress, PeerError, PeerStream, Peers, Spoken, StreamBounds,
+    Host, HostOptions, Joining, PeerAddress, PeerError, PeerStream, Peers, Relaying, Spoken, StreamBounds,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -443,4 +445,50 @@ async fn l06_only_what_is_served_is_agreed_to_and_neither_kind_keeps_the_other_w
     let mut arrived = carol.accept(Spoken::Grip).await.unwrap();
     arrived.io.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"GET");
+}
+
+/// A DNS that says nothing, and counts the questions.
+struct Silent(watch::Sender<usize>);
+
+#[async_trait::async_trait]
+impl Dns for Silent {
+    async fn txt(&self, name: &str) -> Result<Answer<String>, DnsError> {
+        self.0.send_modify(|asked| *asked += 1);
+        Err(DnsError::Unavailable {
+            name: name.to_owned(),
+            kind: "TXT",
+            why: "nobody is there".to_owned(),
+        })
+    }
+    async fn srv(&self, _: &str) -> Result<Answer<Srv>, DnsError> {
+        panic!("nobody asks for services")
+    }
+    async fn mx(&self, _: &str) -> Result<Answer<Mx>, DnsError> {
+        panic!("nobody asks for mail")
+    }
+    async fn addresses(&self, _: &str) -> Result<Answer<IpAddr>, DnsError> {
+        panic!("nobody asks for addresses")
+    }
+}
+
+#[tokio::test]
+async fn introducers_whose_name_the_dns_does_not_tell_are_asked_for_again_soon() {
+    let (count, mut asked) = watch::channel(0);
+    let joining = Joining {
+        introducers: vec!["introducers.test".parse().unwrap()],
+        relay: Relaying::Auto,
+        dns: Arc::new(Silent(count)),
+    };
+    let joining = HostOptions {
+        joining: Some(joining),
+        ..options()
+    };
+    let _alice = Host::start(&Identity::from_seed(&[29; 32]), joining)
+        .await
+        .unwrap();
+    let three_times = asked.wait_for(|asked| *asked >= 3);
+    tokio::time::timeout(Duration::from_secs(20), three_times)
+        .await
+        .unwrap()
+        .unwrap();
 }

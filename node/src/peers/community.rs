@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cargomail_protocol::address::Domain;
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
@@ -71,15 +72,25 @@ enum Verdict {
     Unreachable,
 }
 
+/// A name at which introducers are, and when it is looked up next.
+struct Name {
+    name: Domain,
+    next: Instant,
+    failures: u32,
+}
+
+/// Where introducers are at a name, by its number; none when the DNS did not say.
+type LookedUp = (usize, Option<Vec<PeerAddress>>);
+
 /// The state of a membership.
 pub(super) struct Community {
     relay: Relaying,
     dns: Arc<dyn Dns>,
     policy: Arc<AddressPolicy>,
     shown: Shown,
-    names: Vec<(cargomail_protocol::address::Domain, Instant)>,
-    lookups: JoinSet<(usize, Vec<PeerAddress>)>,
-    looked_up: Vec<(usize, Vec<PeerAddress>)>,
+    names: Vec<Name>,
+    lookups: JoinSet<LookedUp>,
+    looked_up: Vec<LookedUp>,
     visits: Visits,
     finds: Finds,
     verdict: Verdict,
@@ -134,7 +145,11 @@ impl Community {
         for introducer in joining.introducers {
             match introducer {
                 Introducer::At(address) => community.visits.know(None, &[address], &community.policy),
-                Introducer::Named(name) => community.names.push((name, Instant::now())),
+                Introducer::Named(name) => community.names.push(Name {
+                    name,
+                    next: Instant::now(),
+                    failures: 0,
+                }),
             }
         }
         community
@@ -142,7 +157,7 @@ impl Community {
 
     /// Returns when there is something to do: [`Community::act`].
     pub(super) async fn due(&mut self) {
-        let names = self.names.iter().map(|(_, next)| *next);
+        let names = self.names.iter().map(|name| name.next);
         let deadline = names
             .chain(self.visits.deadline(self.wants_places()))
             .chain(self.awaited)
@@ -170,12 +185,24 @@ impl Community {
     pub(super) fn act(&mut self, swarm: &mut Swarm<Behaviour>) {
         let now = Instant::now();
         for (number, addresses) in self.looked_up.drain(..) {
-            self.visits.know(Some(number), &addresses, &self.policy);
+            let Some(name) = self.names.get_mut(number) else {
+                continue;
+            };
+            match addresses {
+                Some(addresses) => {
+                    name.failures = 0;
+                    self.visits.know(Some(number), &addresses, &self.policy);
+                }
+                None => {
+                    name.failures = name.failures.saturating_add(1);
+                    name.next = after(name.failures);
+                }
+            }
         }
-        for (number, (name, next)) in self.names.iter_mut().enumerate() {
-            if *next <= now {
-                *next = from_now(LOOKUP);
-                let (dns, name) = (self.dns.clone(), name.clone());
+        for (number, name) in self.names.iter_mut().enumerate() {
+            if name.next <= now {
+                name.next = from_now(LOOKUP);
+                let (dns, name) = (self.dns.clone(), name.name.clone());
                 self.lookups
                     .spawn(async move { (number, looked_up(dns.as_ref(), name.as_str()).await) });
             }
@@ -240,12 +267,16 @@ impl Community {
         members(swarm).ask_anew();
     }
 
-    /// This machine has other addresses than before: introducers are met again, where `lost` says that connections may be dead.
+    /// This machine has other addresses than before: introducers are looked up and met again, where `lost` says that connections may be dead.
     pub(super) fn moved(&mut self, swarm: &mut Swarm<Behaviour>, lost: bool) {
         let now = Instant::now();
         if self.moved.is_none() {
             self.moved = Some(now + SETTLES);
             self.visits.hurry(swarm, lost);
+            for name in &mut self.names {
+                name.failures = 0;
+                name.next = name.next.min(from_now(WAITS.0));
+            }
         }
     }
 
@@ -365,12 +396,9 @@ impl Community {
     }
 }
 
-async fn looked_up(dns: &dyn Dns, name: &str) -> Vec<PeerAddress> {
-    match super::lookup(dns, name).await {
-        Ok(addresses) => addresses,
-        Err(error) => {
-            tracing::warn!(%error, name, "the introducers of a community are not found");
-            Vec::new()
-        }
-    }
+async fn looked_up(dns: &dyn Dns, name: &str) -> Option<Vec<PeerAddress>> {
+    super::lookup(dns, name)
+        .await
+        .inspect_err(|error| tracing::warn!(%error, name, "the introducers of a community are not found"))
+        .ok()
 }
