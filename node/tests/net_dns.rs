@@ -25,6 +25,10 @@ impl Watch {
         self.0
             .fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
+    fn back(&self, by: Duration) {
+        self.0
+            .fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
 }
 
 impl Clock for Watch {
@@ -180,6 +184,17 @@ async fn a_negative_answer_is_kept_for_thirty_seconds_at_most() {
 }
 
 #[tokio::test]
+async fn t13_an_answer_is_asked_for_again_after_the_clock_was_set_back() {
+    let (zone, dns, clock) = zone().await;
+    zone.add("bar.test", txt("old"));
+    assert_eq!(dns.txt("bar.test").await.unwrap().records, ["old"]);
+    zone.remove("bar.test");
+    zone.add("bar.test", txt("new"));
+    clock.back(Duration::from_secs(3600));
+    assert_eq!(dns.txt("bar.test").await.unwrap().records, ["new"]);
+}
+
+#[tokio::test]
 async fn d03_aliases_are_followed_and_a_loop_or_a_long_chain_ends() {
     let (zone, dns, _) = zone().await;
     zone.add("www.test", Record::Alias("real.test".to_owned()));
@@ -193,13 +208,26 @@ async fn d03_aliases_are_followed_and_a_loop_or_a_long_chain_ends() {
         );
     }
     zone.add("17.chain.test", txt("too far"));
+    zone.add(
+        "_grip-notify._tcp.www.test",
+        Record::Alias("_grip-notify._tcp.real.test".to_owned()),
+    );
+    zone.add("_grip-notify._tcp.real.test", srv(10, 0, "host.real.test"));
     let answer = dns.txt("www.test").await.unwrap();
     assert_eq!(answer.records, ["here"]);
     assert!(answer.valid_until <= Timestamp::from_millis(1_796_389_501_000 + 9_000));
+    let services = dns.srv("_grip-notify._tcp.www.test").await.unwrap();
+    assert_eq!(services.records[0].host, "host.real.test");
     for endless in ["a.loop.test", "0.chain.test"] {
-        let error = dns.txt(endless).await.unwrap_err();
-        assert!(matches!(error, DnsError::Unavailable { .. }), "{error}");
+        let texts = dns.txt(endless).await.map(drop);
+        let services = dns.srv(endless).await.map(drop);
+        for answer in [texts, services] {
+            let error = answer.unwrap_err();
+            assert!(matches!(error, DnsError::Unavailable { .. }), "{error}");
+        }
     }
+    let nothing = dns.srv("www.test").await.unwrap_err();
+    assert!(matches!(nothing, DnsError::NoRecord { .. }), "{nothing}");
 }
 
 /// A server that answers every question with this response code, or not at all, and counts them.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use cargomail_protocol::limits;
 use cargomail_protocol::timestamp::Timestamp;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
@@ -12,6 +14,8 @@ use super::{Answer, DnsError};
 const ANSWERS: usize = 4096;
 /// An answer with more records than this is given, and not kept.
 const RECORDS: usize = 64;
+/// No answer is kept longer.
+const LONGEST: Duration = limits::DNS_POSITIVE;
 
 /// What was asked for: the name in lower case, and the type.
 pub(super) type Question = (String, RecordType);
@@ -46,12 +50,12 @@ impl Kept {
 pub(super) struct Cache(Mutex<HashMap<Question, Kept>>);
 
 impl Cache {
-    /// The answer, if it is kept and still valid.
+    /// The answer, if it is kept and still valid. One that would be valid for longer than any is given was kept before the clock was set back.
     pub(super) fn find(&self, question: &Question, now: Timestamp) -> Option<Kept> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers
             .get(question)
-            .filter(|kept| kept.valid_until > now)
+            .filter(|kept| kept.valid_until > now && kept.valid_until <= now.plus(LONGEST))
             .cloned()
     }
 

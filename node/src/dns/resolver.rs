@@ -13,9 +13,8 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig,
 };
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError as Negative, NetError};
+use hickory_resolver::net::{DnsError as Negative, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record as Resource, RecordType};
@@ -28,6 +27,9 @@ use crate::clock::Clock;
 const TRY: Duration = Duration::from_millis(1500);
 /// Aliases followed for one question (row D03).
 const ALIASES: usize = 8;
+
+/// Aliases that do not end, or too late.
+const ENDLESS: NetError = NetError::Message("the chain of aliases leads nowhere");
 
 /// What DNSSEC is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,16 +124,39 @@ impl Resolver {
 
     /// Asks the servers. A chain of aliases that was given up looks like nothing found without an authority that says so;
     /// one more question tells the two apart, because the one is temporary and the other is not (row D03).
-    async fn asks(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
-        let answered = self.asks.lookup(name.clone(), kind).await;
-        let Err(NetError::Dns(Negative::NoRecordsFound(nothing))) = &answered else {
-            return answered;
-        };
-        let unsaid = nothing.soa.is_none() && nothing.response_code == ResponseCode::NoError;
-        if unsaid && self.asks.lookup(name.clone(), RecordType::CNAME).await.is_ok() {
-            return Err(NetError::Message("the chain of aliases leads nowhere"));
+    async fn asks(&self, name: &Name, kind: RecordType) -> Result<Vec<Resource>, NetError> {
+        if kind == RecordType::SRV {
+            return self.asks_for_services(name).await;
         }
-        answered
+        let answered = self.asks.lookup(name.clone(), kind).await;
+        if let Err(NetError::Dns(Negative::NoRecordsFound(nothing))) = &answered {
+            let unsaid = nothing.soa.is_none() && nothing.response_code == ResponseCode::NoError;
+            if unsaid && self.asks.lookup(name.clone(), RecordType::CNAME).await.is_ok() {
+                return Err(ENDLESS);
+            }
+        }
+        Ok(answered?.answers().to_vec())
+    }
+
+    /// The aliases from a name on, and the services at their end. What answers the questions takes the host of a service for one more alias
+    /// and goes on there, so it is asked for each alias by itself.
+    async fn asks_for_services(&self, name: &Name) -> Result<Vec<Resource>, NetError> {
+        let (mut records, mut end) = (Vec::new(), name.clone());
+        for _ in 0..=ALIASES {
+            let alias = match self.asks.lookup(end.clone(), RecordType::CNAME).await {
+                Ok(answered) => alias_of(&end, answered.answers()),
+                Err(error) if negative(&error, &end).is_some() => None,
+                Err(error) => return Err(error),
+            };
+            let Some((record, target)) = alias else {
+                let services = self.asks.lookup(end, RecordType::SRV).await?;
+                records.extend_from_slice(services.answers());
+                return Ok(records);
+            };
+            records.push(record);
+            end = target;
+        }
+        Err(ENDLESS)
     }
 
     /// Asks the servers, and tells how long the answer may be kept.
@@ -151,8 +176,8 @@ impl Resolver {
         let asked = tokio::time::timeout(limits::DNS_QUERY, self.asks(&absolute, kind)).await;
         let (records, authenticated, life) = match asked {
             Err(_) => return Err(unavailable("no answer in time".to_owned())),
-            Ok(Ok(lookup)) => {
-                let (records, proved, ttl) = follow(lookup.answers(), &absolute, kind)
+            Ok(Ok(answers)) => {
+                let (records, proved, ttl) = follow(&answers, &absolute, kind)
                     .ok_or_else(|| unavailable("too long a chain of aliases".to_owned()))?;
                 let longest = if records.is_empty() {
                     Duration::ZERO
@@ -161,7 +186,7 @@ impl Resolver {
                 };
                 (records, proved, Duration::from_secs(ttl.into()).min(longest))
             }
-            Ok(Err(error)) => match negative(&error) {
+            Ok(Err(error)) => match negative(&error, &absolute) {
                 Some((proved, ttl)) => (
                     Vec::new(),
                     proved,
@@ -230,8 +255,16 @@ fn follow(answers: &[Resource], name: &Name, kind: RecordType) -> Option<(Vec<RD
     None
 }
 
-/// Whether DNSSEC proved that there is nothing, and the TTL of that; none when nothing is known.
-fn negative(error: &NetError) -> Option<(bool, u32)> {
+/// The alias that stands at a name, and what it leads to.
+fn alias_of(name: &Name, answers: &[Resource]) -> Option<(Resource, Name)> {
+    answers.iter().find_map(|record| match &record.data {
+        RData::CNAME(target) if record.name == *name => Some((record.clone(), target.0.clone())),
+        _ => None,
+    })
+}
+
+/// Whether DNSSEC proved that there is nothing at the name, and the TTL of that; none when nothing is known.
+fn negative(error: &NetError, name: &Name) -> Option<(bool, u32)> {
     let NetError::Dns(error) = error else { return None };
     match error {
         Negative::NoRecordsFound(nothing) => {
@@ -240,7 +273,9 @@ fn negative(error: &NetError) -> Option<(bool, u32)> {
                 nothing.response_code,
                 ResponseCode::NXDomain | ResponseCode::NoError
             );
-            (known && !referred).then(|| (false, nothing.negative_ttl.unwrap_or(0)))
+            // At the end of a chain of aliases, what was proved of the chain is not told.
+            let proved = is_proved(nothing) && nothing.query.name() == name;
+            (known && !referred).then(|| (proved, lasts(nothing)))
         }
         Negative::Nsec { response, proof, .. } => match proof {
             Proof::Secure | Proof::Insecure => {
@@ -250,6 +285,22 @@ fn negative(error: &NetError) -> Option<(bool, u32)> {
         },
         _ => None,
     }
+}
+
+/// Whether there are signed records that say that there is nothing. What they prove was judged before they came here: an answer
+/// that proves nothing is an error of its own.
+fn is_proved(nothing: &NoRecords) -> bool {
+    let said = nothing.authorities.as_deref().unwrap_or_default();
+    let denies = |record: &Resource| matches!(record.record_type(), RecordType::NSEC | RecordType::NSEC3);
+    let holds =
+        |record: &Resource| record.record_type() == RecordType::RRSIG || record.proof == Proof::Secure;
+    said.iter().any(denies) && said.iter().all(holds)
+}
+
+/// The TTL of nothing, in seconds (RFC 2308 §5), which is not told where DNSSEC validates.
+fn lasts(nothing: &NoRecords) -> u32 {
+    let soa = nothing.soa.as_ref().map(|soa| soa.ttl.min(soa.data.minimum));
+    nothing.negative_ttl.or(soa).unwrap_or(0)
 }
 
 /// A host name as the node writes names.
@@ -316,5 +367,59 @@ impl Dns for Resolver {
             RData::AAAA(a) => Some(IpAddr::V6(a.0)),
             _ => None,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use hickory_resolver::proto::dnssec::rdata::{DNSSECRData, NSEC};
+    use hickory_resolver::proto::op::Query;
+    use hickory_resolver::proto::rr::rdata::SOA;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    /// What is told of a name without services, in a zone whose records have these proofs: the denial's, and its authority's.
+    fn nothing(denial: Option<Proof>, authority: Proof) -> NetError {
+        let soa = SOA::new(name("bar.test."), name("bar.test."), 1, 3600, 600, 86_400, 20);
+        let soa = Resource::from_rdata(name("bar.test."), 60, soa);
+        let mut authorities = vec![soa.clone().into_record_of_rdata()];
+        authorities[0].proof = authority;
+        if let Some(proof) = denial {
+            let nsec = NSEC::new(name("z.bar.test."), [RecordType::TXT]);
+            let nsec = RData::DNSSEC(DNSSECRData::NSEC(nsec));
+            let mut nsec = Resource::from_rdata(name("a.bar.test."), 20, nsec);
+            nsec.proof = proof;
+            authorities.push(nsec);
+        }
+        let query = Query::query(name("a.bar.test."), RecordType::SRV);
+        let mut nothing = NoRecords::new(query, ResponseCode::NoError);
+        nothing.soa = Some(Box::new(soa));
+        nothing.authorities = Some(authorities.into());
+        NetError::Dns(Negative::NoRecordsFound(nothing))
+    }
+
+    #[test]
+    fn d02_what_signed_records_deny_is_proved_and_lasts_as_its_zone_says() {
+        let (here, secure) = (name("A.bar.test."), Proof::Secure);
+        assert_eq!(negative(&nothing(Some(secure), secure), &here), Some((true, 20)));
+        for unproved in [
+            nothing(None, secure),
+            nothing(None, Proof::Insecure),
+            nothing(Some(Proof::Insecure), Proof::Insecure),
+            nothing(Some(secure), Proof::Indeterminate),
+        ] {
+            assert_eq!(negative(&unproved, &here), Some((false, 20)));
+        }
+        // The end of a chain of aliases, of which nothing is known.
+        let alias = name("www.bar.test.");
+        assert_eq!(
+            negative(&nothing(Some(secure), secure), &alias),
+            Some((false, 20))
+        );
     }
 }
