@@ -207,7 +207,7 @@ pub const SMTP_BAD_COMMANDS: u32 = 10;
 pub const SMTP_REPLY: usize = 16 * 1024;
 /// SMTP connections in all.
 pub const SMTP_CONNECTIONS: usize = 256;
-/// SMTP connections from one IPv4 address or one IPv6 /64.
+/// SMTP connections from one IPv4 address or one IPv6 /48.
 pub const SMTP_CONNECTIONS_PER_ADDRESS: usize = 32;
 /// Memory that all messages which are coming in take together: a few of the largest, thousands of the usual ones.
 pub const SMTP_MEMORY: usize = 4 * MESSAGE;

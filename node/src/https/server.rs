@@ -3,10 +3,11 @@
 //! What always holds: one connection can neither delay another's handshake nor outlive its limits; what is over a cap
 //! is closed at once and costs no task.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
@@ -17,6 +18,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -25,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::tls::inspect;
-use super::watch::{Paced, Progress, Watched};
+use super::watch::{Asked, Guarded, Paced, Progress, Watched};
 use crate::network::{ByteStream, Caller, Callers, Listener};
 
 /// The header of one request.
@@ -68,13 +70,13 @@ pub struct RemoteAddress(pub SocketAddr);
 pub struct ServingLimits {
     /// Connections at once, in all.
     pub connections: usize,
-    /// Connections at once from one IPv4 address or one IPv6 /64.
+    /// Connections at once from one IPv4 address or one IPv6 /48.
     pub per_address: usize,
     /// From the accepted connection to the end of the TLS handshake.
     pub handshake: Duration,
     /// From the first octet of a request to the end of its header; also how long a connection may be idle before it.
     pub header: Duration,
-    /// Neither side has moved an octet for this long.
+    /// Neither side has moved an octet for this long, or no request was open on a connection of HTTP/2.
     pub stalled: Duration,
     /// How long requests may go on after a shutdown has begun.
     pub shutdown: Duration,
@@ -238,7 +240,7 @@ async fn connection(
 }
 
 impl Requests {
-    /// Answers the requests on a connection until it ends, stalls, or the service stops.
+    /// Answers the requests on a connection until it ends, stalls, is not used, or the service stops.
     pub(super) async fn answer<S>(&self, stream: S, version: Version, known: Known, progress: Progress)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -247,6 +249,8 @@ impl Requests {
         // HTTP/2 runs each request in a task of its own, which would forget whose node it is.
         let span = tracing::Span::current();
         let about = known.clone();
+        let asked = Asked::default();
+        let asks = asked.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Paced::wrap);
             let extensions = request.extensions_mut();
@@ -256,11 +260,21 @@ impl Requests {
             if let Some(proved) = &known.proved {
                 extensions.insert(proved.clone());
             }
-            router.clone().oneshot(request).instrument(span.clone())
+            let open = asks.one_more();
+            let answer = router.clone().oneshot(request);
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| Guarded::wrap(body, open))) }
+                .instrument(span.clone())
         });
         let builder = builder(&self.limits, version);
         let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let stalled = progress.stalled(self.limits.stalled);
+        let unused = async {
+            match version {
+                // Waits for each header in its own time.
+                Version::One => std::future::pending().await,
+                Version::Two => asked.nothing(self.limits.stalled).await,
+            }
+        };
         tokio::select! {
             biased;
             ended = serving.as_mut() => {
@@ -269,12 +283,16 @@ impl Requests {
                 }
             }
             () = stalled => tracing::debug!(from = %about, "connection stalled"),
-            () = self.shutdown.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                let _ = tokio::time::timeout(self.limits.shutdown, serving).await;
-            }
+            () = unused => close(serving, self.limits.stalled).await,
+            () = self.shutdown.cancelled() => close(serving, self.limits.shutdown).await,
         }
     }
+}
+
+/// Takes no more requests of a connection; what is under way may end within that time.
+async fn close<C: GracefulConnection>(mut serving: Pin<&mut C>, within: Duration) {
+    serving.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(within, serving).await;
 }
 
 /// A moment at which the certificate is valid: the handshake has judged its dates, by the node's clock.
@@ -287,6 +305,7 @@ fn valid_time(der: &[u8]) -> u64 {
         .unwrap_or(0)
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Version {
     One,
     Two,

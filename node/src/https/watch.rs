@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use tokio_util::sync::DropGuard;
 
 /// Octets that a connection has moved, in both directions.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +31,48 @@ impl Progress {
                 return;
             }
         }
+    }
+}
+
+/// The requests of a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked(Arc<Requests>);
+
+#[derive(Debug, Default)]
+struct Requests {
+    open: AtomicUsize,
+    begun: AtomicU64,
+}
+
+/// A request whose answer is not sent yet; dropped when it is, or will not be.
+#[derive(Debug)]
+pub(super) struct Open(Arc<Requests>);
+
+impl Asked {
+    /// One more has come.
+    pub(super) fn one_more(&self) -> Open {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Open(self.0.clone())
+    }
+
+    /// Returns once there was no request for `limit`; at the latest after twice that time. What else moves, such as the frames by which
+    /// HTTP/2 asks whether somebody is there, does not count.
+    pub(super) async fn nothing(&self, limit: Duration) {
+        loop {
+            let before = self.0.begun.load(Ordering::Relaxed);
+            tokio::time::sleep(limit).await;
+            let is_idle = self.0.open.load(Ordering::Relaxed) == 0;
+            if is_idle && self.0.begun.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -155,18 +196,18 @@ where
 }
 
 /// A body that tells, by dropping its guard, that it was sent or given up.
-pub(super) struct Guarded {
+pub(super) struct Guarded<Guard> {
     body: Body,
-    _guard: DropGuard,
+    _guard: Guard,
 }
 
-impl Guarded {
-    pub(super) fn wrap(body: Body, guard: DropGuard) -> Body {
+impl<Guard: Send + Unpin + 'static> Guarded<Guard> {
+    pub(super) fn wrap(body: Body, guard: Guard) -> Body {
         Body::new(Self { body, _guard: guard })
     }
 }
 
-impl HttpBody for Guarded {
+impl<Guard: Unpin> HttpBody for Guarded<Guard> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Open connections by where they come from: an IPv4 address, or an IPv6 /64, which one customer has to itself.
+/// Open connections by where they come from: an IPv4 address, or an IPv6 /48, as much as one customer is usually given.
 #[derive(Clone, Default)]
 pub(crate) struct Callers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -15,7 +15,7 @@ impl Callers {
     /// An entry, unless this caller has so many already.
     pub(crate) fn enter(&self, from: IpAddr, most: usize) -> Option<Caller> {
         let from = match from.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 80 << 80).into()),
             v4 => v4,
         };
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,5 +37,24 @@ impl Drop for Caller {
                 callers.remove(&self.1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn h01_the_addresses_that_one_customer_is_given_are_one_caller() {
+        let callers = Callers::default();
+        let enter = |from: &str| callers.enter(from.parse().unwrap(), 1);
+        let first = enter("2a00:1450:1:1::1");
+        assert!(first.is_some());
+        assert!(enter("2a00:1450:1:2::2").is_none());
+        assert!(enter("2a00:1450:2:1::1").is_some());
+        assert!(enter("9.9.9.1").is_some());
+        drop(first);
+        assert!(enter("2a00:1450:1:2::2").is_some());
     }
 }

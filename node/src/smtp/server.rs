@@ -39,7 +39,7 @@ pub struct ServerOptions {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Connections at once, in all.
     pub connections: usize,
-    /// Connections at once from one IPv4 address or one IPv6 /64.
+    /// Connections at once from one IPv4 address or one IPv6 /48.
     pub per_address: usize,
     /// Memory that the messages which are coming in take together, in octets.
     pub memory: usize,

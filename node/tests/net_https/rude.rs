@@ -313,6 +313,35 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
+/// What opens a connection of HTTP/2 (RFC 9113 §3.4).
+fn preface() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat()
+}
+
+#[tokio::test]
+async fn h01_a_connection_of_http_2_on_which_nothing_is_asked_is_closed_whatever_else_is_said() {
+    let world = serve(impatient()).await;
+    let (params, key) = good();
+    let mut two = (*tls13(params, &key)).clone();
+    two.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect(world.serving.local_addr(), &Arc::new(two)).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let asking = tokio::spawn(async move {
+        let mut said = write.write_all(&preface()).await;
+        while said.is_ok() {
+            // Whether somebody is there.
+            said = write.write_all(&frame(6, 0, 0, &[0; 8])).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let mut heard = Vec::new();
+    let ended = read.read_to_end(&mut heard);
+    let _ = tokio::time::timeout(Duration::from_secs(10), ended)
+        .await
+        .expect("the connection is closed");
+    asking.abort();
+}
+
 #[tokio::test]
 async fn h02_a_rapid_reset_ends_its_connection_and_others_are_served() {
     let world = serve(ServingLimits::default()).await;
@@ -323,8 +352,7 @@ async fn h02_a_rapid_reset_ends_its_connection_and_others_are_served() {
     let stream = connect(world.serving.local_addr(), &Arc::new(two)).await.unwrap();
     let (mut read, mut write) = tokio::io::split(stream);
     let flooding = tokio::spawn(async move {
-        write.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
-        write.write_all(&frame(4, 0, 0, &[])).await?;
+        write.write_all(&preface()).await?;
         // GET https://x/who, and CANCEL at once, ten thousand times.
         let header = [&[0x82, 0x87, 0x04, 4][..], b"/who", &[0x41, 1], b"x"].concat();
         for number in 0..10_000_u32 {
