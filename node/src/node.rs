@@ -3,12 +3,15 @@
 //! What always holds: every face listens before [`Node::start`] returns, or none does and the error names the one that
 //! could not; [`Node::stop`] returns once everything that was begun is finished or cut off and the store is closed cleanly.
 
+mod renewal;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::KeyError;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::accounts::PasswordCost;
@@ -24,6 +27,8 @@ use crate::network::Tcp;
 use crate::peers::{Host, HostOptions, Joining, PeerAddress, PeerError, Peers, Relaying, Spoken};
 use crate::services::{Environment, SPAN, Services};
 use crate::store::{Embedded, StoreError};
+
+pub use renewal::{RenewalError, fingerprint};
 
 /// Why a node does not start. Always this machine's own matter.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,9 @@ pub enum NodeError {
     /// The administrator's token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// What is told of the certificate for people's programs.
+    #[error(transparent)]
+    Renewal(#[from] RenewalError),
     /// The mailbox.
     #[error(transparent)]
     Mailbox(#[from] MailboxError),
@@ -84,6 +92,8 @@ pub struct Node {
     /// Whether others reach it over libp2p, or only it them.
     is_reached: bool,
     services: Services,
+    /// Looks for a new certificate.
+    _renewal: AbortOnDropHandle<()>,
 }
 
 impl Node {
@@ -95,14 +105,19 @@ impl Node {
         let identity = Identity::open_or_create(&settings.key, &SystemRandomness)?;
         let store = Embedded::open(&settings.store_folder(), settings.store.clone()).await?;
         let is_reached = settings.is_peer();
-        match begin(settings, &identity, &store).await {
-            Ok((peers, services)) => Ok(Self {
-                identity,
-                store,
-                peers,
-                is_reached,
-                services,
-            }),
+        match begin(settings.clone(), &identity, &store).await {
+            Ok((peers, services)) => {
+                let span = tracing::error_span!(SPAN, name = settings.name());
+                let renewal = renewal::watch(settings, services.user_certificate().clone());
+                Ok(Self {
+                    identity,
+                    store,
+                    peers,
+                    is_reached,
+                    services,
+                    _renewal: AbortOnDropHandle::new(tokio::spawn(renewal.instrument(span))),
+                })
+            }
             Err(error) => {
                 if let Err(error) = store.close().await {
                     tracing::error!(%error, "the store was not closed cleanly");
@@ -166,7 +181,19 @@ async fn begin(
         records: store.records(),
         password_cost: PasswordCost::default(),
     };
-    match Services::start(settings, identity.clone(), environment).await {
+    let data = settings.data.clone();
+    let started = Services::start(settings, identity.clone(), environment).await;
+    let told = match started {
+        Ok(services) => match renewal::tell(&data, services.user_certificate()) {
+            Ok(()) => Ok(services),
+            Err(error) => {
+                services.stop().await;
+                Err(error.into())
+            }
+        },
+        Err(error) => Err(error),
+    };
+    match told {
         Ok(services) => Ok((peers, services)),
         Err(error) => {
             peers.stop().await;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use cargomail_protocol::address::ClientId;
+use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -23,7 +24,7 @@ use crate::clock::{Clock, Randomness};
 use crate::config::Settings;
 use crate::dns::Dns;
 use crate::grip::{Signer, Verifier};
-use crate::https::{self, Serving, ServingLimits};
+use crate::https::{self, Renewable, Serving, ServingLimits};
 use crate::identity::Identity;
 use crate::keeping::{Collector, LegalHolds, Shelters};
 use crate::ledger::Ledger;
@@ -82,7 +83,7 @@ struct Common {
 pub struct Services {
     grip: Option<Serving>,
     user: Serving,
-    user_fingerprint: [u8; 32],
+    user_certificate: Renewable,
     smtp: Option<SmtpServing>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -128,10 +129,10 @@ impl Services {
         self.user.local_addr()
     }
 
-    /// SHA-256 of the key of the certificate that users' programs see.
+    /// The certificate that users' programs see.
     #[must_use]
-    pub fn user_fingerprint(&self) -> [u8; 32] {
-        self.user_fingerprint
+    pub fn user_certificate(&self) -> &Renewable {
+        &self.user_certificate
     }
 
     /// Where mail comes in by SMTP.
@@ -313,8 +314,10 @@ async fn begin(common: &Common, shutdown: &CancellationToken) -> Result<Services
         user_routes = user_routes.merge(broker.user_routes());
     }
 
+    let user_certificate = Renewable::new(settings.user_certificate(common.environment.clock.now())?)?;
+    let tls = https::user_server(&user_certificate)?;
     let smtp = match (&broker, settings.smtp.listen) {
-        (Some(broker), Some(at)) => Some(smtp_face(common, broker.clone(), at, shutdown).await?),
+        (Some(broker), Some(at)) => Some(smtp_face(common, broker.clone(), at, tls.clone(), shutdown).await?),
         _ => None,
     };
     let over = settings.grip.over;
@@ -332,7 +335,7 @@ async fn begin(common: &Common, shutdown: &CancellationToken) -> Result<Services
         true => Some(grip_face(common, grip_routes, shutdown).await?),
         false => None,
     };
-    let (user, user_fingerprint) = user_face(common, user_routes, broker.clone(), shutdown).await?;
+    let user = user_face(common, user_routes, broker.clone(), tls, shutdown).await?;
     if let Some(mailbox) = mailbox {
         tasks.spawn(mailbox.run(shutdown.clone()).in_current_span());
     }
@@ -342,7 +345,7 @@ async fn begin(common: &Common, shutdown: &CancellationToken) -> Result<Services
     Ok(Services {
         grip,
         user,
-        user_fingerprint,
+        user_certificate,
         smtp,
         shutdown: shutdown.clone(),
         tasks,
@@ -383,10 +386,10 @@ async fn user_face(
     common: &Common,
     routes: Router,
     broker: Option<Arc<Broker>>,
+    tls: Arc<ServerConfig>,
     shutdown: &CancellationToken,
-) -> Result<(Serving, [u8; 32]), NodeError> {
+) -> Result<Serving, NodeError> {
     let at = common.settings.user.listen;
-    let certificate = common.settings.user_certificate(common.environment.clock.now())?;
     let door = Door {
         accounts: common.accounts.clone(),
         admin: AdminToken::open_or_create(&common.settings.data, &*common.environment.randomness)?,
@@ -398,28 +401,26 @@ async fn user_face(
         holds: common.holds.clone(),
     };
     let routes = door::door(routes, door);
-    let tls = https::user_server(&certificate)?;
     let listener = listen(common, "user", at).await?;
-    let serving = https::serve(listener, tls, routes, ServingLimits::default(), shutdown.clone());
-    let serving = serving.map_err(|why| NodeError::Listen {
-        section: "user",
-        at,
-        why,
-    })?;
-    Ok((serving, certificate.spki_sha256()))
+    https::serve(listener, tls, routes, ServingLimits::default(), shutdown.clone()).map_err(|why| {
+        NodeError::Listen {
+            section: "user",
+            at,
+            why,
+        }
+    })
 }
 
 async fn smtp_face(
     common: &Common,
     broker: Arc<Broker>,
     at: SocketAddr,
+    tls: Arc<ServerConfig>,
     shutdown: &CancellationToken,
 ) -> Result<SmtpServing, NodeError> {
     let options = smtp::ServerOptions {
         size: common.settings.smtp.size,
-        tls: Some(https::user_server(
-            &common.settings.user_certificate(common.environment.clock.now())?,
-        )?),
+        tls: Some(tls),
         ..smtp::ServerOptions::new(common.settings.hostname.to_string())
     };
     let listener = listen(common, "smtp", at).await?;

@@ -25,7 +25,7 @@ use crate::accounts::door::{AdminToken, Door, door};
 use crate::accounts::{Accounts, Caller};
 use crate::api::{NewMessage, NewShare, Posted, Queued, Retrieval, ShareView};
 use crate::clock::{self, Clock, SystemClock, SystemRandomness};
-use crate::https::{self, ServingLimits};
+use crate::https::{self, Renewable, ServingLimits};
 use crate::identity::Certificate;
 use crate::keeping::{Collector, LegalHolds, Shelters};
 use crate::ledger::Ledger;
@@ -124,7 +124,7 @@ impl Node {
             .await
             .unwrap();
         let stop = CancellationToken::new();
-        let tls = https::user_server(&certificate).unwrap();
+        let tls = https::user_server(&Renewable::new(certificate.clone()).unwrap()).unwrap();
         let limits = ServingLimits::default();
         let serving = https::serve(listener, tls, router, limits, stop.clone()).unwrap();
         Self {

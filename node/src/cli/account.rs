@@ -12,8 +12,9 @@ use crate::accounts::door::AdminToken;
 use crate::api::{AccountView, NewAccount, Quota};
 use crate::app::World;
 use crate::app::administration::Administration;
-use crate::clock::{Clock, SystemClock, SystemRandomness};
+use crate::clock::{SystemClock, SystemRandomness};
 use crate::config::Settings;
+use crate::node;
 use crate::store::{Embedded, StoreError};
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +56,7 @@ pub(super) async fn store(settings: &Settings) -> anyhow::Result<Option<Embedded
 /// The administrator of the running node of these settings, on its own machine.
 pub(super) fn administration(settings: &Settings) -> anyhow::Result<Administration> {
     let token = AdminToken::open(&settings.data)?;
-    let fingerprint = settings.user_certificate(SystemClock.now())?.spki_sha256();
+    let fingerprint = node::fingerprint(&settings.data)?;
     let client = World::real()?.client();
     Ok(Administration::at(
         &client,

@@ -28,7 +28,8 @@ fn tell(everywhere: &Everywhere, node: &Node) -> anyhow::Result<()> {
         .into_iter()
         .map(|PeerAddress(text)| text)
         .collect();
-    let fingerprint = data_encoding::HEXLOWER.encode(&node.services().user_fingerprint());
+    let certificate = node.services().user_certificate().certificate();
+    let fingerprint = data_encoding::HEXLOWER.encode(&certificate.spki_sha256());
     let (grip, user) = (node.services().grip_address(), node.services().user_address());
     let smtp = node.services().smtp_address();
     let out = everywhere.out();

@@ -124,7 +124,7 @@ section! {
         /// Where to listen.
         listen: SocketAddr = local(8443),
         /// The certificate chain in PEM, as an ACME client writes it. By default a self-signed one is made, whose fingerprint
-        /// `cargomail run` prints.
+        /// `cargomail run` prints. A new one in its place, or of the node itself, is shown within an hour, by STARTTLS too.
         certificate: Option<PathBuf> = None,
         /// The key of that certificate, PKCS#8 in PEM.
         key: Option<PathBuf> = None,

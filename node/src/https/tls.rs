@@ -22,7 +22,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 
-use super::PeerCertificate;
+use super::{PeerCertificate, Renewable};
 use crate::clock::Clock;
 use crate::identity::{self, Certificate};
 
@@ -90,12 +90,12 @@ pub fn grip_server(certificate: &Certificate, clock: Arc<dyn Clock>) -> Result<A
 /// For people and their programs: TLS 1.3 and 1.2, no client certificate.
 ///
 /// # Errors
-/// [`TlsError`] when the certificate and its key do not fit.
-pub fn user_server(certificate: &Certificate) -> Result<Arc<ServerConfig>, TlsError> {
+/// [`TlsError`] when there can be no such configuration.
+pub fn user_server(certificate: &Renewable) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(WebPkiClientVerifier::no_client_auth())
-        .with_single_cert(certificate.chain().to_vec(), certificate.key().clone_key())?;
+        .with_cert_resolver(Arc::new(certificate.clone()));
     without_resumption(&mut config);
     Ok(Arc::new(config))
 }

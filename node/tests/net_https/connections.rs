@@ -130,7 +130,7 @@ async fn a_server_without_http_2_is_reached_and_its_connection_used_again_once_a
     let certificate = insurance()
         .server_certificate(name().as_str(), SystemClock.now())
         .unwrap();
-    let mut tls = (*https::user_server(&certificate).unwrap()).clone();
+    let mut tls = (*https::user_server(&Renewable::new(certificate.clone()).unwrap()).unwrap()).clone();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let listener = Tcp.listen(ANYWHERE).await.unwrap();
     let limits = ServingLimits::default();

@@ -14,7 +14,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use cargomail_node::clock::{Clock, SystemClock};
 use cargomail_node::dns::{Dnssec, Record, Resolver, ResolverOptions, Srv, Zone};
-use cargomail_node::https::{self, Client, Found, HttpsError, RemoteAddress, Server, Serving, ServingLimits};
+use cargomail_node::https::{
+    self, Client, Found, HttpsError, RemoteAddress, Renewable, Server, Serving, ServingLimits,
+};
 use cargomail_node::identity::{Certificate, Identity};
 use cargomail_node::network::{AddressPolicy, ConnectError, Network, Tcp};
 use cargomail_protocol::address::{ClientId, Domain};
@@ -263,7 +265,8 @@ async fn a_user_reaches_the_own_node_by_its_fingerprint_without_any_certificate(
     let folder = tempfile::tempdir().unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = Certificate::for_people(folder.path(), &names, SystemClock.now()).unwrap();
-    let tls = https::user_server(&certificate).unwrap();
+    let shown = Renewable::new(certificate.clone()).unwrap();
+    let tls = https::user_server(&shown).unwrap();
     let listener = Tcp.listen(ANYWHERE).await.unwrap();
     let shutdown = CancellationToken::new();
     let serving = https::serve(
@@ -286,6 +289,16 @@ async fn a_user_reaches_the_own_node_by_its_fingerprint_without_any_certificate(
     // Without a client certificate there is no name in the request, so the handler that wants one refuses.
     let response = client.send(&server, get_request("/who")).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+
+    // Another certificate is shown from the next connection on.
+    let folder = tempfile::tempdir().unwrap();
+    let renewed = Certificate::for_people(folder.path(), &names, SystemClock.now()).unwrap();
+    shown.renew(renewed.clone()).unwrap();
+    let client = world.client(AddressPolicy::public());
+    let old = client.send(&server, get_request("/where")).await;
+    assert!(matches!(old, Err(HttpsError::WrongPin { .. })));
+    let server = Server::at(serving.local_addr(), vec![renewed.spki_sha256()]);
+    assert!(text(&client, &server, "/where").await.starts_with("127.0.0.1:"));
     shutdown.cancel();
     serving.stopped().await;
 }
