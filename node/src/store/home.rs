@@ -177,7 +177,7 @@ impl Drop for Home {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     use super::super::kept::tests::empty;
     use super::*;
@@ -187,10 +187,10 @@ mod tests {
         let (folder, opening) = empty();
         let reserve = Reserve::new(folder.path().to_owned(), 0);
         let home = Arc::new(Home::open(opening, reserve).unwrap());
-        let (begun, begins) = channel();
+        let (begun, begins) = sync_channel(1);
         let mut ends = Vec::new();
         for _ in 0..READERS {
-            let (home, begun, (end, ended)) = (home.clone(), begun.clone(), channel::<()>());
+            let (home, begun, (end, ended)) = (home.clone(), begun.clone(), sync_channel::<()>(1));
             let reading = tokio::spawn(async move {
                 let read = move || {
                     begun.send(()).unwrap();
