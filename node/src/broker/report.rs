@@ -1,7 +1,8 @@
 //! What failed for good is told to the sender: a delivery status notification (RFC 3464 in RFC 6522's multipart/report).
 //!
 //! What always holds: nobody is told who was not proved to be the sender, no reporter and no program (row S09,
-//! RFC 3834); the report is queued in the same commit that ends the entry which it is about.
+//! RFC 3834); the report is queued in the same commit that ends the entry which it is about, and an entry ends also when no report
+//! can be written (row Q01).
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::channel;
 use cargomail_protocol::limits;
-use cargomail_protocol::placeholder::{Header, Mailbox};
+use cargomail_protocol::placeholder::{Header, HeaderError, Mailbox};
 use cargomail_protocol::queue::Tries;
 use cargomail_protocol::timestamp::Timestamp;
 
@@ -24,6 +25,8 @@ use super::{Broker, BrokerError};
 const ORIGINAL: usize = 64 * 1024;
 /// How much a stranger may say in a report.
 const SAID: usize = 512;
+/// Characters of the original subject that are given back: on one line of a header they fit also where nothing folds them.
+const SUBJECT: usize = 200;
 
 /// What is to be told.
 pub(super) struct Notice<'a> {
@@ -60,7 +63,13 @@ impl Broker {
             );
             return Ok(());
         };
-        let (message, message_id) = self.written(&to, &notice)?;
+        let (message, message_id) = match self.written(&to, &notice) {
+            Ok(written) => written,
+            Err(error) => {
+                tracing::error!(message = notice.message_id, step = "report", %to, %error, "a report cannot be written");
+                return Ok(());
+            }
+        };
         let message = self.store(message.into(), 1, change).await?;
         let (id, now) = (self.fresh(), self.now());
         tracing::info!(message_id = notice.message_id, step = "report", %to, report = message_id, "the sender is told");
@@ -104,7 +113,7 @@ impl Broker {
     }
 
     /// The report, and its Message-ID.
-    fn written(&self, to: &Address, notice: &Notice<'_>) -> Result<(Vec<u8>, String), BrokerError> {
+    fn written(&self, to: &Address, notice: &Notice<'_>) -> Result<(Vec<u8>, String), HeaderError> {
         let domain = &self.options.domain;
         let boundary = format!("report-{}", self.fresh().simple());
         let message_id = format!("<{}@{domain}>", self.fresh());
@@ -113,7 +122,12 @@ impl Broker {
             .as_deref()
             .map(|original| Shown::of(original).subject)
         {
-            Some(subject) if !subject.is_empty() => format!("Not delivered: {subject}"),
+            Some(subject) if !subject.is_empty() => {
+                format!(
+                    "Not delivered: {}",
+                    subject.chars().take(SUBJECT).collect::<String>()
+                )
+            }
             _ => "Not delivered".to_owned(),
         };
         let from = Mailbox::named("Mail delivery", channel::reporter(domain));

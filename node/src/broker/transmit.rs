@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cargomail_protocol::address::Address;
-use cargomail_protocol::channel;
 use cargomail_protocol::ledger::{Act, Event};
 use cargomail_protocol::limits;
 use cargomail_protocol::queue::Next;
@@ -24,7 +23,7 @@ use super::{Broker, BrokerError, user};
 use crate::api::{Channel, Delivery};
 use crate::smtp::{self, Said};
 
-/// Receipts of other brokers: `sent-receipt/<sender>/<entry>/<jti>` → [`Receipt`].
+/// Receipts of other brokers, for what people send: `sent-receipt/<sender>/<entry>/<jti>` → [`Receipt`].
 const RECEIPTS: &str = "sent-receipt/";
 /// Tries for which nobody was there at the web channel, before SMTP is taken.
 const AWAY: u32 = 3;
@@ -263,11 +262,11 @@ impl Broker {
     }
 
     fn keep_receipt(&self, id: Uuid, entry: &Outbound, receipt: &Receipt, change: &mut Change) {
-        let sender = match &entry.sender {
-            Some(sender) => sender.clone(),
-            None => channel::reporter(&self.options.domain),
+        // Nobody asks what became of a report, and strangers decide how many there are (row Q09).
+        let Some(sender) = &entry.sender else {
+            return;
         };
-        let key = format!("{RECEIPTS}{}/{id}/{}", user(&sender), receipt.id);
+        let key = format!("{RECEIPTS}{}/{id}/{}", user(sender), receipt.id);
         change.put(key, receipt);
         change.note(Event {
             act: Act::Receipt,

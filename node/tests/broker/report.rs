@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use cargomail_node::api::Channel;
+use cargomail_protocol::ledger::{Act, Entry};
 use cargomail_protocol::notification::JobState;
 use http::Method;
 
@@ -59,6 +60,41 @@ async fn the_sender_is_told_why_when_no_destination_is_left() {
     })
     .await;
     assert!(foo.broker.queue_of(None).await.unwrap().len() == 1);
+    // and nothing of it is kept: strangers decide how many reports there are
+    let receipts = bar.store.records().list("sent-receipt/", None, 10).await.unwrap();
+    assert!(receipts.is_empty());
+    let mut receipts = 0;
+    let count = |entry: &Entry| receipts += usize::from(entry.event.act == Act::Receipt);
+    bar.ledger.verify(count).await.unwrap();
+    assert_eq!(receipts, 0);
+}
+
+/// A subject of words that are one when they are read: 1,200 letters, and nowhere a place to fold them.
+fn endless() -> String {
+    let word = format!("=?utf-8?q?{}?=", "x".repeat(60));
+    vec![word.as_str(); 20].join("\r\n ")
+}
+
+#[tokio::test]
+async fn q01_a_subject_that_cannot_be_folded_keeps_nobody_from_being_told() {
+    let world = World::new().await;
+    let foo = Node::start(&world, "foo.test", web()).await;
+    let bar = Node::start(&world, "bar.test", web()).await;
+    let alice = foo.user("alice").await;
+    bar.user("bob").await;
+    // refused behind bar.test's receipt, for want of wishes, and before it, for want of a user
+    let letter = String::from_utf8(Letter::new("1").bytes()).unwrap();
+    let letter = letter.replace("Your x-ray", &endless());
+    alice.send(letter.as_bytes(), &[&["bob@bar.test"]]).await;
+    let text = String::from_utf8(note("alice@foo.test", "nobody@bar.test", "2")).unwrap();
+    let text = text.replace("lunch?", &endless());
+    alice.send(text.as_bytes(), &[&["nobody@bar.test"]]).await;
+    for report in alice.holds("inbox", 2).await {
+        let cut = format!("Not delivered: {}", "x".repeat(200));
+        assert_eq!(report.subject, cut);
+    }
+    let left = bar.broker.queue_of(None).await.unwrap();
+    assert_eq!(left.len(), 1, "one report left bar.test");
 }
 
 #[tokio::test]
