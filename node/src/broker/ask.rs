@@ -12,6 +12,7 @@ use cargomail_protocol::address::Domain;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::grip::IssueError;
 use http::{HeaderMap, Request, Response, StatusCode, header};
+use tokio::time::Instant;
 
 use super::Broker;
 use crate::dns::DnsError;
@@ -22,6 +23,8 @@ use crate::peers::{self, PeerAddress};
 const ANSWER: usize = 64 * 1024;
 /// How long one server is asked, the request's octets included: whoever takes longer keeps others waiting.
 const ASKING: Duration = Duration::from_secs(600);
+/// How long all servers of one name are asked together.
+const ASKING_ALL: Duration = Duration::from_secs(900);
 /// The longest Retry-After that is believed.
 const LONGEST_WAIT: u64 = 24 * 3600;
 
@@ -57,9 +60,10 @@ impl Broker {
         };
         let https = &self.needs.https;
         let mut last = None;
+        let mut turns = Turns::of(servers.len() + usize::from(https.has_peers()));
         for server in servers {
             let sending = async { Ok(https.send(&server, build()?).await?) };
-            match answer(name, &server.host, sending).await? {
+            match answer(name, &server.host, turns.next(), sending).await? {
                 answer @ Reached::Answer { .. } => return Ok(answer),
                 silent => last = Some(silent),
             }
@@ -68,7 +72,7 @@ impl Broker {
             Ok(at) if at.is_empty() => None,
             Ok(at) => {
                 let sending = async { Ok(https.send_to_peer(name, at, build()?).await?) };
-                Some(answer(name, "its peer", sending).await?)
+                Some(answer(name, "its peer", turns.next(), sending).await?)
             }
             Err(error) => Some(failed(&error)),
         };
@@ -93,10 +97,33 @@ impl Broker {
     }
 }
 
+/// The time for all servers of a name: each has its part of what the ones before have left.
+struct Turns {
+    end: Instant,
+    left: u32,
+}
+
+impl Turns {
+    fn of(servers: usize) -> Self {
+        Self {
+            end: Instant::now() + ASKING_ALL,
+            left: u32::try_from(servers).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How long the next one is asked.
+    fn next(&mut self) -> Duration {
+        let time = self.end.saturating_duration_since(Instant::now()) / self.left.max(1);
+        self.left = self.left.saturating_sub(1);
+        time.min(ASKING)
+    }
+}
+
 /// Waits for the answer of one server, and reads it.
 async fn answer(
     name: &Domain,
     place: &str,
+    time: Duration,
     sending: impl Future<Output = Result<Response<Body>, Failure>>,
 ) -> Result<Reached, IssueError> {
     let answered = async {
@@ -109,7 +136,7 @@ async fn answer(
             body,
         })
     };
-    match tokio::time::timeout(ASKING, Box::pin(answered)).await {
+    match tokio::time::timeout(time, Box::pin(answered)).await {
         Err(_) => Ok(Reached::Away(format!("{name}: {place} takes too long"))),
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Failure::Issue(error))) => Err(error),
@@ -145,4 +172,24 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .parse()
         .ok()?;
     Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn q02_many_silent_servers_of_one_name_are_asked_no_longer_together_than_a_few() {
+        let began = Instant::now();
+        let mut turns = Turns::of(9);
+        for _ in 0..8 {
+            tokio::time::sleep(turns.next()).await;
+        }
+        assert!(turns.next() >= ASKING_ALL / 10, "each has its turn");
+        assert!(began.elapsed() <= ASKING_ALL);
+        assert_eq!(Turns::of(1).next(), ASKING);
+        let mut turns = Turns::of(2);
+        turns.next();
+        assert_eq!(turns.next(), ASKING, "what one leaves, the other has");
+    }
 }

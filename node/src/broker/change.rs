@@ -10,6 +10,8 @@ use super::Broker;
 use super::fill::Move;
 use crate::grip::Uses;
 use crate::keeping::{Shelter, Shelters};
+use super::outbound::Outbound;
+use super::queue::Kind;
 use crate::store::{CommitError, Cond, Op, StoreError, Version, typed};
 
 /// A change that is made whole or not at all.
@@ -19,7 +21,7 @@ pub(super) struct Change {
     then: Vec<Op>,
     events: Vec<Event>,
     inbound: Vec<(Uuid, String, Timestamp)>,
-    outbound: Vec<(Uuid, String, Timestamp)>,
+    outbound: Vec<(Uuid, String, Kind, Timestamp)>,
     arrived: Vec<(Address, Uuid)>,
     moves: Vec<Move>,
     shelters: Vec<Shelter>,
@@ -72,9 +74,10 @@ impl Change {
         self.inbound.push((id, lane, due));
     }
 
-    /// Lets a leaving entry wait until then.
-    pub(super) fn wake_outbound(&mut self, id: Uuid, lane: String, due: Timestamp) {
-        self.outbound.push((id, lane, due));
+    /// Lets a leaving entry wait until it is due.
+    pub(super) fn wake_outbound(&mut self, id: Uuid, entry: &Outbound) {
+        let lane = entry.domain.to_string();
+        self.outbound.push((id, lane, entry.kind(), entry.tries.due));
     }
 
     /// Only if this holds.
@@ -125,10 +128,10 @@ impl Broker {
             }
             moving.made();
             for (id, lane, due) in change.inbound {
-                inbound.put(id, &lane, due);
+                inbound.put(id, &lane, Kind::Mail, due);
             }
-            for (id, lane, due) in change.outbound {
-                outbound.put(id, &lane, due);
+            for (id, lane, kind, due) in change.outbound {
+                outbound.put(id, &lane, kind, due);
             }
             for arrived in change.arrived {
                 // Nobody listening is no error.

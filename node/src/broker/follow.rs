@@ -17,7 +17,7 @@ use super::ask::Reached;
 use super::change::Change;
 use super::inbound::{End, Inbound, Job, State, Wishes};
 use super::notify::Told;
-use super::queue::Touch;
+use super::queue::{Kind, Touch};
 use super::work::After;
 use super::{Broker, BrokerError};
 
@@ -74,7 +74,7 @@ impl Broker {
                 tracing::debug!(message_id = %entry.message_id, step = "notify", %destination, ?state, "on its way");
                 if self.ask_again(&mut entry) && !renewed {
                     // That nothing is new need not be durable: after a restart it is asked at once.
-                    self.inbound.put(id, &entry.lane(), entry.tries.due);
+                    self.inbound.put(id, &entry.lane(), Kind::Mail, entry.tries.due);
                     return Ok(After(Touch::Answered));
                 }
                 Touch::Answered

@@ -6,6 +6,7 @@ use cargomail_protocol::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::queue::Kind;
 use super::{Broker, inverted, user};
 use crate::api::{Channel, Delivery, Queued};
 use crate::store::typed::Stored;
@@ -75,6 +76,13 @@ impl Outbound {
     pub(super) fn index(&self, id: Uuid) -> Option<String> {
         let sender = self.sender.as_ref()?;
         Some(format!("{QUEUED}{}/{}", user(sender), inverted(id)))
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self.sender {
+            Some(_) => Kind::Mail,
+            None => Kind::Report,
+        }
     }
 
     /// Those for whom it is still to be tried.

@@ -2,7 +2,8 @@
 //! at once in all and for one destination.
 //!
 //! Only the order is kept here, in memory; the entries themselves are records, from which the queue is made anew at each
-//! start. What always holds: an entry waits once; a destination that is dead or slow holds at most a quarter of the places.
+//! start. What always holds: an entry waits once; a destination that is dead or slow holds at most a quarter of the places; so do
+//! all reports together, wherever they go, because strangers decide how many there are and to whom.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,15 +18,26 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     changed: Notify,
     places: usize,
-    per_lane: usize,
+    quarter: usize,
+}
+
+/// What an entry is, as far as places go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Somebody's message.
+    Mail,
+    /// A report, which nobody has sent.
+    Report,
 }
 
 #[derive(Default)]
 struct Inner {
     lanes: HashMap<String, Lane>,
-    waiting: HashMap<Uuid, (String, Timestamp)>,
+    waiting: HashMap<Uuid, (String, Kind, Timestamp)>,
     /// The places that are taken, and whose answer is waited for at each.
-    running: HashMap<Place, String>,
+    running: HashMap<Place, (String, Kind)>,
+    /// How many of them reports have.
+    reporting: usize,
     /// The last place that was given.
     last: u64,
 }
@@ -37,7 +49,8 @@ pub(super) struct Place(u64);
 /// The entries of one destination.
 #[derive(Default)]
 struct Lane {
-    waiting: BTreeSet<(Timestamp, Uuid)>,
+    mail: BTreeSet<(Timestamp, Uuid)>,
+    reports: BTreeSet<(Timestamp, Uuid)>,
     running: usize,
     breaker: Breaker,
 }
@@ -68,25 +81,25 @@ impl Queue {
             inner: Mutex::default(),
             changed: Notify::new(),
             places,
-            per_lane: (places / 4).max(1),
+            quarter: (places / 4).max(1),
         }
     }
 
     /// Lets an entry wait until then; if it waited already, only this holds.
-    pub(super) fn put(&self, id: Uuid, lane: &str, due: Timestamp) {
+    pub(super) fn put(&self, id: Uuid, lane: &str, kind: Kind, due: Timestamp) {
         let mut inner = self.lock();
-        if let Some((lane, due)) = inner.waiting.remove(&id) {
+        if let Some((lane, kind, due)) = inner.waiting.remove(&id) {
             if let Some(left) = inner.lanes.get_mut(&lane) {
-                left.waiting.remove(&(due, id));
+                left.waiting(kind).remove(&(due, id));
             }
             inner.tidy(&lane);
         }
-        inner.waiting.insert(id, (lane.to_owned(), due));
+        inner.waiting.insert(id, (lane.to_owned(), kind, due));
         inner
             .lanes
             .entry(lane.to_owned())
             .or_default()
-            .waiting
+            .waiting(kind)
             .insert((due, id));
         drop(inner);
         self.changed.notify_one();
@@ -104,15 +117,19 @@ impl Queue {
             } else {
                 self.bound(name)
             };
-            let (due, id) = lane.waiting.first().filter(|_| lane.running < most)?;
-            Some((
-                (*due).max(lane.breaker.ready(Timestamp::from_millis(0))),
-                *due,
-                *id,
-                name,
-            ))
+            if lane.running >= most {
+                return None;
+            }
+            let mail = lane.mail.first().map(|first| (first, Kind::Mail));
+            let report = lane.reports.first().filter(|_| inner.reporting < self.quarter);
+            let (&(due, id), kind) = mail
+                .into_iter()
+                .chain(report.map(|first| (first, Kind::Report)))
+                .min()?;
+            let ready = due.max(lane.breaker.ready(Timestamp::from_millis(0)));
+            Some((ready, due, id, name, kind))
         });
-        let Some((ready, due, id, name)) = open.min() else {
+        let Some((ready, due, id, name, kind)) = open.min() else {
             return Next::Wait(None);
         };
         if ready > now {
@@ -121,12 +138,13 @@ impl Queue {
         let name = name.clone();
         inner.waiting.remove(&id);
         if let Some(lane) = inner.lanes.get_mut(&name) {
-            lane.waiting.remove(&(due, id));
+            lane.waiting(kind).remove(&(due, id));
             lane.running += 1;
         }
+        inner.reporting += usize::from(kind == Kind::Report);
         inner.last += 1;
         let at = Place(inner.last);
-        inner.running.insert(at, name);
+        inner.running.insert(at, (name, kind));
         Next::Work { id, at }
     }
 
@@ -137,7 +155,7 @@ impl Queue {
         let open = inner.lanes.get(lane).is_none_or(|lane| {
             lane.running < most && !lane.breaker.is_probing() && lane.breaker.ready(now) <= now
         });
-        let Some(before) = inner.running.get_mut(&at).filter(|_| open) else {
+        let Some((before, _)) = inner.running.get_mut(&at).filter(|_| open) else {
             return false;
         };
         let before = std::mem::replace(before, lane.to_owned());
@@ -148,17 +166,21 @@ impl Queue {
         true
     }
 
-    /// Whose place it is.
-    pub(super) fn lane(&self, at: Place) -> String {
-        self.lock().running.get(&at).cloned().unwrap_or_default()
+    /// Lets the entry of a place wait once more, for the destination whose place it is.
+    pub(super) fn put_back(&self, id: Uuid, at: Place, due: Timestamp) {
+        let whose = self.lock().running.get(&at).cloned();
+        if let Some((lane, kind)) = whose {
+            self.put(id, &lane, kind, due);
+        }
     }
 
     /// Gives a place back; put the entry again before, if it is to wait.
     pub(super) fn done(&self, at: Place, touch: Touch, now: Timestamp, random: u32) {
         let mut inner = self.lock();
-        let Some(lane) = inner.running.remove(&at) else {
+        let Some((lane, kind)) = inner.running.remove(&at) else {
             return;
         };
+        inner.reporting -= usize::from(kind == Kind::Report);
         if let Some(left) = inner.lanes.get_mut(&lane) {
             match touch {
                 Touch::Nothing => {}
@@ -181,7 +203,7 @@ impl Queue {
         if lane.is_empty() {
             self.places
         } else {
-            self.per_lane
+            self.quarter
         }
     }
 
@@ -202,9 +224,18 @@ impl Inner {
 
     /// A destination of which nothing is left is forgotten.
     fn tidy(&mut self, lane: &str) {
-        let empty = |lane: &Lane| lane.waiting.is_empty() && lane.running == 0;
+        let empty = |lane: &Lane| lane.mail.is_empty() && lane.reports.is_empty() && lane.running == 0;
         if self.lanes.get(lane).is_some_and(empty) {
             self.lanes.remove(lane);
+        }
+    }
+}
+
+impl Lane {
+    fn waiting(&mut self, kind: Kind) -> &mut BTreeSet<(Timestamp, Uuid)> {
+        match kind {
+            Kind::Mail => &mut self.mail,
+            Kind::Report => &mut self.reports,
         }
     }
 }
@@ -231,14 +262,14 @@ mod tests {
     fn the_earliest_that_is_due_comes_first_and_waits_once() {
         let queue = Queue::new(8);
         let later = NOON.plus(std::time::Duration::from_secs(9));
-        queue.put(id(1), "bar.test", later);
-        queue.put(id(2), "bar.test", NOON);
-        queue.put(id(3), "insurance.test", later);
-        queue.put(id(3), "insurance.test", NOON);
+        queue.put(id(1), "bar.test", Kind::Mail, later);
+        queue.put(id(2), "bar.test", Kind::Mail, NOON);
+        queue.put(id(3), "insurance.test", Kind::Mail, later);
+        queue.put(id(3), "insurance.test", Kind::Mail, NOON);
         work(&queue, 2, NOON);
         work(&queue, 3, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(Some(later)));
-        queue.put(id(1), "other.test", NOON);
+        queue.put(id(1), "other.test", Kind::Mail, NOON);
         work(&queue, 1, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(None));
     }
@@ -247,12 +278,12 @@ mod tests {
     fn q02_one_destination_takes_a_quarter_of_the_places_and_a_dead_one_a_single_place() {
         let queue = Queue::new(8);
         for number in 0..20 {
-            queue.put(id(number), "dead.test", NOON);
+            queue.put(id(number), "dead.test", Kind::Mail, NOON);
         }
         let first = work(&queue, 0, NOON);
         let second = work(&queue, 1, NOON);
         assert_eq!(queue.take(NOON), Next::Wait(None), "the others' places stay free");
-        queue.put(id(99), "bar.test", NOON);
+        queue.put(id(99), "bar.test", Kind::Mail, NOON);
         work(&queue, 99, NOON);
         queue.done(first, Touch::Away, NOON, 0);
         queue.done(second, Touch::Away, NOON, 0);
@@ -273,7 +304,7 @@ mod tests {
     fn q02_an_entry_goes_on_to_a_destination_only_where_there_is_a_place() {
         let queue = Queue::new(8);
         let own = |number| {
-            queue.put(id(number), "", NOON);
+            queue.put(id(number), "", Kind::Mail, NOON);
             work(&queue, number, NOON)
         };
         let places = [own(0), own(1), own(2)];
@@ -284,11 +315,21 @@ mod tests {
             "a quarter of the places is taken"
         );
         assert!(queue.enter(places[2], "bar.test", NOON));
-        assert_eq!(queue.lane(places[2]), "bar.test");
+        queue.put_back(id(2), places[2], NOON);
+        work(&queue, 2, NOON);
+        assert!(
+            !queue.enter(places[0], "bar.test", NOON),
+            "it waited where it was, and has both places there"
+        );
         queue.done(places[0], Touch::Answered, NOON, 0);
         assert!(queue.enter(own(3), "slow.test", NOON));
         // Something waits for it, so what is found out about it is remembered.
-        queue.put(id(99), "dead.test", NOON.plus(std::time::Duration::from_secs(9)));
+        queue.put(
+            id(99),
+            "dead.test",
+            Kind::Mail,
+            NOON.plus(std::time::Duration::from_secs(9)),
+        );
         for number in 4..7 {
             let place = own(number);
             assert!(queue.enter(place, "dead.test", NOON));
@@ -298,10 +339,46 @@ mod tests {
     }
 
     #[test]
+    fn q02_reports_take_a_quarter_of_the_places_together_however_many_names_they_go_to() {
+        let queue = Queue::new(8);
+        for number in 0..20 {
+            queue.put(id(number), &format!("fresh-{number}.test"), Kind::Report, NOON);
+        }
+        let first = work(&queue, 0, NOON);
+        work(&queue, 1, NOON);
+        assert_eq!(
+            queue.take(NOON),
+            Next::Wait(None),
+            "the other places are for people"
+        );
+        for number in 50..56 {
+            queue.put(id(number), &format!("people-{number}.test"), Kind::Mail, NOON);
+            work(&queue, number, NOON);
+        }
+        queue.put_back(id(0), first, NOON);
+        queue.done(first, Touch::Away, NOON, 0);
+        work(&queue, 0, NOON);
+        assert_eq!(queue.take(NOON), Next::Wait(None));
+    }
+
+    #[test]
+    fn a_report_does_not_stand_in_the_way_of_mail_to_the_same_destination() {
+        let queue = Queue::new(4);
+        let later = NOON.plus(std::time::Duration::from_secs(9));
+        queue.put(id(1), "a.test", Kind::Report, NOON);
+        queue.put(id(2), "bar.test", Kind::Report, NOON);
+        queue.put(id(3), "bar.test", Kind::Mail, later);
+        let report = work(&queue, 1, NOON);
+        work(&queue, 3, later);
+        queue.done(report, Touch::Answered, later, 0);
+        assert_eq!(queue.take(later), Next::Wait(None), "bar.test has its quarter");
+    }
+
+    #[test]
     fn no_more_is_done_at_once_than_there_are_places() {
         let queue = Queue::new(2);
         for number in 0..5 {
-            queue.put(id(number), "", NOON);
+            queue.put(id(number), "", Kind::Mail, NOON);
         }
         let first = work(&queue, 0, NOON);
         work(&queue, 1, NOON);

@@ -107,7 +107,7 @@ impl Broker {
                 finished: None,
             };
             change.put(Outbound::key(id), &entry);
-            change.wake_outbound(id, entry.domain.to_string(), now);
+            change.wake_outbound(id, &entry);
         }
         Ok(())
     }

@@ -183,7 +183,7 @@ impl Broker {
                 self.give_here(leaving, &mut entry, addresses, &mut change)
                     .await?;
             } else {
-                change.wake_outbound(id, domain.to_string(), now);
+                change.wake_outbound(id, &entry);
             }
             tracing::info!(message_id = %leaving.message_id, step = "send", %domain, recipients = addresses.len(),
                 channel = ?leaving.channel, entry = %id, "queued");

@@ -28,6 +28,10 @@ const RECEIPTS: &str = "sent-receipt/";
 /// Tries for which nobody was there at the web channel, before SMTP is taken.
 const AWAY: u32 = 3;
 
+/// How long one message is given to a domain by SMTP, whatever its servers are: honest ones answer in a few minutes.
+const GIVING: Duration = Duration::from_secs(15 * 60);
+/// Beside that, so many octets of the message a second: the largest one then has as long as an SMTP session.
+const SLOWEST: usize = 16 * 1024;
 /// What a try came to.
 pub(super) enum Tried {
     /// The other side decided, for each of these.
@@ -121,9 +125,11 @@ impl Broker {
                 .map_err(|error| BrokerError::Dkim(error.to_string()))?
                 .into(),
         };
-        let said = match Box::pin(self.needs.smtp.send(&entry.domain, &delivery)).await {
-            Ok(said) => said,
-            Err(error) => {
+        let sending = Box::pin(self.needs.smtp.send(&entry.domain, &delivery));
+        let said = match in_time(message.len(), sending).await {
+            None => return Ok(Tried::Away(format!("{} takes too long", entry.domain))),
+            Some(Ok(said)) => said,
+            Some(Err(error)) => {
                 let text = error.to_string();
                 return Ok(match error.status() {
                     None => Tried::Away(text),
@@ -275,5 +281,29 @@ impl Broker {
             resources: Vec::new(),
             evidence: receipt.token.clone(),
         });
+    }
+}
+
+/// What it came to, when it came to something while a message of so many octets may be given.
+async fn in_time<T>(octets: usize, giving: impl Future<Output = T>) -> Option<T> {
+    let octets = Duration::from_secs((octets / SLOWEST) as u64);
+    tokio::time::timeout(GIVING + octets, giving).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn q02_whoever_never_comes_to_an_end_is_left_after_a_quarter_of_an_hour() {
+        let began = tokio::time::Instant::now();
+        assert_eq!(in_time(70_000, std::future::pending::<()>()).await, None);
+        assert!(began.elapsed() <= GIVING + Duration::from_secs(10), "a report");
+        let slow = tokio::time::sleep(Duration::from_secs(3600));
+        assert_eq!(
+            in_time(limits::MESSAGE, slow).await,
+            Some(()),
+            "the largest message over a slow line"
+        );
     }
 }

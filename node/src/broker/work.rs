@@ -21,7 +21,7 @@ use super::change::Change;
 use super::fill::{Move, signed};
 use super::inbound::{INBOUND, Inbound, State};
 use super::outbound::{OUTBOUND, Outbound, id_in};
-use super::queue::{Next, Place, Queue, Touch};
+use super::queue::{Kind, Next, Place, Queue, Touch};
 use super::report::{Failure, Notice};
 use super::send::{SUBMITTED, Submitted};
 use super::{Broker, BrokerError};
@@ -172,7 +172,7 @@ impl Broker {
         change.unchanged(key.clone(), version);
         change.put(key, &entry);
         if entry.finished.is_none() {
-            change.wake_outbound(id, entry.domain.to_string(), entry.tries.due);
+            change.wake_outbound(id, &entry);
         }
         self.commit(change).await?;
         Ok(After(touch))
@@ -188,8 +188,7 @@ impl Broker {
         if let Err(error) = noted {
             // Not even that could be written: only this process remembers, and tries again.
             tracing::error!(?way, entry = %id, %error, "a failed step could not be noted");
-            let queue = self.queue(way);
-            queue.put(id, &queue.lane(at), self.now().plus(LOOK));
+            self.queue(way).put_back(id, at, self.now().plus(LOOK));
         }
     }
 
@@ -257,7 +256,7 @@ impl Broker {
                 if entry.delivered.is_none() {
                     self.fill.found_waiting(&entry.recipient, entry.message.size);
                 }
-                self.inbound.put(id, &entry.lane(), entry.tries.due);
+                self.inbound.put(id, &entry.lane(), Kind::Mail, entry.tries.due);
             }
             Ok(None)
         })
@@ -265,7 +264,8 @@ impl Broker {
         self.each(OUTBOUND, |record| {
             let entry: Outbound = typed::decode(record)?;
             if let Some(id) = id_in(&record.key).filter(|_| entry.finished.is_none()) {
-                self.outbound.put(id, entry.domain.as_str(), entry.tries.due);
+                self.outbound
+                    .put(id, entry.domain.as_str(), entry.kind(), entry.tries.due);
             }
             Ok(None)
         })
