@@ -13,6 +13,7 @@
 //! | `notify`, `follow` | 6: a destination is told of them, and asked how far it is |
 //! | `deliver`, `inbox`, `fill` | 8: it is put into the User Mailbox, which has so much room |
 //! | `report` | what failed for good is told to the sender |
+//! | `work`, `queue`, `change`, `unnoted` | one step after the other, one commit for each, and what waits for a commit |
 //!
 //! Not here: SMTP, HTTPS and streams themselves, the checks of tokens, resources (a broker never sees one).
 //!
@@ -44,11 +45,13 @@ mod report;
 mod route;
 mod send;
 mod transmit;
+mod unnoted;
 mod user_routes;
 mod web;
 mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,8 +82,11 @@ use crate::store::{BlockStore, CommitError, RecordStore, StoreError};
 use crate::{https, smtp};
 
 use change::Change;
+use deliver::Taken;
 use fill::Fill;
 use queue::Queue;
+use transmit::Tried;
+use unnoted::Unnoted;
 
 pub(crate) use claims::claim;
 pub(crate) use inbox::let_go;
@@ -270,6 +276,11 @@ pub struct Broker {
     judging: Semaphore,
     arrivals: broadcast::Sender<(Address, Uuid)>,
     fill: Arc<Fill>,
+    /// Whether the store took the last change that was to be made.
+    writable: Arc<AtomicBool>,
+    /// What a leaving message's last try came to, and what the mail store said of an arriving one.
+    tried: Unnoted<Tried>,
+    taken: Unnoted<Taken>,
     /// As which this broker asks an agent in this process: what its certificate would prove.
     own: Proved,
 }
@@ -287,6 +298,9 @@ impl Broker {
             judging: Semaphore::new(limits::BODIES / ROOM),
             arrivals: broadcast::Sender::new(ARRIVALS),
             fill: Arc::default(),
+            writable: Arc::new(AtomicBool::new(true)),
+            tried: Unnoted::default(),
+            taken: Unnoted::default(),
             own: Proved::Certificate {
                 key: KeyHash::from_bytes(needs.identity.spki_sha256()),
                 name: ClientId::broker(&options.domain).to_string(),

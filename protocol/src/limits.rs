@@ -231,6 +231,8 @@ pub const LEDGER_PAGE_SIZE: usize = 4 * 1024 * 1024;
 pub const REMEMBERED: Duration = Duration::from_secs(10 * 24 * 3600);
 /// How often a message may fail by the machine's own fault before it is put aside: an hour of growing pauses.
 pub const STUMBLES: u32 = 10;
+/// All messages that a broker has put aside for a person to look at: hundreds of large ones, thousands of the usual, and no disk full.
+pub const ASIDE: u64 = 1024 * 1024 * 1024;
 /// How long the body of a web channel request may take: its room in memory is wanted by others.
 pub const BODY: Duration = Duration::from_secs(60);
 /// How long such a body waits for that room: much less than a sender waits for an answer, so that it hears `Retry-After` rather

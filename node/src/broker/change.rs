@@ -1,5 +1,7 @@
 //! What one step changes: conditions, records, entries of the ledger, and who is to be woken once it is durable.
 
+use std::sync::atomic::Ordering;
+
 use cargomail_protocol::address::Address;
 use cargomail_protocol::ledger::Event;
 use cargomail_protocol::timestamp::Timestamp;
@@ -8,10 +10,10 @@ use uuid::Uuid;
 
 use super::Broker;
 use super::fill::Move;
-use crate::grip::Uses;
-use crate::keeping::{Shelter, Shelters};
 use super::outbound::Outbound;
 use super::queue::Kind;
+use crate::grip::Uses;
+use crate::keeping::{Shelter, Shelters};
 use crate::store::{CommitError, Cond, Op, StoreError, Version, typed};
 
 /// A change that is made whole or not at all.
@@ -119,13 +121,20 @@ impl Broker {
         let (records, ledger) = (self.needs.records.clone(), self.needs.ledger.clone());
         let (inbound, outbound) = (self.inbound.clone(), self.outbound.clone());
         let (arrivals, fill) = (self.arrivals.clone(), self.fill.clone());
+        let writable = self.writable.clone();
         let made = tokio::spawn(async move {
             let moving = fill.begin(change.moves).await;
-            if change.events.is_empty() {
-                records.commit(change.when, change.then).await?;
+            let made = if change.events.is_empty() {
+                records.commit(change.when, change.then).await
             } else {
-                ledger.commit(change.when, change.then, change.events).await?;
+                ledger.commit(change.when, change.then, change.events).await
+            };
+            match &made {
+                Ok(_) => writable.store(true, Ordering::Relaxed),
+                Err(CommitError::Store(_)) => writable.store(false, Ordering::Relaxed),
+                Err(CommitError::Conflict(_)) => {}
             }
+            made?;
             moving.made();
             for (id, lane, due) in change.inbound {
                 inbound.put(id, &lane, Kind::Mail, due);

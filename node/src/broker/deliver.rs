@@ -1,12 +1,14 @@
 //! Step 8: the message goes into the User Mailbox, with the destination of its resources if it has any.
 //!
 //! What always holds: with the built-in User Mailbox the message and the entry's next state are one commit, so it is delivered
-//! exactly once; by LMTP it is delivered again only when the machine fails between the store's 250 and that commit.
+//! exactly once; by LMTP it is delivered again only when the machine fails between the store's 250 and that commit. What the store
+//! refuses after it was accepted here is told to its sender, or kept for the operator: it is never dropped silently.
 
 use bytes::Bytes;
 use cargomail_protocol::limits;
 use cargomail_protocol::placeholder::surgery;
 use cargomail_protocol::queue::Next;
+use cargomail_protocol::routing::Choice;
 use uuid::Uuid;
 
 use super::change::Change;
@@ -18,7 +20,7 @@ use super::{Broker, BrokerError, Deliver};
 use crate::smtp::{Delivery, Said};
 
 /// What the mail store behind LMTP said.
-enum Taken {
+pub(super) enum Taken {
     Yes,
     Refused((u16, u16), String),
     Later(String),
@@ -47,18 +49,14 @@ impl Broker {
         mut entry: Inbound,
         touch: Touch,
     ) -> Result<After, BrokerError> {
-        let choice = entry
-            .wishes
-            .as_ref()
-            .filter(|_| entry.job.is_some())
-            .and_then(Wishes::choice);
+        let choice = promised(&entry);
         let destination = choice.map(|choice| choice.locator.clone());
         let message = self.read(&entry.message).await?;
-        let waited = entry.delivered.is_none();
         let mut change = Change::default();
         match &self.options.deliver {
-            _ if !waited => {
+            _ if entry.delivered.is_some() => {
                 self.redirect(&entry, choice.cloned(), &mut change).await?;
+                self.delivered(id, version, entry, change, touch).await
             }
             Deliver::BuiltIn => {
                 let message = match &destination {
@@ -71,6 +69,7 @@ impl Broker {
                     .keep(&whose, folder, message, decided_by, &mut change)
                     .await?;
                 entry.delivered = Some(kept);
+                self.waits_no_longer(id, version, entry, change, touch).await
             }
             // A mail store's copy cannot be rewritten: it names the first destination that took it.
             Deliver::Lmtp { host, port } => {
@@ -78,20 +77,53 @@ impl Broker {
                     Some(locator) => surgery::with_destination(&message, locator)?.into(),
                     None => message,
                 };
-                match self.hand_over(host, *port, &entry, message).await {
-                    Taken::Yes => entry.delivered = Some(id),
-                    Taken::Refused(status, why) => {
-                        return self.refuse(id, version, entry, status, &why).await;
+                let taken = match self.taken.take(id) {
+                    Some(taken) => taken,
+                    None if !self.is_writable() => {
+                        return self.move_on(id, version, entry, change, touch).await;
                     }
-                    Taken::Later(why) => return self.hand_over_later(id, version, entry, why).await,
+                    None => self.hand_over(host, *port, &entry, message).await,
+                };
+                let noted = match &taken {
+                    Taken::Yes => {
+                        entry.delivered = Some(id);
+                        self.waits_no_longer(id, version, entry, change, touch).await
+                    }
+                    Taken::Refused(status, why) => self.not_taken(id, version, entry, *status, why).await,
+                    Taken::Later(why) => self.hand_over_later(id, version, entry, why).await,
+                };
+                if noted.is_err() {
+                    self.taken.keep(id, taken);
                 }
+                noted
             }
         }
-        if waited {
-            change.moves(Move::waits(&entry.recipient, -signed(entry.message.size)));
-        }
+    }
+
+    /// Notes that a message that waited for its recipient is delivered.
+    async fn waits_no_longer(
+        &self,
+        id: Uuid,
+        version: u64,
+        entry: Inbound,
+        mut change: Change,
+        touch: Touch,
+    ) -> Result<After, BrokerError> {
+        change.moves(Move::waits(&entry.recipient, -signed(entry.message.size)));
+        self.delivered(id, version, entry, change, touch).await
+    }
+
+    async fn delivered(
+        &self,
+        id: Uuid,
+        version: u64,
+        mut entry: Inbound,
+        change: Change,
+        touch: Touch,
+    ) -> Result<After, BrokerError> {
+        let destination = promised(&entry).map(|choice| &choice.locator);
         tracing::info!(message_id = %entry.message_id, step = "deliver", recipient = %entry.recipient,
-            folder = entry.folder.name(), destination = destination.as_ref().map(tracing::field::display),
+            folder = entry.folder.name(), destination = destination.map(tracing::field::display),
             "delivered");
         match (&entry.wishes, &entry.job) {
             (Some(wishes), Some(_)) => {
@@ -124,7 +156,7 @@ impl Broker {
         id: Uuid,
         version: u64,
         mut entry: Inbound,
-        why: String,
+        why: &str,
     ) -> Result<After, BrokerError> {
         match entry.tries.failed(self.now(), None, self.random()) {
             Next::At(due) => {
@@ -136,8 +168,33 @@ impl Broker {
             Next::GiveUp => {
                 let days = limits::SENDING.as_secs() / 86_400;
                 let why = format!("the recipient's mail store did not take it for {days} days: {why}");
-                self.refuse(id, version, entry, (4, 7), &why).await
+                self.not_taken(id, version, entry, (4, 7), &why).await
             }
         }
     }
+
+    /// Ends an entry that was accepted here and is not delivered after all.
+    async fn not_taken(
+        &self,
+        id: Uuid,
+        version: u64,
+        mut entry: Inbound,
+        status: (u16, u16),
+        why: &str,
+    ) -> Result<After, BrokerError> {
+        if entry.report_to.is_some() {
+            return self.refuse(id, version, entry, status, why).await;
+        }
+        tracing::error!(message_id = %entry.message_id, step = "deliver", recipient = %entry.recipient, entry = %id, why,
+            "the mail store does not take it, and nobody can be told; put aside; an operator has to look");
+        entry.state = State::Quarantined;
+        self.move_on(id, version, entry, Change::default(), Touch::Nothing)
+            .await
+    }
+}
+
+/// The destination that has promised to retrieve the resources.
+fn promised(entry: &Inbound) -> Option<&Choice> {
+    let wishes = entry.wishes.as_ref().filter(|_| entry.job.is_some());
+    wishes.and_then(Wishes::choice)
 }

@@ -8,9 +8,10 @@
 //! ```
 //! Steps that need not wait follow each other without a commit between them; an entry stands at the first of them meanwhile.
 //! `Notify` ends in `Done` with a report when no choice is left; any state ends in `Quarantined` after it failed here, on
-//! this machine, too often (row Q01).
+//! this machine, too often (row Q01), and `Deliver` where another mail store refuses it and nobody can be told.
 
 use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::limits;
 use cargomail_protocol::queue::Tries;
 use cargomail_protocol::routing::Choice;
 use cargomail_protocol::timestamp::Timestamp;
@@ -93,7 +94,7 @@ pub(super) enum State {
     Follow,
     /// Nothing is to be done any more.
     Done(End),
-    /// It failed here too often; a person has to look.
+    /// It failed here too often, or the mail store refuses it and nobody can be told: a person has to look.
     Quarantined,
 }
 
@@ -170,5 +171,71 @@ impl Inbound {
 
     pub(super) fn is_finished(&self) -> bool {
         matches!(self.state, State::Done(_) | State::Quarantined)
+    }
+
+    /// Octets of it that are kept for a person to look at.
+    pub(super) fn aside(&self) -> u64 {
+        match self.state {
+            State::Quarantined => self.message.size,
+            _ => 0,
+        }
+    }
+
+    /// Whether it is forgotten now: when it ended so long ago that nobody will ask for it again, or, if it is put aside, while
+    /// `too_much` of that is left.
+    pub(super) fn is_over(&self, now: Timestamp, too_much: &mut u64) -> bool {
+        let over = |since: Timestamp| now.since(since) > limits::REMEMBERED;
+        match self.state {
+            State::Quarantined => {
+                let gone = *too_much > 0;
+                *too_much = too_much.saturating_sub(self.message.size);
+                gone
+            }
+            State::Done(_) => over(self.received) && over(self.tries.due),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_seconds(1_796_389_501);
+
+    fn entry(state: State) -> Inbound {
+        Inbound {
+            recipient: Address::parse("bob@bar.test").unwrap(),
+            sender: None,
+            report_to: None,
+            message_id: "<1@foo.test>".to_owned(),
+            message: Stored::within(&b"At noon.\r\n".as_slice().into(), 1).unwrap(),
+            folder: Folder::Inbox,
+            received: NOON,
+            state,
+            tries: Tries::new(NOON, limits::SENDING),
+            stumbles: 0,
+            wishes: None,
+            job: None,
+            delivered: None,
+        }
+    }
+
+    #[test]
+    fn q09_what_is_put_aside_stays_until_there_is_too_much_of_it() {
+        let much_later = NOON.plus(limits::REMEMBERED * 10);
+        let aside = entry(State::Quarantined);
+        let mut nothing = 0;
+        assert!(!aside.is_over(much_later, &mut nothing));
+        assert!(entry(State::Done(End::Refused)).is_over(much_later, &mut nothing));
+        assert!(!entry(State::Done(End::Refused)).is_over(NOON, &mut nothing));
+        assert!(!entry(State::Deliver).is_over(much_later, &mut nothing));
+        // one octet too much: the first that is looked at, the oldest, makes room for the others
+        let mut too_much = 1;
+        assert_eq!(aside.aside(), 10);
+        assert!(!entry(State::Follow).is_over(NOON, &mut too_much));
+        assert!(aside.is_over(NOON, &mut too_much));
+        assert!(!aside.is_over(NOON, &mut too_much));
     }
 }

@@ -2,7 +2,8 @@
 //! where the first is not to be had (`spec/channel.md`).
 //!
 //! What always holds: a message that may go by the web channel only never goes by SMTP; what was refused by the web
-//! channel does not try its luck by SMTP; the fall back to SMTP is in the log (row Q11).
+//! channel does not try its luck by SMTP; the fall back to SMTP is in the log (row Q11); nothing is given while what comes of it
+//! could not be noted (row Q06), and nobody is waited for longer than for an honest server.
 
 use std::time::Duration;
 
@@ -27,11 +28,11 @@ use crate::smtp::{self, Said};
 const RECEIPTS: &str = "sent-receipt/";
 /// Tries for which nobody was there at the web channel, before SMTP is taken.
 const AWAY: u32 = 3;
-
 /// How long one message is given to a domain by SMTP, whatever its servers are: honest ones answer in a few minutes.
 const GIVING: Duration = Duration::from_secs(15 * 60);
 /// Beside that, so many octets of the message a second: the largest one then has as long as an SMTP session.
 const SLOWEST: usize = 16 * 1024;
+
 /// What a try came to.
 pub(super) enum Tried {
     /// The other side decided, for each of these.
@@ -64,15 +65,42 @@ impl Broker {
         mut entry: Outbound,
     ) -> Result<After, BrokerError> {
         let message = self.read(&entry.message).await?;
+        let tried = match self.tried.take(id) {
+            Some(tried) => tried,
+            None if !self.is_writable() => {
+                return self
+                    .move_out(id, version, entry, Change::default(), Touch::Nothing)
+                    .await;
+            }
+            None => self.give(&mut entry, &message).await?,
+        };
+        let noted = self.note_down(id, version, entry, message, &tried).await;
+        if noted.is_err() {
+            self.tried.keep(id, tried);
+        }
+        noted
+    }
+
+    async fn give(&self, entry: &mut Outbound, message: &Bytes) -> Result<Tried, BrokerError> {
         let waiting = entry.waiting();
-        let tried = match entry.channel {
-            Channel::Smtp => self.by_smtp(&entry, &message, &waiting).await?,
-            Channel::Web => match self.by_web(&entry, &message, &waiting).await? {
+        match entry.channel {
+            Channel::Smtp => self.by_smtp(entry, message, &waiting).await,
+            Channel::Web => Ok(match self.by_web(entry, message, &waiting).await? {
                 Tried::Nowhere(why) => Tried::Never((4, 4), why),
                 tried => tried,
-            },
-            Channel::WebThenSmtp => self.by_either(&mut entry, &message, &waiting).await?,
-        };
+            }),
+            Channel::WebThenSmtp => self.by_either(entry, message, &waiting).await,
+        }
+    }
+
+    async fn note_down(
+        &self,
+        id: Uuid,
+        version: u64,
+        mut entry: Outbound,
+        message: Bytes,
+        tried: &Tried,
+    ) -> Result<After, BrokerError> {
         let touch = match tried {
             Tried::Away(_) => Touch::Away,
             Tried::Nowhere(_) => Touch::Nothing,
@@ -154,7 +182,7 @@ impl Broker {
         id: Uuid,
         entry: &mut Outbound,
         message: Bytes,
-        tried: Tried,
+        tried: &Tried,
         change: &mut Change,
     ) -> Result<(), BrokerError> {
         let mut asked = None;
@@ -162,31 +190,29 @@ impl Broker {
         match tried {
             Tried::Answered { results, receipts } => {
                 for (address, given) in results {
-                    asked = asked.max(self.note(entry, &address, given, &mut failures));
+                    asked = asked.max(self.note(entry, address, given, &mut failures));
                 }
                 for receipt in receipts {
-                    self.keep_receipt(id, entry, &receipt, change);
+                    self.keep_receipt(id, entry, receipt, change);
                 }
             }
             Tried::Never(status, why) => {
+                let given = Given::Refused(*status, why.clone());
                 for address in entry.waiting() {
-                    self.note(
-                        entry,
-                        &address,
-                        Given::Refused(status, why.clone()),
-                        &mut failures,
-                    );
+                    self.note(entry, &address, &given, &mut failures);
                 }
             }
             Tried::Later(wait, why) => {
-                asked = wait;
+                asked = *wait;
+                let given = Given::Later(*wait, why.clone());
                 for address in entry.waiting() {
-                    self.note(entry, &address, Given::Later(wait, why.clone()), &mut failures);
+                    self.note(entry, &address, &given, &mut failures);
                 }
             }
             Tried::Away(why) | Tried::Nowhere(why) => {
+                let given = Given::Later(None, why.clone());
                 for address in entry.waiting() {
-                    self.note(entry, &address, Given::Later(None, why.clone()), &mut failures);
+                    self.note(entry, &address, &given, &mut failures);
                 }
             }
         }
@@ -220,7 +246,7 @@ impl Broker {
         &self,
         entry: &mut Outbound,
         address: &Address,
-        given: Given,
+        given: &Given,
         failures: &mut Vec<Failure>,
     ) -> Option<Duration> {
         let (message, domain) = (entry.message_id.clone(), entry.domain.clone());
@@ -241,14 +267,14 @@ impl Broker {
                 recipient.last = format!("refused (5.{}.{}): {text}", status.0, status.1);
                 failures.push(Failure {
                     recipient: address.clone(),
-                    status,
-                    text,
+                    status: *status,
+                    text: text.clone(),
                 });
                 None
             }
             Given::Later(asked, text) => {
-                recipient.last = text;
-                asked
+                recipient.last.clone_from(text);
+                *asked
             }
         }
     }

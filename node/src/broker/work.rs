@@ -289,10 +289,20 @@ impl Broker {
     async fn forget(&self) -> Result<(), BrokerError> {
         let now = self.now();
         let over = |since: Timestamp| now.since(since) > limits::REMEMBERED;
+        let mut aside = 0;
         self.each(INBOUND, |record| {
             let entry: Inbound = typed::decode(record)?;
-            let done = entry.is_finished() && over(entry.received) && over(entry.tries.due);
-            Ok(done.then(|| vec![record.key.clone()]))
+            aside += entry.aside();
+            Ok(None)
+        })
+        .await?;
+        // Older entries have smaller identifiers: of those that are put aside, the oldest go.
+        let mut too_much = aside.saturating_sub(limits::ASIDE);
+        self.each(INBOUND, |record| {
+            let entry: Inbound = typed::decode(record)?;
+            Ok(entry
+                .is_over(now, &mut too_much)
+                .then(|| vec![record.key.clone()]))
         })
         .await?;
         self.each(OUTBOUND, |record| {
@@ -318,7 +328,7 @@ impl Broker {
     async fn each(
         &self,
         prefix: &str,
-        look: impl Fn(&Record) -> Result<Option<Vec<String>>, StoreError>,
+        mut look: impl FnMut(&Record) -> Result<Option<Vec<String>>, StoreError>,
     ) -> Result<(), BrokerError> {
         let mut after: Option<String> = None;
         loop {

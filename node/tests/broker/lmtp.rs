@@ -1,25 +1,29 @@
-//! Delivery to a mail store by LMTP.
+//! Delivery to a mail store by LMTP, and what it refuses.
 
 use std::sync::{Arc, Mutex};
 
 use cargomail_node::broker::Deliver;
+use cargomail_node::smtp::{Mail, Receiver};
+use cargomail_node::store::typed;
 use cargomail_protocol::notification::JobState;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::agents::{Agent, Says};
-use crate::rig::{ANYWHERE, Letter, Node, Setting, World, note, until};
+use crate::disk::Disk;
+use crate::rig::{ANYWHERE, Letter, Node, Setting, World, address, note, until};
 
-/// A mail store that may be busy, and that refuses what asks for it.
+/// A mail store that may be busy, and that refuses what asks for it. It takes SMTP, too.
 #[derive(Clone, Default)]
-struct MailStore {
+pub(crate) struct MailStore {
     busy: Arc<Mutex<bool>>,
     tries: Arc<Mutex<usize>>,
     messages: Arc<Mutex<Vec<String>>>,
+    breaks: Arc<Mutex<Option<Disk>>>,
 }
 
 impl MailStore {
-    async fn start() -> (Self, u16) {
+    pub(crate) async fn start() -> (Self, u16) {
         let listener = TcpListener::bind(ANYWHERE).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let store = Self::default();
@@ -32,8 +36,28 @@ impl MailStore {
         (store, port)
     }
 
-    fn messages(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         self.messages.lock().unwrap().clone()
+    }
+
+    /// How many messages with this in them it has taken.
+    pub(crate) fn got(&self, text: &str) -> usize {
+        let messages = self.messages.lock().unwrap();
+        messages.iter().filter(|message| message.contains(text)).count()
+    }
+
+    pub(crate) fn is_busy(&self, busy: bool) {
+        *self.busy.lock().unwrap() = busy;
+    }
+
+    /// How often it was given a message.
+    pub(crate) fn tries(&self) -> usize {
+        *self.tries.lock().unwrap()
+    }
+
+    /// A disk breaks as soon as it takes the next message.
+    pub(crate) fn breaks_when_it_takes(&self, disk: &Disk) {
+        *self.breaks.lock().unwrap() = Some(disk.clone());
     }
 
     fn judge(&self, message: String) -> &'static str {
@@ -43,6 +67,9 @@ impl MailStore {
         }
         if message.contains("refuse me") {
             return "552 5.2.2 full";
+        }
+        if let Some(disk) = self.breaks.lock().unwrap().take() {
+            disk.breaks();
         }
         self.messages.lock().unwrap().push(message);
         "250 2.0.0 delivered"
@@ -98,13 +125,10 @@ async fn a_mail_store_gets_each_message_once_with_its_destination() {
         from: "bob@bar.test".to_owned(),
         ..Letter::new("1")
     };
-    *store.busy.lock().unwrap() = true;
+    store.is_busy(true);
     bob.send(&letter.bytes(), to).await;
-    until("the store was asked", async || {
-        (*store.tries.lock().unwrap() > 0).then_some(())
-    })
-    .await;
-    *store.busy.lock().unwrap() = false;
+    until("the store was asked", async || (store.tries() > 0).then_some(())).await;
+    store.is_busy(false);
     until("it is delivered", async || {
         (!store.messages().is_empty()).then_some(())
     })
@@ -118,4 +142,67 @@ async fn a_mail_store_gets_each_message_once_with_its_destination() {
         .await;
     let report = until("bob is told", async || store.messages().into_iter().nth(1)).await;
     assert!(report.contains("Final-Recipient: rfc822; carol@bar.test\r\nAction: failed\r\nStatus: 5.2.2"));
+}
+
+/// Where an arriving entry stands, as its record says.
+#[derive(serde::Deserialize)]
+struct Entry {
+    message_id: String,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Route,
+    Deliver,
+    Done(String),
+    Quarantined,
+}
+
+#[tokio::test]
+async fn what_the_mail_store_refuses_is_kept_for_the_operator_where_nobody_can_be_told() {
+    let world = World::new().await;
+    let (store, port) = MailStore::start().await;
+    let host = "127.0.0.1".to_owned();
+    let setting = Setting {
+        deliver: Deliver::Lmtp { host, port },
+        ..Setting::default()
+    };
+    let bar = Node::start(&world, "bar.test", setting).await;
+    let bob = bar.user("bob").await;
+    bar.user("carol").await;
+    let refused = |from: &str, id: &str| {
+        let text = String::from_utf8(note(from, "carol@bar.test", id)).unwrap();
+        text.replace("At noon.", "refuse me").into_bytes()
+    };
+    // nobody vouches for who wrote it
+    let mail = Mail {
+        client: "192.0.2.1:25".parse().unwrap(),
+        helo: "mx.foo.test".to_owned(),
+        tls: false,
+        sender: Some(address("alice@foo.test")),
+        recipients: vec![address("carol@bar.test")],
+        message: refused("alice@foo.test", "1").into(),
+    };
+    bar.broker.message(mail).await.unwrap();
+    bob.send(&refused("bob@bar.test", "2"), &[&["carol@bar.test"]])
+        .await;
+    until("bob is told", async || {
+        (store.got("Not delivered") == 1).then_some(())
+    })
+    .await;
+    let state = async |id: &str| {
+        let records = bar.store.records().list("inbound/", None, 10).await.unwrap();
+        let entries = records
+            .iter()
+            .map(|record| typed::decode::<Entry>(record).unwrap());
+        let mut entries = entries.filter(|entry| entry.message_id == id);
+        entries.next().unwrap().state
+    };
+    until("alice's is put aside", async || {
+        (state("<1@foo.test>").await == State::Quarantined).then_some(())
+    })
+    .await;
+    assert_eq!(state("<2@bar.test>").await, State::Done("refused".to_owned()));
 }

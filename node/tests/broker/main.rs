@@ -3,6 +3,7 @@
 
 mod agents;
 mod channel;
+mod disk;
 mod full;
 mod lmtp;
 mod queue;
@@ -12,3 +13,4 @@ mod route;
 mod send;
 mod smtp;
 mod streams;
+mod unnoted;

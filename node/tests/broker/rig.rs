@@ -35,6 +35,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::disk::Disk;
+
 pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The host of everything: one machine.
 const HOST: &str = "host.test";
@@ -159,6 +161,15 @@ impl World {
         self.publish(&format!("_grip-notify._tcp.{name}"), Record::Srv(srv));
     }
 
+    /// Publishes where mail for a domain is taken.
+    pub(crate) fn mail_goes(&self, name: &str) {
+        let mx = Mx {
+            preference: 10,
+            host: HOST.to_owned(),
+        };
+        self.publish(name, Record::Mx(mx));
+    }
+
     /// Publishes where the peer of a name is.
     pub(crate) fn leads(&self, name: &str, to: &[PeerAddress]) {
         self.zone.remove(&format!("_dnsaddr.{name}"));
@@ -218,6 +229,8 @@ pub(crate) struct Setting {
     /// Whether its domain has a server for the web channel.
     pub(crate) web: bool,
     pub(crate) streams: Streams,
+    /// Where its records are.
+    pub(crate) disk: Disk,
     /// The agent in its own process.
     pub(crate) agent: Option<Arc<dyn cargomail_node::agent::Agent>>,
 }
@@ -232,6 +245,7 @@ impl Default for Setting {
             smtp_port: 9,
             web: true,
             streams: Streams::None,
+            disk: Disk::default(),
             agent: None,
         }
     }
@@ -266,11 +280,7 @@ impl Node {
         std::fs::create_dir_all(&folder).unwrap();
         world.bind(&format!("_cb.{name}"), &key);
         world.bind(&format!("_grip.{name}"), &key);
-        let mx = Mx {
-            preference: 10,
-            host: HOST.to_owned(),
-        };
-        world.publish(name, Record::Mx(mx));
+        world.mail_goes(name);
         let dkim = smtp::Dkim::new(&key, domain(name), "cargomail");
         world.publish(
             &format!("cargomail._domainkey.{name}"),
@@ -281,7 +291,7 @@ impl Node {
 
     async fn up(world: &World, name: Domain, key: Identity, folder: PathBuf, setting: Setting) -> Self {
         let store = Embedded::open(&folder, EmbeddedOptions::default()).await.unwrap();
-        let records = store.records();
+        let records = setting.disk.with(store.records());
         let ledger = Ledger::open(records.clone(), world.clock()).await.unwrap();
         let accounts = Accounts::new(records.clone(), world.clock(), randomness());
         let client = smtp::ClientOptions {
