@@ -138,7 +138,12 @@ impl Wires {
         let mut state = self.state();
         match is_cut {
             true => state.parted.push(some.clone()),
-            false => state.parted.retain(|parted| parted != some),
+            // The same machines may have been cut off twice.
+            false => {
+                if let Some(place) = state.parted.iter().position(|parted| parted == some) {
+                    state.parted.remove(place);
+                }
+            }
         }
         for one in some {
             for other in all.iter().filter(|other| !some.contains(other)) {

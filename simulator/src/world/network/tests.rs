@@ -80,3 +80,19 @@ fn a_slow_machine_is_so_on_lines_that_are_there_already_and_no_longer_than_it_is
     wires.slow(machine(2), false);
     assert_eq!(line.latency(), Duration::from_millis(8));
 }
+
+#[test]
+fn machines_that_were_cut_off_twice_are_back_when_both_are_over() {
+    let wires = wires();
+    let (some, all) = (set(&[1, 2]), [machine(1), machine(2), machine(3)]);
+    let flows = || wires.state().flows(machine(1), machine(3));
+    wires.part(&some, &all, true);
+    wires.part(&some, &all, true);
+    wires.part(&some, &all, false);
+    assert!(!flows());
+    wires.part(&some, &all, false);
+    assert!(flows());
+    // That nothing is cut which is mended is no harm.
+    wires.part(&some, &all, false);
+    assert!(flows());
+}
