@@ -78,9 +78,10 @@ impl Learned {
         let received = arrived.any(is_broker_of);
         let posted = site.mailbox.as_ref() == Some(origin);
         let here = |destination: &Option<Locator>| destination.is_some() && *destination == site.mailbox;
-        let fetched = || mail.fates.iter().filter(|fate| here(&fate.destination));
+        let notified = || mail.fates.iter().filter(|fate| here(&fate.destination));
+        let fetched = || notified().filter(|fate| has_content(fate));
         let fetches = fetched().count();
-        if !(sent || received || posted || fetches > 0) {
+        if !(sent || received || posted || notified().next().is_some()) {
             return;
         }
         self.sent += usize::from(sent);
@@ -104,7 +105,8 @@ impl Learned {
         for broker in brokers {
             *self.brokers.entry(broker.to_string()).or_default() += 1;
         }
-        for destination in mail.fates.iter().filter_map(|fate| fate.destination.as_ref()) {
+        let had = mail.fates.iter().filter(|fate| has_content(fate));
+        for destination in had.filter_map(|fate| fate.destination.as_ref()) {
             let mine = |locator: &Locator| site.mailbox.as_ref() == Some(locator);
             let other = match (mine(origin), mine(destination)) {
                 (true, false) => destination,
@@ -114,9 +116,9 @@ impl Learned {
             *self.mailboxes.entry(other.to_string()).or_default() += 1;
         }
 
-        // Everybody who is named to a broker or an origin; to a destination, the author and whose content it has.
+        // Everybody who is named to a broker or an origin; to a destination, the author and for whom it was notified.
         let all = recipients().filter(|_| sent || received || posted);
-        let mine = fetched().map(|fate| &fate.recipient);
+        let mine = notified().map(|fate| &fate.recipient);
         let known: BTreeSet<&Address> = std::iter::once(&mail.author).chain(all).chain(mine).collect();
         let with_content: BTreeSet<&Address> = match posted {
             true => known.clone(),
@@ -124,12 +126,17 @@ impl Learned {
         };
         for person in known {
             let of_author = *person == mail.author && fetches > 0;
-            let has_content = of_author || with_content.contains(person);
+            let is_had = of_author || with_content.contains(person);
             let person = self.people.entry(person.to_string()).or_default();
             person.mails += 1;
-            person.contents += usize::from(has_content);
+            person.contents += usize::from(is_had);
         }
     }
+}
+
+/// Whether it was seen that the content came to the destination.
+const fn has_content(fate: &Fate) -> bool {
+    fate.read_at.is_some() || fate.acknowledged_at.is_some()
 }
 
 /// Whether it was seen that a mail came to the recipient's broker.

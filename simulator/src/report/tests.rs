@@ -247,6 +247,27 @@ fn a_broker_knows_who_writes_and_has_no_content_and_a_mailbox_has_it() {
 }
 
 #[test]
+fn a_destination_that_was_notified_of_what_never_came_has_no_content() {
+    let mut reported = mail(1, 4000);
+    reported.fates[0] = Fate {
+        copies: 1,
+        delivered_at: Some(2000),
+        destination: reported.fates[0].destination.take(),
+        reports: 1,
+        reported_at: Some(4000),
+        ..Fate::open(reported.fates[0].recipient.clone())
+    };
+    let text = Page::of(&report_of(History {
+        mails: vec![reported],
+        ..History::default()
+    }))
+    .text;
+    // The brokers and the destination, of Alice and Bob; only the origin has it.
+    assert_eq!(text.matches("1 mails, no content").count(), 6, "{text}");
+    assert_eq!(text.matches("1 mails, content of 1").count(), 2, "{text}");
+}
+
+#[test]
 fn hostile_text_stays_text() {
     let mut mail = mail(1, 4000);
     if let Sending::Accepted {
