@@ -87,6 +87,16 @@ impl Role {
         )
     }
 
+    /// Whether it needs somebody's mail to do harm to a site, which is a Resource Mailbox or is not.
+    #[must_use]
+    pub(crate) const fn abuses_mail(self, is_mailbox: bool) -> bool {
+        match self {
+            Self::ReplayingBroker | Self::CidProber => true,
+            Self::TokenThief | Self::ForeignBroker | Self::Sybils => is_mailbox,
+            _ => false,
+        }
+    }
+
     /// Whether it does harm to Cargo Brokers alone.
     #[must_use]
     pub const fn needs_broker(self) -> bool {

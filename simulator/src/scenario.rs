@@ -447,6 +447,17 @@ impl Scenario {
             .fold(0, |all, traffic| all.saturating_add(traffic.mails()))
     }
 
+    /// Before which mail somebody can do harm at the earliest: whoever abuses a mail needs one that was written.
+    pub(crate) fn first_before(&self, hostile: &Hostile) -> usize {
+        let against = self.sites.iter().find(|site| site.name == hostile.against);
+        let is_mailbox = against.is_some_and(|site| site.mailbox);
+        if hostile.role.abuses_mail(is_mailbox) {
+            2
+        } else {
+            1
+        }
+    }
+
     /// What happened last to the keys of a site before this befalls it.
     pub(crate) fn last_of_keys(&self, fault: &Fault) -> Option<How> {
         let over = |other: &&Fault| match other.how {

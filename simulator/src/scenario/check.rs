@@ -102,8 +102,12 @@ fn sites(scenario: &Scenario) -> Result<(), Wrong> {
         }
         let mut people = HashSet::new();
         for person in &site.people {
-            if !people.insert(person.to_string()) {
-                return wrong(key("people"), format!("{person} is named twice"));
+            // To a node they are the same.
+            if !people.insert(person.to_string().to_lowercase()) {
+                return wrong(
+                    key("people"),
+                    format!("{person} is named twice, in whatever case"),
+                );
             }
             let broker = brokers.get(person.domain());
             if !broker.is_some_and(|broker| broker.people.contains(person)) {
@@ -250,8 +254,12 @@ fn one_traffic(accounts: &Accounts<'_>, traffic: &Traffic, index: usize) -> Resu
                 format!("{author} writes to everybody, and stands there, too"),
             );
         }
-        if !(1..=others).contains(&traffic.recipients) {
-            let why = format!("a mail of {author} may have 1 to {others} recipients out of `to`");
+        let most = match traffic.everybody {
+            true => others,
+            false => others.min(limits::SHARE_RECIPIENTS),
+        };
+        if !(1..=most).contains(&traffic.recipients) {
+            let why = format!("a mail of {author} may have 1 to {most} recipients out of `to`");
             return wrong(key("recipients"), why);
         }
     }
@@ -396,8 +404,15 @@ fn hostile(scenario: &Scenario) -> Result<(), Wrong> {
                 format!("{} does harm to a broker, and {against} is none", hostile.role),
             );
         }
-        if !(1..=mails).contains(&hostile.before) {
-            return wrong(key("before"), format!("there are mails 1 to {mails}"));
+        let first = scenario.first_before(hostile);
+        if !(first..=mails).contains(&hostile.before) {
+            let why = match first {
+                1 => format!("there are mails 1 to {mails}"),
+                _ => format!(
+                    "a mail must have been written that could be abused: {first} to {mails} are possible"
+                ),
+            };
+            return wrong(key("before"), why);
         }
     }
     let poisoned = scenario

@@ -163,6 +163,21 @@ fn what_does_not_fit_together_is_named_by_its_key() {
             "traffic[0].to: ",
         ),
         ("recipients = 1", "recipients = 2", "traffic[0].recipients: "),
+        (
+            "people = [\"bob@bar.test\"]",
+            "people = [\"bob@bar.test\", \"Bob@bar.test\"]",
+            "sites[2].people: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("cid-prober", "hospital.test", 1),
+            "hostile[0].before: ",
+        ),
+        (
+            "# promises = [",
+            &hostile("sybils", "bar.test", 1),
+            "hostile[0].before: ",
+        ),
         ("replies = 0", "replies = 11", "traffic[0].replies: "),
         (
             "how = \"stop\" ",
@@ -353,6 +368,52 @@ fn a_list_is_for_others_than_its_author_and_for_as_many_as_a_mail_may_have() {
     let own = text.replace("to = [\n", "to = [\"announce@list.test\",\n");
     let told = format!("{:#}", Scenario::read("list.toml", &own).unwrap_err());
     assert!(told.contains("traffic[0].to: "), "{told}");
+}
+
+#[test]
+fn a_mail_has_no_more_recipients_than_it_may_have() {
+    let many = Many {
+        domains: 1,
+        mailboxes: 0,
+        people: 1002,
+        mails: 1,
+    };
+    let text = |recipients: usize| {
+        let changed = format!("circle = 0\nrecipients = {recipients}");
+        many.scenario().replace("circle = 0", &changed)
+    };
+    Scenario::read("mine.toml", &text(1000)).unwrap();
+    let told = wrong(&text(1001));
+    assert!(told.contains("traffic[0].recipients: "), "{told}");
+    assert!(told.contains("1 to 1000 recipients"), "{told}");
+}
+
+#[test]
+fn whoever_abuses_no_mail_can_do_harm_before_the_first() {
+    for (role, against) in [
+        ("forger", "foo.test"),
+        ("sybils", "foo.test"),
+        ("token-thief", "foo.test"),
+    ] {
+        let text = with("# promises = [", &hostile(role, against, 1));
+        Scenario::read("mine.toml", &text).unwrap();
+    }
+}
+
+#[test]
+fn the_commented_scenario_writes_a_senders_domain_as_rules_take_it() {
+    assert!(NEW.contains("sender (\"foo.test\""));
+    let rule = "rules = [{ sender = \"foo.test\", locator";
+    Scenario::read(
+        "mine.toml",
+        &with("rules = [{ category = \"healthcare\", locator", rule),
+    )
+    .unwrap();
+    let told = wrong(&with(
+        "rules = [{ category = \"healthcare\", locator",
+        &rule.replace("foo", "@foo"),
+    ));
+    assert!(told.contains("@foo.test"), "{told}");
 }
 
 #[test]

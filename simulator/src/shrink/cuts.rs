@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use cargomail_protocol::address::{Address, Domain};
 
-use crate::scenario::{Fault, How, Scenario, Site, Traffic};
+use crate::scenario::{Fault, Hostile, How, Scenario, Site, Traffic};
 
 /// Scenarios that have less of something.
 type Smaller<'a> = Box<dyn Iterator<Item = Scenario> + 'a>;
@@ -288,8 +288,10 @@ fn moved(mut scenario: Scenario, mails: usize, all: usize, to: impl Fn(usize) ->
     scenario
         .faults
         .retain(|fault| fault.how != How::OldKeyWithdrawn || all.last_of_keys(fault) == Some(How::NewKey));
-    for hostile in &mut scenario.hostile {
-        hostile.before = place(hostile.before);
+    let before = |hostile: &Hostile| place(hostile.before).max(scenario.first_before(hostile));
+    let before: Vec<usize> = scenario.hostile.iter().map(before).collect();
+    for (hostile, before) in scenario.hostile.iter_mut().zip(before) {
+        hostile.before = before;
     }
     scenario
 }
