@@ -110,6 +110,12 @@ impl Promise {
         )
     }
 
+    /// Whether a smaller scenario can break it for the same reason: fewer mails always go fewer ways.
+    #[must_use]
+    pub const fn is_shrinkable(self) -> bool {
+        !matches!(self, Self::PathsAreTaken)
+    }
+
     /// Judges it over everything that happened.
     #[must_use]
     pub fn judge(self, history: &History, terms: Terms<'_>) -> Judged {

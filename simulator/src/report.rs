@@ -208,10 +208,11 @@ impl Report {
         promises.all(|judged| judged.verdict != Verdict::Broken)
     }
 
-    /// The command that looks for a smaller scenario, where a promise was broken and every run of the seed is the same.
+    /// The command that looks for a smaller scenario, where a promise was broken that one can break, and every run of the seed is the same.
     #[must_use]
     pub fn shrinking(&self) -> Option<String> {
-        let is_shrinkable = !self.all_held() && self.mode == "virtual";
+        let broken = |judged: &Judged| judged.verdict == Verdict::Broken && judged.promise.is_shrinkable();
+        let is_shrinkable = self.mode == "virtual" && self.promises.iter().any(broken);
         let scenario = quoted(&self.scenario);
         let command = || {
             format!(

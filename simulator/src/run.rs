@@ -203,6 +203,11 @@ pub fn run_virtually(
     ran?
 }
 
+/// Somebody has ended a run.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by Ctrl-C")]
+pub(crate) struct Stopped;
+
 /// Does work until it is done or somebody presses Ctrl-C: also in a virtual world, whose thread waits for nothing that happens outside. So
 /// another one listens, from the first run on, and whoever works looks whenever it goes on.
 fn until_stopped<T>(
@@ -221,7 +226,7 @@ fn until_stopped<T>(
     });
     let mut work = Box::pin(work);
     poll_fn(move |context| match STOPPED.load(Ordering::Relaxed) {
-        true => Poll::Ready(Err(anyhow::anyhow!("stopped by Ctrl-C"))),
+        true => Poll::Ready(Err(Stopped.into())),
         false => work.as_mut().poll(context),
     })
 }

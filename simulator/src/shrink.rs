@@ -16,7 +16,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::promise::{Promise, Verdict};
-use crate::run::{Options, Progress, run_virtually};
+use crate::run::{Options, Progress, Stopped, run_virtually};
 use crate::scenario::Scenario;
 
 /// What came of shrinking.
@@ -48,7 +48,8 @@ pub struct LeftOut {
 /// Looks for a smaller scenario that breaks a promise in a virtual world; without a name, the first that the scenario breaks.
 ///
 /// # Errors
-/// When the scenario breaks no promise, or not that one, or cannot be run.
+/// When the scenario breaks no promise, or not that one, or none that a smaller one can break for the same reason, or cannot be run; when
+/// somebody presses Ctrl-C.
 pub fn shrink(scenario: &Scenario, promise: Option<Promise>, tries: usize) -> anyhow::Result<Shrunk> {
     let bar = ProgressBar::new(tries as u64);
     let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} try {pos} of {len}: {msg}");
@@ -102,11 +103,15 @@ fn search(
     let all = run(scenario, scenario, 0)?;
     let seed = scenario.seed;
     let name = &scenario.name;
-    let Some(promise) = promise.or_else(|| all.first().copied()) else {
+    let mut shrinkable = all.iter().copied().filter(|promise| promise.is_shrinkable());
+    let Some(promise) = promise.or_else(|| shrinkable.next().or(all.first().copied())) else {
         bail!("{name} breaks no promise with seed {seed}: `run {name} --seeds N` looks for a seed that does");
     };
     if !all.contains(&promise) {
         bail!("{name} does not break {promise} with seed {seed}");
+    }
+    if !promise.is_shrinkable() {
+        bail!("{promise} says nothing of a smaller scenario, which always goes fewer ways");
     }
     let mut smallest = Scenario {
         promises: vec![promise],
@@ -130,8 +135,11 @@ fn search(
                         break;
                     }
                     number += 1;
-                    // A run that cannot be made breaks nothing: somebody may have nothing left to do harm with.
-                    let breaks = run(&candidate, &smallest, number).unwrap_or_default();
+                    let breaks = match run(&candidate, &smallest, number) {
+                        Err(error) if error.is::<Stopped>() => return Err(error),
+                        // A run that cannot be made breaks nothing: somebody may have nothing left to do harm with.
+                        ran => ran.unwrap_or_default(),
+                    };
                     if breaks.contains(&promise) {
                         found = Some(candidate);
                         break;

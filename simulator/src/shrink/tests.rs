@@ -163,6 +163,33 @@ fn a_run_that_cannot_be_made_breaks_nothing_but_the_first_must_be_made() {
 }
 
 #[test]
+fn a_search_that_is_stopped_leaves_nothing() {
+    let stopped = |_: &Scenario, _: &Scenario, number: usize| match number {
+        0 => Ok(vec![Promise::QueuesDrain]),
+        _ => Err(anyhow::Error::from(Stopped).context("a run of many")),
+    };
+    let error = search(&storm(), None, 20, stopped).unwrap_err();
+    assert_eq!(format!("{error:#}"), "a run of many: stopped by Ctrl-C");
+}
+
+#[test]
+fn ways_that_nothing_went_are_not_looked_for_with_less() {
+    let breaks = |broken: &'static [Promise]| {
+        move |_: &Scenario, _: &Scenario, number: usize| {
+            assert!(number == 0 || !broken.ends_with(&[Promise::PathsAreTaken]));
+            Ok(broken.to_vec())
+        }
+    };
+    for promise in [None, Some(Promise::PathsAreTaken)] {
+        let told = search(&storm(), promise, 9, breaks(&[Promise::PathsAreTaken])).unwrap_err();
+        assert!(told.to_string().contains("always goes fewer ways"), "{told}");
+    }
+    let both = breaks(&[Promise::PathsAreTaken, Promise::OneFinalState]);
+    let shrunk = search(&storm(), None, 9, both).unwrap();
+    assert_eq!(shrunk.promise, Promise::OneFinalState);
+}
+
+#[test]
 fn a_name_with_line_breaks_makes_no_other_file() {
     let mut named = storm();
     named.name = "a\nseed = 7\u{7}.toml".to_owned();
