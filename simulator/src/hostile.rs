@@ -160,12 +160,14 @@ pub(crate) async fn act_before(
     Ok(())
 }
 
-/// What came of telling sites wrongly where others are: nothing must be said to whoever is there instead.
+/// What came of telling sites wrongly where others are: nothing must be said to whoever is there instead. Who asked for nothing was told no lie,
+/// and shows nothing.
 pub(crate) fn overheard(stage: &Stage, world: &World) -> Vec<Act> {
     let heard = world.ears().heard();
     let faults = stage.scenario.faults.iter();
-    let misled = faults.filter(|fault| fault.how == How::PoisonedDns);
-    misled
+    let poisoned = faults.filter(|fault| fault.how == How::PoisonedDns);
+    poisoned
+        .filter(|fault| world.was_misled(fault.site.as_str()))
         .map(|fault| Act {
             role: Role::Poisoner,
             against: fault.site.to_string(),

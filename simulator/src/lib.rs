@@ -11,6 +11,7 @@ pub mod cost;
 mod ground;
 pub mod history;
 pub mod hostile;
+mod ledgers;
 mod observe;
 pub mod path;
 pub mod plan;

@@ -253,8 +253,10 @@ fn main() -> ExitCode {
                 people,
                 mails,
             };
-            print!("{}", many.scenario());
-            Ok(HELD)
+            many.checked().map_err(anyhow::Error::from).map(|many| {
+                print!("{}", many.scenario());
+                HELD
+            })
         }
         Command::New {
             flash: Some(flash), ..

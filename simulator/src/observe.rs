@@ -1,5 +1,8 @@
 //! The people look: what has come, whether it can be read and equals what was written, what was reported, which receipts
 //! there are; until nothing more is expected to happen, or the scenario's patience is over.
+//!
+//! What always holds: what was seen once counts only if it is there at the end, too. In the last look everybody whose broker answers has
+//! what it lists then and nothing else, and of what was read as it was written some is read once more: all of it in a small world.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -8,13 +11,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use cargomail_node::api::{Delivery, Message};
-use cargomail_node::app::{App, Letter, Opened, ReadError, Unwatched, Watch};
+use cargomail_node::app::{App, AppError, Letter, Opened, ReadError, Unwatched, Watch};
 use cargomail_node::harness::{compare, compare_head};
 use futures::TryStreamExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::ask::{Report, Seen, Wanted, ask};
 use crate::history::{Fate, Left, Mail, Reading, Sending};
@@ -26,6 +32,11 @@ use crate::world::{FOLDERS, Home, Marks};
 const LOOK: Duration = Duration::from_millis(250);
 /// The longest pause between two looks at real nodes, and in a virtual world, where nobody notices more the more often they look.
 const LONGEST: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
+
+/// Deliveries that are read once more at the end, by chance where there are more.
+const READ_AGAIN: usize = 200;
+/// How long readings at the end are waited for.
+const LAST_READINGS: Duration = Duration::from_secs(300);
 
 /// Who is asked what they see.
 #[derive(Clone, Copy)]
@@ -40,6 +51,17 @@ enum Whom {
 
 /// A mail and one of its recipients, by their places in the plan.
 type Place = (usize, usize);
+
+/// What was there when everybody looked for the last time.
+#[derive(Default)]
+struct Listed {
+    /// People whose brokers answered.
+    people: BTreeSet<String>,
+    /// The first copy of each mail for each recipient, by its message's name.
+    copies: BTreeMap<Place, String>,
+    /// For whom authors had reports.
+    reports: BTreeSet<Place>,
+}
 
 /// What was seen so far.
 pub(crate) struct Observer {
@@ -68,6 +90,8 @@ pub(crate) struct Observer {
     places: Arc<Semaphore>,
     /// Something was seen since that was not there before.
     news: bool,
+    /// What is there now, in the last look.
+    last: Option<Listed>,
 }
 
 impl Observer {
@@ -103,6 +127,7 @@ impl Observer {
             again: BTreeSet::new(),
             readers: JoinSet::new(),
             news: false,
+            last: None,
         }
     }
 
@@ -134,10 +159,7 @@ impl Observer {
                     self.look(Whom::Everybody).await?;
                     let left = self.left().await;
                     if late || left.iter().all(|left| left.waiting.is_empty()) {
-                        self.readers.shutdown().await;
-                        // Once more: what came a second time must not be missed.
-                        self.look(Whom::Everybody).await?;
-                        self.readers.shutdown().await;
+                        self.look_for_the_last_time().await?;
                         return Ok((self.mails, left));
                     }
                 }
@@ -156,6 +178,69 @@ impl Observer {
                 one = sent.recv(), if pause > LOOK && !written => one.into_iter().for_each(|one| self.note(one)),
             }
         }
+    }
+
+    /// Looks once more at everybody: what came a second time must not be missed, nor what is there no more, nor what can be read although its
+    /// author was told that it did not come.
+    async fn look_for_the_last_time(&mut self) -> anyhow::Result<()> {
+        self.finish_reading().await?;
+        self.last = Some(Listed::default());
+        self.look(Whom::Everybody).await?;
+        self.finish_reading().await?;
+        let listed = self.last.take().unwrap_or_default();
+        for (number, mail) in self.mails.iter_mut().enumerate() {
+            let author = listed.people.contains(&mail.author.to_string());
+            for (index, fate) in mail.fates.iter_mut().enumerate() {
+                let place = (number, index);
+                if author && !listed.reports.contains(&place) {
+                    fate.reports = 0;
+                }
+                let is_known = listed.people.contains(&fate.recipient.to_string());
+                if is_known && !listed.copies.contains_key(&place) {
+                    fate.copies = 0;
+                }
+            }
+        }
+        self.read_again(listed.copies).await
+    }
+
+    /// Waits for everybody who reads, and takes note of what they have read; whoever takes too long is left out.
+    async fn finish_reading(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + LAST_READINGS;
+        while let Ok(Some(read)) = timeout_at(until, self.readers.join_next()).await {
+            let (place, reading, at) = read.context("a reader's program failed")?;
+            self.read(place, reading, at);
+        }
+        self.readers.shutdown().await;
+        self.reading.clear();
+        Ok(())
+    }
+
+    /// Has some of what was as it was written be read once more. Where no node answers it is not known whether it is still there.
+    async fn read_again(&mut self, copies: BTreeMap<Place, String>) -> anyhow::Result<()> {
+        let equal = copies.into_iter().filter(|((mail, index), _)| {
+            let reading = &self.mails[*mail].fates[*index].reading;
+            matches!(reading, Reading::Equal { .. })
+        });
+        let equal: Vec<(Place, String)> = equal.collect();
+        let mut chance = StdRng::seed_from_u64(self.stage.scenario.seed);
+        let mut readers = JoinSet::new();
+        for (place, message) in equal.sample(&mut chance, READ_AGAIN) {
+            let place = *place;
+            if let Some(reader) = self.reader(place, message.clone()) {
+                readers.spawn(async move { (place, reader.await) });
+            }
+        }
+        let until = Instant::now() + LAST_READINGS;
+        while let Ok(Some(read)) = timeout_at(until, readers.join_next()).await {
+            let ((mail, index), read) = read.context("a reader's program failed")?;
+            let error = read.as_ref().err();
+            let error = error.and_then(|error| error.downcast_ref::<ReadError>());
+            if !matches!(error, Some(ReadError::App(AppError::Https { .. }))) {
+                self.mails[mail].fates[index].reading = reading(read);
+            }
+        }
+        Ok(())
     }
 
     fn longest(&self) -> Duration {
@@ -297,6 +382,9 @@ impl Observer {
             for (mail, copies) in copies {
                 let fates = self.mails[mail].fates.iter_mut().enumerate();
                 for (index, fate) in fates.filter(|(_, fate)| fate.recipient.to_string() == name) {
+                    if let (Some(listed), Some(first)) = (&mut self.last, copies.last()) {
+                        listed.copies.insert((mail, index), first.id.clone());
+                    }
                     fate.copies = copies.len();
                     self.news |= fate.delivered_at.is_none();
                     fate.delivered_at.get_or_insert(now);
@@ -317,6 +405,11 @@ impl Observer {
         waiting.extend(unread.map(|(place, message)| (*place, message.clone())));
         let reports = self.reports.entry(name.to_owned()).or_default();
         reports.extend(seen.reports);
+        if let (Some(listed), Some(messages)) = (&mut self.last, &seen.messages) {
+            listed.people.insert(name.to_owned());
+            let there: BTreeSet<&String> = messages.iter().map(|message| &message.id).collect();
+            reports.retain(|message, _| there.contains(message));
+        }
         let mut told: BTreeMap<Place, usize> = BTreeMap::new();
         for report in reports.values() {
             let Some(mail) = self.known.get(&report.about) else {
@@ -339,6 +432,9 @@ impl Observer {
             let fate = &mut self.mails[mail].fates[index];
             fate.reports = count;
             if count > 0 {
+                if let Some(listed) = &mut self.last {
+                    listed.reports.insert((mail, index));
+                }
                 self.news |= fate.reported_at.is_none();
                 fate.reported_at.get_or_insert(now);
             }
@@ -361,24 +457,32 @@ impl Observer {
     }
 
     fn begin_to_read(&mut self, place: Place, message: String) {
-        let (mail, index) = place;
-        let Some(letter) = self.letters[mail].clone() else {
+        let Some(reader) = self.reader(place, message) else {
             return;
         };
         if !self.reading.insert(place) {
             self.again.insert(place);
             return;
         }
+        let stage = self.stage.clone();
+        self.readers
+            .spawn(async move { (place, reading(reader.await), stage.now()) });
+    }
+
+    /// A recipient who reads when it is their turn: the octets that are what was written. None while it is not known what that was.
+    fn reader(
+        &self,
+        (mail, index): Place,
+        message: String,
+    ) -> Option<impl Future<Output = anyhow::Result<u64>> + Send + use<>> {
+        let letter = self.letters[mail].clone()?;
         let reader = self.stage.app(&self.mails[mail].fates[index].recipient).clone();
         let into = self.stage.folder.join("read").join(format!("{mail}-{index}"));
-        let (stage, places) = (self.stage.clone(), self.places.clone());
-        self.readers.spawn(async move {
-            let reading = match places.acquire_owned().await {
-                Ok(_turn) => read(&reader, &message, &letter, into, stage.reading).await,
-                Err(_) => Reading::NotTried,
-            };
-            (place, reading, stage.now())
-        });
+        let (how, places) = (self.stage.reading, self.places.clone());
+        Some(async move {
+            let _turn = places.acquire().await.expect("nobody closes it");
+            read(&reader, &message, &letter, into, how).await
+        })
     }
 
     fn read(&mut self, place: Place, reading: Reading, at: u64) {
@@ -463,8 +567,8 @@ fn touched(homes: &[Home], before: &[Marks], now: &[Marks]) -> Wanted {
     wanted
 }
 
-/// Reads a message and compares it with what was written. One try: what is still on its way is not waited for.
-async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf, how: How) -> Reading {
+/// Reads a message and compares it with what was written; the octets that were compared. One try: what is still on its way is not waited for.
+async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf, how: How) -> anyhow::Result<u64> {
     let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
     let compared = async {
         let opened = reader.open(message).await?;
@@ -479,7 +583,12 @@ async fn read(reader: &App, message: &str, letter: &Letter, into: PathBuf, how: 
     if how == How::Saved {
         let _ = tokio::fs::remove_dir_all(&into).await;
     }
-    match compared {
+    compared
+}
+
+/// What came of reading a message.
+fn reading(read: anyhow::Result<u64>) -> Reading {
+    match read {
         Ok(octets) => Reading::Equal { octets },
         Err(error) => {
             let why = format!("{error:#}");
@@ -540,3 +649,6 @@ async fn compare_in_memory(
     }
     Ok(octets)
 }
+
+#[cfg(test)]
+mod tests;

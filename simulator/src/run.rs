@@ -12,15 +12,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use cargomail_node::app::App;
 use cargomail_node::app::administration::Administration;
-use cargomail_node::harness::verify_ledger;
 use cargomail_protocol::address::Address;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::cost::Meter;
 use crate::ground::Ground;
-use crate::history::{History, Ledger, Mail, Provider};
+use crate::history::{History, Mail, Provider};
 use crate::hostile;
+use crate::ledgers;
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::provider::{self, Roots};
@@ -168,7 +168,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     let ran = until_stopped(async {
         view.does("the nodes start");
         let ground = Ground::real(&folder.path, &scenario.site_plans()).await?;
-        on_ground(scenario, ground, &folder.path, &view, meter).await
+        Box::pin(on_ground(scenario, ground, &folder.path, &view, meter)).await
     });
     let ran = ran.await;
     view.end();
@@ -192,7 +192,7 @@ pub fn run_virtually(
         until_stopped(async {
             view.does("the world is made");
             let ground = Ground::make(&folder.path, scenario, &trace).await?;
-            let report = on_ground(scenario, ground, &folder.path, &view, meter).await?;
+            let report = Box::pin(on_ground(scenario, ground, &folder.path, &view, meter)).await?;
             let (lines, sum) = trace.sum();
             anyhow::Ok(Traced { report, lines, sum })
         })
@@ -310,7 +310,7 @@ async fn on_ground(
         hostile.extend(hostile::overheard(&stage, world));
     }
     view.does("the promises are checked");
-    let ledgers = ledgers(scenario, &ground).await;
+    let ledgers = ledgers::verify_all(scenario, &ground).await;
     let providers = ask_providers(&stage, &mails).await;
     for site in &scenario.sites {
         ground.stop(site.name.as_str()).await?;
@@ -337,7 +337,12 @@ async fn on_ground(
 }
 
 /// Makes the accounts and the wishes.
-async fn prepare(scenario: &Scenario, ground: &Ground, folder: &Path, view: &View) -> anyhow::Result<Stage> {
+pub(crate) async fn prepare(
+    scenario: &Scenario,
+    ground: &Ground,
+    folder: &Path,
+    view: &View,
+) -> anyhow::Result<Stage> {
     let plan = Plan::of(scenario);
     let mut stage = Stage {
         scenario: scenario.clone(),
@@ -377,7 +382,7 @@ async fn prepare(scenario: &Scenario, ground: &Ground, folder: &Path, view: &Vie
 }
 
 /// Makes the files that the mails enclose; then the traffic begins.
-fn make_files(stage: &mut Stage, ground: &Ground) -> anyhow::Result<()> {
+pub(crate) fn make_files(stage: &mut Stage, ground: &Ground) -> anyhow::Result<()> {
     stage.view.does("files are made");
     std::fs::create_dir_all(stage.folder.join("files"))?;
     for (index, file) in stage.plan.files.iter().enumerate() {
@@ -391,28 +396,6 @@ fn make_files(stage: &mut Stage, ground: &Ground) -> anyhow::Result<()> {
     }
     stage.began = Instant::now();
     Ok(())
-}
-
-async fn ledgers(scenario: &Scenario, ground: &Ground) -> Vec<Ledger> {
-    let mut ledgers = Vec::new();
-    for site in scenario.sites.iter().map(|site| site.name.as_str()) {
-        let checked = async {
-            if !ground.runs(site) {
-                bail!("the node is stopped and cannot be asked");
-            }
-            verify_ledger(&ground.administration(site)?).await
-        };
-        let (entries, wrong) = match checked.await {
-            Ok(entries) => (entries, None),
-            Err(error) => (0, Some(format!("{error:#}"))),
-        };
-        ledgers.push(Ledger {
-            site: site.to_owned(),
-            entries,
-            wrong,
-        });
-    }
-    ledgers
 }
 
 async fn ask_providers(stage: &Stage, mails: &[Mail]) -> Vec<Provider> {

@@ -40,9 +40,11 @@ use cargomail_node::publish;
 use cargomail_node::services::{Environment, Services};
 use cargomail_protocol::address::{Address, ClientId, Domain, Locator};
 use cargomail_protocol::grip::NodeKey;
+use cargomail_protocol::ledger::Head;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use sha2::{Digest, Sha256};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -79,8 +81,28 @@ struct Site {
     chance: Arc<Seeded>,
     answers: Arc<Answers>,
     wrong: Wrong,
+    /// Ends of its ledger that were durable when it stopped or crashed.
+    heads: Vec<Head>,
     running: Option<Running>,
 }
+
+impl Site {
+    /// Takes note of the end of its ledger, which is `ledger/<index>` → an entry's octets (`node/src/ledger.rs`).
+    fn note_head(&mut self) {
+        let last = self.disk.last(LEDGER);
+        let head = last.and_then(|(key, entry)| {
+            let index: u64 = key.strip_prefix(LEDGER)?.parse().ok()?;
+            Some(Head {
+                entries: index + 1,
+                hash: Sha256::digest(&entry).into(),
+            })
+        });
+        self.heads.extend(head);
+    }
+}
+
+/// How the keys of a ledger's entries begin.
+const LEDGER: &str = "ledger/";
 
 /// Where messages come to.
 pub(crate) const FOLDERS: [&str; 2] = ["inbox", "junk"];
@@ -246,6 +268,7 @@ impl World {
             chance,
             answers: Arc::default(),
             wrong: Wrong::default(),
+            heads: Vec::new(),
             running: None,
         })
     }
@@ -336,7 +359,9 @@ impl World {
             running.services.stop().await;
             running.alive.store(false, Ordering::Relaxed);
         }
-        self.at(name)?.disk.unmount();
+        let site = self.at_mut(name)?;
+        site.disk.unmount();
+        site.note_head();
         self.wires.remove(address);
         self.trace.line(name, format_args!("has stopped"));
         Ok(())
@@ -349,6 +374,7 @@ impl World {
     pub fn crash(&mut self, name: &str) -> anyhow::Result<()> {
         let site = self.at_mut(name)?;
         let (running, address) = (site.running.take(), site.ports.address);
+        site.note_head();
         site.disk.crash(site.chance.number());
         if let Some(running) = running {
             running.alive.store(false, Ordering::Relaxed);
@@ -371,6 +397,12 @@ impl World {
     /// When there is no such site.
     pub fn disk(&self, name: &str) -> anyhow::Result<&Disk> {
         Ok(&self.at(name)?.disk)
+    }
+
+    /// The ends of a site's ledger that were durable each time it stopped or crashed.
+    #[must_use]
+    pub fn heads(&self, name: &str) -> &[Head] {
+        self.at(name).map_or(&[], |site| &site.heads)
     }
 
     /// A site's key, as whoever has stolen it would have it.

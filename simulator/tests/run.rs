@@ -385,6 +385,12 @@ fn a_wrong_clock_and_a_misled_agent_cost_time_and_nothing_else() {
         assert_eq!(verdict(&report, "one-final-state"), "held", "{site} {how}");
         assert_eq!(report["totals"]["accepted"], 4, "{site} {how}");
         assert_eq!(report["totals"]["reported"], 0, "{site} {how}");
+        // Who was told no lie shows nothing.
+        let harm = match (how.contains("poisoned"), shows.is_empty()) {
+            (true, false) => "held",
+            _ => "nothing-to-check",
+        };
+        assert_eq!(verdict(&report, "harm-is-refused"), harm, "{site} {how}");
     }
 }
 
@@ -506,6 +512,12 @@ fn what_new_prints_passes_check_and_list_names_what_is_shipped() {
     let wrong = simulator().args(["new", "--flash", "many"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("500x20"));
+    for (domains, people) in [("0", "1"), ("1", "0")] {
+        let words = ["new", "--domains", domains, "--people", people, "--mails", "1"];
+        let wrong = simulator().args(words).output().unwrap();
+        assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(2), 0));
+        assert!(String::from_utf8_lossy(&wrong.stderr).contains("are possible"));
+    }
     let listed = simulator().arg("list").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     for name in ["four-domains", "shared", "estonian", "storm", "flash", "world"] {

@@ -202,6 +202,30 @@ fn a_mail_that_was_accepted_survives_a_crash_of_every_machine() {
 }
 
 #[test]
+fn the_end_of_a_ledger_is_known_from_when_its_machine_stopped_and_crashed() {
+    world::run(None, async |trace| {
+        let mut two = two(3, &trace).await;
+        let site = "hospital.test";
+        let message_id = send(&two, "it is noted", Channel::Web).await;
+        arrives(&two, &message_id).await;
+        assert!(two.world.heads(site).is_empty());
+        let head = async |two: &Two| {
+            let administration = two.world.administration(site).unwrap();
+            administration.ledger(0).await.unwrap().1
+        };
+        let before = head(&two).await;
+        assert!(before.entries > 0);
+        two.world.crash(site).unwrap();
+        assert_eq!(two.world.heads(site), [before]);
+        two.world.start(site).await.unwrap();
+        let before = [before, head(&two).await];
+        two.world.stop(site).await.unwrap();
+        assert_eq!(two.world.heads(site), before);
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_day_without_the_recipients_domain_costs_a_day_and_nothing_else() {
     world::run(None, async |trace| {
         let two = two(2, &trace).await;

@@ -341,6 +341,7 @@ async fn what_was_deleted_and_has_gone_before_a_hold_does_not_stop_the_collector
     let put = Op::Put(hidden.key, hidden.value);
     records.commit(vec![], vec![put]).await.unwrap();
     hospital.holds.place(account, "court order 13").await.unwrap();
+    hospital.post(&alice(), content(100, 2)).await;
     assert_eq!(hospital.collect().await.freed_blocks, 0);
 }
 

@@ -7,7 +7,7 @@ use cargomail_node::app::AppError;
 use cargomail_node::identity::Certificate;
 use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::channel;
-use cargomail_protocol::exchange::{Expect, Fetch, Frame, Want};
+use cargomail_protocol::exchange::{Expect, Fetch, Frame, Refused, Want};
 use cargomail_protocol::grip::{Digest, NodeKey};
 use cargomail_protocol::notification;
 use http::StatusCode;
@@ -24,7 +24,7 @@ const FLOOD: usize = 64;
 /// Octets of each of them.
 const PIECE: usize = 4096;
 /// What must become of a message in somebody else's name.
-const NOT_IN_THE_INBOX: &str = "refused, or in junk";
+const NOT_IN_THE_INBOX: &str = "refused for good, or in junk";
 /// How long a message that was taken is looked for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages of a folder that are looked at.
@@ -72,13 +72,21 @@ impl Told {
         )
     }
 
+    /// A message in somebody else's name that a mail server does not take. One that is put off comes again.
+    fn by_smtp(answer: String) -> Self {
+        Self::new(answer.starts_with('5'), answer, NOT_IN_THE_INBOX)
+    }
+
     /// A first frame on a stream.
     fn frame(heard: Option<&Frame>) -> Self {
-        let answer = match heard {
-            None => "nothing".to_owned(),
-            Some(frame) => format!("{:?}", frame.name()),
+        let (refused, answer) = match heard {
+            None => (false, "nothing".to_owned()),
+            Some(Frame::Refused(Refused {
+                retry_after: Some(seconds),
+            })) => (false, format!("put off for {seconds} s")),
+            Some(frame) => (matches!(frame, Frame::Refused(_)), format!("{:?}", frame.name())),
         };
-        Self::new(matches!(heard, Some(Frame::Refused(_))), answer, "Refused")
+        Self::new(refused, answer, "Refused, for good")
     }
 }
 
@@ -333,7 +341,7 @@ impl Doing<'_> {
         let at = self.world.mail_server(self.site.name.as_str())?;
         let answer = self.villain.dictate(at, &lines).await?;
         let told = match answer.starts_with('2') {
-            false => Told::new(true, answer, NOT_IN_THE_INBOX),
+            false => Told::by_smtp(answer),
             true => self.found(to, &id, &answer).await?,
         };
         Ok(vec![(format!("a message of {from}, by SMTP"), told)])
@@ -357,17 +365,18 @@ impl Doing<'_> {
         Ok(Told::new(false, answer, NOT_IN_THE_INBOX))
     }
 
-    /// A flood: nothing of it is taken, and whoever has an account is served meanwhile.
-    fn withstood(taken: Option<String>, served: Result<(), AppError>) -> Told {
+    /// A flood: so much of it came there, nothing of it is taken, and whoever has an account is served meanwhile.
+    fn withstood(came: usize, taken: Option<String>, served: Result<(), AppError>) -> Told {
         let expected = "refused, and others are served";
-        match (taken, served) {
-            (Some(answer), _) => Told::new(false, answer, expected),
-            (None, Err(error)) => Told::new(
+        match (came, taken, served) {
+            (_, Some(answer), _) => Told::new(false, answer, expected),
+            (_, None, Err(error)) => Told::new(
                 false,
                 format!("refused, and so is everybody else: {error}"),
                 expected,
             ),
-            (None, Ok(())) => Told::new(true, expected, expected),
+            (0, None, Ok(())) => Told::new(false, "nothing: none of it came there", expected),
+            (_, None, Ok(())) => Told::new(true, expected, expected),
         }
     }
 
@@ -379,22 +388,25 @@ impl Doing<'_> {
             let shown = &self.villain.certificate;
             let flood = (0..FLOOD).map(|_| self.hand_in(shown, token, self.villain.garbage(PIECE)));
             let answers = futures::future::join_all(flood).await;
-            // A connection that is not answered at all is refused too.
+            // A connection that is not answered at all is refused too, unless all are.
+            let answered = answers.iter().flatten().count();
             let taken = answers.iter().flatten().find(|status| !TOO_MUCH.contains(status));
             let broker = self.stage.app(self.victim()?).broker()?;
             let served = broker.list("inbox", None, 1).await.map(drop);
             done.push((
                 format!("{FLOOD} requests at once that mean nothing"),
-                Self::withstood(taken.map(ToString::to_string), served),
+                Self::withstood(answered, taken.map(ToString::to_string), served),
             ));
         }
         if self.site.mailbox {
             let peers = self.world.peers_of(self.site.name.as_str())?;
+            let mut opened = 0;
             for _ in 0..FLOOD {
                 // Who takes no more of them has refused.
                 let Ok(mut stream) = self.villain.open(&peers).await else {
                     break;
                 };
+                opened += 1;
                 let garbage = self.villain.garbage(PIECE);
                 tokio::spawn(async move {
                     let _ = stream.write_all(&garbage).await;
@@ -410,9 +422,46 @@ impl Doing<'_> {
             let served = mailbox.shares().await.map(drop);
             done.push((
                 format!("{FLOOD} streams at once that mean nothing"),
-                Self::withstood(taken.map(|frame| format!("{:?}", frame.name())), served),
+                Self::withstood(opened, taken.map(|frame| format!("{:?}", frame.name())), served),
             ));
         }
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_off_is_not_refused() {
+        let frame = |retry_after| Told::frame(Some(&Frame::Refused(Refused { retry_after })));
+        assert!(frame(None).refused);
+        let later = frame(Some(7));
+        assert!(
+            !later.refused && later.answer == "put off for 7 s",
+            "{}",
+            later.answer
+        );
+        assert!(!Told::frame(None).refused);
+        assert!(!Told::frame(Some(&Frame::Noted)).refused);
+        let smtp = |answer: &str| Told::by_smtp(answer.to_owned()).refused;
+        assert!(smtp("550 5.7.1 no"));
+        assert!(!smtp("451 4.7.1 later") && !smtp("421 4.3.2 closing"));
+    }
+
+    #[test]
+    fn a_flood_of_which_nothing_came_shows_nothing() {
+        let withstood = |came, taken: Option<&str>| {
+            let taken = taken.map(str::to_owned);
+            Doing::withstood(came, taken, Ok(())).refused
+        };
+        assert!(withstood(1, None));
+        assert!(!withstood(0, None));
+        assert!(!withstood(1, Some("200 OK")));
+        let away = AppError::Url("nowhere".to_owned());
+        assert!(!Doing::withstood(1, None, Err(away)).refused);
     }
 }

@@ -21,6 +21,7 @@ use cargomail_protocol::placeholder::{Category, Description, Draft, Mailbox, Ori
 use cargomail_protocol::timestamp::Timestamp;
 use cid::Cid;
 use http::StatusCode;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
@@ -95,6 +96,15 @@ enum Lie {
     TurnedOnce(Resource, AtomicBool),
 }
 
+/// How a retrieval of a lie has ended.
+struct Ended<'a> {
+    what: &'a str,
+    state: JobState,
+    root: Cid,
+    /// Blocks on the disk of the destination that were sent and are none of what was said.
+    held: usize,
+}
+
 /// What is sent to whoever fetches it, by its root.
 type Lies = BTreeMap<Cid, Lie>;
 
@@ -128,6 +138,19 @@ impl Lie {
             Self::Deep(_) => 1,
             Self::Endless => OCTETS as u64,
         }
+    }
+
+    /// The blocks that are sent and are none of what was said, by the SHA-256 of their octets.
+    fn sent(&self) -> Vec<[u8; 32]> {
+        let blocks = match self {
+            Self::Other(resource) | Self::Less(resource) => resource.in_order(0),
+            Self::Deep(blocks) => blocks.clone(),
+            Self::Endless => Vec::new(),
+            Self::Turned(resource) | Self::TurnedOnce(resource, _) => {
+                resource.in_order(0).iter().map(turned).collect()
+            }
+        };
+        blocks.iter().map(|block| Sha256::digest(block).into()).collect()
     }
 
     async fn tell(&self, want: &Want, stream: &mut Box<dyn ByteStream>) -> std::io::Result<()> {
@@ -227,10 +250,13 @@ impl Doing<'_> {
             ("a block that never ends", resource(OCTETS).root, Lie::Endless),
         ];
         let mut done = Done::new();
-        for (what, state, _) in self.share(lies).await? {
+        for Ended {
+            what, state, held, ..
+        } in self.share(lies).await?
+        {
             let told = Told::new(
-                state != JobState::Stored,
-                format!("{state:?}"),
+                state != JobState::Stored && held == 0,
+                format!("{state:?}, and {held} of its blocks are stored"),
                 "the retrieval ends, and nothing is stored",
             );
             done.push((format!("an origin that sends {what}"), told));
@@ -250,7 +276,13 @@ impl Doing<'_> {
             ("once", once.root, Lie::TurnedOnce(once, AtomicBool::default())),
         ];
         let mut done = Done::new();
-        for (what, state, root) in self.share(lies).await? {
+        for ended in self.share(lies).await? {
+            let Ended {
+                what,
+                state,
+                root,
+                held,
+            } = ended;
             let session = self.stage.app(self.victim()?).mailbox(&self.mailbox()?)?;
             let read = match session.resource(&root, None).await {
                 Ok(body) => Some(https::read(body, 2 * OCTETS).await?),
@@ -259,15 +291,16 @@ impl Doing<'_> {
             // What is changed once comes in the end, and as it was written; what is always changed never does.
             let (refused, expected) = match what {
                 "always" => (
-                    state != JobState::Stored && read.is_none(),
+                    state != JobState::Stored && read.is_none() && held == 0,
                     "the retrieval ends, and nothing is stored",
                 ),
                 _ => (
-                    state == JobState::Stored && read.is_some_and(|read| read == written),
+                    state == JobState::Stored && read.is_some_and(|read| read == written) && held == 0,
                     "Stored, and as it was written",
                 ),
             };
-            let told = Told::new(refused, format!("{state:?}"), expected);
+            let answer = format!("{state:?}, and {held} of the blocks that were changed are stored");
+            let told = Told::new(refused, answer, expected);
             done.push((format!("an origin that turns a bit of each block, {what}"), told));
         }
         Ok(done)
@@ -277,32 +310,38 @@ impl Doing<'_> {
     async fn share<'a>(
         &self,
         lies: impl IntoIterator<Item = (&'a str, Cid, Lie)>,
-    ) -> anyhow::Result<Vec<(&'a str, JobState, Cid)>> {
+    ) -> anyhow::Result<Vec<Ended<'a>>> {
         let (at, victim) = (self.mailbox()?, self.victim()?.clone());
         self.world.receive(VILLAIN).await?;
         let (mut names, mut all) = (Vec::new(), Lies::new());
         for (what, root, lie) in lies {
-            names.push((what, root, lie.size()));
+            names.push((what, root, lie.size(), lie.sent()));
             all.insert(root, lie);
         }
         let all = Arc::new(all);
         self.villain.serve(move |stream| answer(all.clone(), stream));
         let mut written = Vec::new();
-        for (what, cid, size) in names {
+        for (what, root, size, sent) in names {
             let resource = ResourceRef {
-                cid,
+                cid: root,
                 size,
                 sha256: None,
             };
             let (message_id, message) = self.placeholder(&victim, resource, LIFE)?;
             let status = self.write_to(&victim, message).await?.0;
             anyhow::ensure!(status == StatusCode::OK, "the placeholder is answered {status}");
-            written.push((what, message_id, cid));
+            written.push((what, message_id, root, sent));
         }
+        let disk = self.world.disk(self.site.name.as_str())?;
         let mut ended = Vec::new();
-        for (what, message_id, cid) in written {
+        for (what, message_id, root, sent) in written {
             let state = self.end_of(&victim, &at, &message_id).await?;
-            ended.push((what, state, cid));
+            ended.push(Ended {
+                what,
+                state,
+                root,
+                held: disk.held(&sent),
+            });
         }
         Ok(ended)
     }

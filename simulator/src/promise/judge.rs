@@ -85,6 +85,10 @@ pub(super) fn one_final_state(history: &History) -> Found {
             (1, 0) => delivered += 1,
             // A message whose content never came stays, and its author is told.
             (0 | 1, 1) if !readable => reported += 1,
+            (0, 0) if fate.delivered_at.max(fate.reported_at).is_some() => against.push(format!(
+                "{} was delivered or reported, and that is there no more",
+                name(mail, fate)
+            )),
             (0, 0) => against.push(format!("{} was neither delivered nor reported", name(mail, fate))),
             (1, 1) => against.push(format!(
                 "{} was reported, and read all the same",
@@ -290,36 +294,55 @@ fn site_of(mailbox: &Locator) -> &str {
     name.strip_prefix("mailbox.").unwrap_or(name)
 }
 
+/// The sites that a mail needs to reach a recipient. Where nobody chose a destination, all that they might have.
+fn needed<'a>(mail: &'a Mail, fate: &'a Fate, origin: &'a Locator, terms: Terms<'a>) -> Vec<&'a str> {
+    let mut needed = vec![
+        mail.author.domain().as_str(),
+        site_of(origin),
+        fate.recipient.domain().as_str(),
+    ];
+    match &fate.destination {
+        Some(destination) => needed.push(site_of(destination)),
+        None => {
+            let theirs = terms.sites.iter().filter(|site| site.mailbox.is_some());
+            let theirs = theirs.filter(|site| site.people.contains(&fate.recipient));
+            needed.extend(theirs.map(|site| site.name.as_str()));
+        }
+    }
+    needed
+}
+
 pub(super) fn served(history: &History, terms: Terms<'_>) -> Found {
     let promptly = terms.promptly.saturating_mul(1000);
     let mut against = Vec::new();
     let (mut checked, mut longest) = (0, 0);
-    for (mail, fate) in delivered(history) {
-        let (Sending::Accepted { origin, at, .. }, Some(destination)) = (&mail.sending, &fate.destination)
-        else {
+    for (mail, fate) in fates(history) {
+        let Sending::Accepted { origin, at, .. } = &mail.sending else {
             continue;
         };
+        let is_reported = fate.reports > 0;
         // A mail that is never acknowledged breaks another promise.
-        let Some(settled) = fate.delivered_at.max(fate.acknowledged_at) else {
+        let settled = match is_reported {
+            true => fate.reported_at,
+            false => fate.delivered_at.max(fate.acknowledged_at),
+        };
+        let Some(settled) = settled else {
             continue;
         };
-        let places = [
-            mail.author.domain().as_str(),
-            site_of(origin),
-            fate.recipient.domain().as_str(),
-            site_of(destination),
-        ];
-        if !places.iter().all(|site| terms.troubles.spare(site, *at, settled)) {
+        // What befalls a mail later excuses nothing.
+        let until = settled.min(at.saturating_add(promptly));
+        let places = needed(mail, fate, origin, terms);
+        if !places.iter().all(|site| terms.troubles.spare(site, *at, until)) {
             continue;
         }
         let took = settled.saturating_sub(*at);
         checked += 1;
         longest = longest.max(took);
-        if took > promptly {
-            let seconds = took / 1000;
+        if is_reported || took > promptly {
+            let (name, seconds) = (name(mail, fate), took / 1000);
+            let what = if is_reported { "was reported after" } else { "took" };
             against.push(format!(
-                "{} took {seconds} s, and everybody whom it needs was well",
-                name(mail, fate)
+                "{name} {what} {seconds} s, and everybody whom it needs was well"
             ));
         }
     }

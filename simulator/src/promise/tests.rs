@@ -356,7 +356,9 @@ fn a_mail_that_waits_although_everybody_whom_it_needs_is_well_breaks_a_promise()
     let long_ago = vec![fault("foo.test", 700_000), fault("foo.test", 800_000)];
     assert_eq!(slow_while(long_ago), late);
     for site in ["foo.test", "hospital.test", "bar.test", "insurance.test"] {
-        assert_eq!(slow_while(vec![fault(site, 300_000)]), Vec::<&str>::new());
+        assert_eq!(slow_while(vec![fault(site, 30_000)]), Vec::<&str>::new());
+        // It should have been there long before.
+        assert_eq!(slow_while(vec![fault(site, 300_000)]), late);
         let over = vec![fault(site, 0), fault(site, 1)];
         assert_eq!(slow_while(over), Vec::<&str>::new());
     }
@@ -365,6 +367,41 @@ fn a_mail_that_waits_although_everybody_whom_it_needs_is_well_breaks_a_promise()
         ..fault("others.test", 5)
     };
     assert_eq!(slow_while(vec![region]), Vec::<&str>::new());
+}
+
+#[test]
+fn a_mail_that_is_reported_although_everybody_whom_it_needs_is_well_breaks_a_promise() {
+    let reported = |faults: Vec<Fault>, destination: Option<Locator>| {
+        let broken = broken_by(|history| {
+            history.faults = faults;
+            history.mails[0].fates[0] = Fate {
+                reports: 1,
+                reported_at: Some(600_001),
+                destination,
+                ..Fate::open(Address::parse("bob@bar.test").unwrap())
+            };
+        });
+        names(&broken)
+    };
+    let late = ["others-are-served"];
+    let destination = || Locator::parse("mailbox.insurance.test").ok();
+    for destination in [None, destination()] {
+        assert_eq!(reported(Vec::new(), destination.clone()), late);
+        let later = vec![fault("insurance.test", 300_000)];
+        assert_eq!(reported(later, destination.clone()), late);
+        let others = vec![fault("others.test", 5)];
+        assert_eq!(reported(others, destination.clone()), late);
+        // Also where it is not known that somebody chose it.
+        let before = vec![fault("insurance.test", 5)];
+        assert_eq!(reported(before, destination), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn what_was_there_once_and_is_there_no_more_breaks_a_promise() {
+    let broken = broken_by(|history| history.mails[0].fates[0].copies = 0);
+    let against = "mail 1 <1@foo.test> to bob@bar.test was delivered or reported, and that is there no more";
+    assert_eq!(broken, [("one-final-state", against.to_owned())]);
 }
 
 #[test]

@@ -73,18 +73,13 @@ impl FromStr for Many {
     /// Reads `100x10x10x10000`: domains, mailboxes of each, people of each, and mails in all.
     fn from_str(text: &str) -> Result<Self, SizeError> {
         let [domains, mailboxes, people, mails] = numbers(text, SIZE)?;
-        let nodes = mailboxes.saturating_add(1).saturating_mul(domains);
-        check(&[
-            ("nodes", nodes, SITES),
-            ("people", people.saturating_mul(domains), PEOPLE),
-            ("mails", mails, MAILS),
-        ])?;
-        Ok(Self {
+        let many = Self {
             domains,
             mailboxes,
             people,
             mails,
-        })
+        };
+        many.checked()
     }
 }
 
@@ -101,6 +96,20 @@ impl fmt::Display for Many {
 }
 
 impl Many {
+    /// The same, if it can be run.
+    ///
+    /// # Errors
+    /// [`SizeError::Beyond`].
+    pub fn checked(self) -> Result<Self, SizeError> {
+        let nodes = self.mailboxes.saturating_add(1).saturating_mul(self.domains);
+        check(&[
+            ("nodes", nodes, SITES),
+            ("people", self.people.saturating_mul(self.domains), PEOPLE),
+            ("mails", self.mails, MAILS),
+        ])?;
+        Ok(self)
+    }
+
     /// The scenario: mails of one recipient each, mostly with a small file, to people of some domains and always the same.
     #[must_use]
     pub fn scenario(&self) -> String {

@@ -5,6 +5,7 @@
 //! beginning, in their order; of blocks any of them. Whoever holds the disk of a machine that has crashed waits for ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -179,6 +180,14 @@ impl Disk {
         (octets, found)
     }
 
+    /// How many of these blocks are on it, by the SHA-256 of their octets.
+    #[must_use]
+    pub fn held<'a>(&self, blocks: impl IntoIterator<Item = &'a [u8; 32]>) -> usize {
+        let state = self.state();
+        let blocks = blocks.into_iter();
+        blocks.filter(|digest| state.blocks.contains_key(*digest)).count()
+    }
+
     /// Everything that is on it.
     #[must_use]
     pub fn contents(&self) -> Vec<Bytes> {
@@ -192,6 +201,18 @@ impl Disk {
     #[must_use]
     pub fn has(&self, needles: &Needles) -> bool {
         self.state().contents().any(|(_, value)| needles.stand_in(value))
+    }
+
+    /// The last of the records whose keys begin so, as far as it is durable.
+    #[must_use]
+    pub fn last(&self, prefix: &str) -> Option<(Key, Bytes)> {
+        let state = self.state();
+        let from = state
+            .records
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let theirs = from.take_while(|(key, _)| key.starts_with(prefix));
+        let (key, (_, value)) = theirs.last()?;
+        Some((key.clone(), value.clone()))
     }
 }
 

@@ -111,6 +111,8 @@ impl Lies {
 pub(super) struct Answers {
     is_silent: AtomicBool,
     lies: Mutex<Option<Lies>>,
+    /// Some of the lies was told.
+    has_lied: AtomicBool,
     /// What was heard before is believed no longer when this has changed.
     times: AtomicU64,
 }
@@ -129,10 +131,21 @@ impl Answers {
         *self.lies.lock().unwrap_or_else(PoisonError::into_inner) = lies;
     }
 
+    /// Whether it was ever answered with a lie.
+    pub(super) fn has_lied(&self) -> bool {
+        self.has_lied.load(Ordering::Relaxed)
+    }
+
     fn told(&self, name: &str, records: Vec<Record>) -> Vec<Record> {
         let lies = self.lies.lock().unwrap_or_else(PoisonError::into_inner);
         match &*lies {
-            Some(lies) if !records.is_empty() => lies.told(name, records),
+            Some(lies) if !records.is_empty() => {
+                let told = lies.told(name, records.clone());
+                if told != records {
+                    self.has_lied.store(true, Ordering::Relaxed);
+                }
+                told
+            }
             _ => records,
         }
     }

@@ -132,6 +132,12 @@ impl World {
         Ok(())
     }
 
+    /// Whether the DNS has ever told a site wrongly where somebody is.
+    #[must_use]
+    pub fn was_misled(&self, name: &str) -> bool {
+        self.at(name).is_ok_and(|site| site.answers.has_lied())
+    }
+
     /// What was said to the machine to which sites were misled.
     #[must_use]
     pub fn ears(&self) -> &Ears {

@@ -46,7 +46,12 @@ async fn who_is_misled_is_told_of_another_machine_and_a_key_that_nobody_has() {
     assert_eq!(address().await, ["127.128.0.1".parse::<IpAddr>().unwrap()]);
     // What was heard before is forgotten at once.
     answers.lie(Some(lies()));
+    // The truth, and nothing, are no lies.
+    assert_eq!(text(&resolver, "bar.test").await, "v=spf1 -all");
+    resolver.txt("nobody.test").await.unwrap_err();
+    assert!(!answers.has_lied());
     assert_eq!(address().await, ["127.128.0.9".parse::<IpAddr>().unwrap()]);
+    assert!(answers.has_lied());
     assert_eq!(text(&resolver, "_grip.bar.test").await, PIN);
     let peer = text(&resolver, "_dnsaddr.mailbox.bar.test").await;
     assert_eq!(peer, "dnsaddr=/ip4/127.128.0.9/tcp/4001");
