@@ -64,7 +64,7 @@ use cargomail_protocol::placeholder::{Broken, HeaderError};
 use cargomail_protocol::routing::RoutingError;
 use cargomail_protocol::timestamp::Timestamp;
 use cid::Cid;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{OnceCell, Semaphore, broadcast};
 use uuid::Uuid;
 
 use crate::accounts::Accounts;
@@ -197,6 +197,9 @@ pub enum BrokerError {
     /// The envelope names nobody or too many.
     #[error("a message needs between 1 and {most} recipients", most = cargomail_protocol::limits::SHARE_RECIPIENTS)]
     Recipients,
+    /// A body of a request that broke off or came too slowly: it may be as good as any.
+    #[error("the body did not come whole in time")]
+    Unfinished,
     /// A body of a request that is not what it should be.
     #[error("{0}")]
     Request(&'static str),
@@ -252,7 +255,7 @@ impl Faulty for BrokerError {
             BrokerError::Routing(error) => error.fault(),
             BrokerError::NotFound => Fault::NotFound,
             BrokerError::Full => Fault::OverQuota,
-            BrokerError::Busy => Fault::TryLater(Duration::from_secs(5)),
+            BrokerError::Busy | BrokerError::Unfinished => Fault::TryLater(Duration::from_secs(5)),
             BrokerError::NotNow => Fault::TryLater(Duration::from_secs(60)),
         }
     }
@@ -281,6 +284,8 @@ pub struct Broker {
     /// What a leaving message's last try came to, and what the mail store said of an arriving one.
     tried: Unnoted<Tried>,
     taken: Unnoted<Taken>,
+    /// Whose account of the domain is the oldest; accounts stay.
+    oldest: OnceCell<Address>,
     /// As which this broker asks an agent in this process: what its certificate would prove.
     own: Proved,
 }
@@ -301,6 +306,7 @@ impl Broker {
             writable: Arc::new(AtomicBool::new(true)),
             tried: Unnoted::default(),
             taken: Unnoted::default(),
+            oldest: OnceCell::new(),
             own: Proved::Certificate {
                 key: KeyHash::from_bytes(needs.identity.spki_sha256()),
                 name: ClientId::broker(&options.domain).to_string(),

@@ -10,6 +10,7 @@ mod delivery;
 mod dialogue;
 mod dkim;
 mod reply;
+mod room;
 mod server;
 mod tls;
 
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::fault::Fault;
 
 pub use authenticate::{Authentication, Authenticator};
@@ -48,6 +49,8 @@ pub struct Mail {
 /// Who decides about the messages that come.
 #[async_trait]
 pub trait Receiver: Send + Sync + 'static {
+    /// The domain whose mail is taken: that of the postmaster whom a client names without one.
+    fn domain(&self) -> Domain;
     /// Whether mail for this recipient is taken here at all; asked at RCPT.
     ///
     /// # Errors

@@ -167,6 +167,19 @@ async fn the_destination_may_be_added_behind_the_signature_and_nothing_else() {
             "\r\nX-Origin-Resource-Mailbox-URL: evil.test\r\n\r\nHello",
         ),
         ("\r\n\r\nHello", "\r\nCc: carol@bar.test\r\n\r\nHello"),
+        ("Subject: hello", "Subject: hello\r\nSubject: your invoice"),
+        ("From: Alice", "Subject: your invoice\r\nFrom: Alice"),
+        ("From: Alice", "Reply-To: mallory@evil.test\r\nFrom: Alice"),
+        ("From: Alice", "Sender: mallory@evil.test\r\nFrom: Alice"),
+        ("From: Alice", "To: carol@bar.test\r\nFrom: Alice"),
+        (
+            "From: Alice",
+            "Content-Type: text/html\r\nContent-Type: text/plain\r\nFrom: Alice",
+        ),
+        (
+            "\r\n\r\nHello",
+            "\r\nContent-Transfer-Encoding: base64\r\n\r\nHello",
+        ),
         (
             "\r\n\r\nHello",
             "\r\nX-Cargomail-Structure: mixed(1)\r\n\r\nHello",

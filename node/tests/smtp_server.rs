@@ -14,12 +14,12 @@ use cargomail_node::network::{AddressPolicy, Network, Tcp};
 use cargomail_node::smtp::{
     self, Client, ClientOptions, Delivery, Mail, Receiver, Said, ServerOptions, SmtpServing,
 };
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::fault::Fault;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,10 @@ struct Office {
 
 #[async_trait]
 impl Receiver for Office {
+    fn domain(&self) -> Domain {
+        Domain::parse("bar.test").unwrap()
+    }
+
     async fn recipient(&self, _: SocketAddr, _: Option<&Address>, recipient: &Address) -> Result<(), Fault> {
         match recipient.domain().as_str() {
             "bar.test" if recipient.local() == "nobody" => Err(Fault::NoSuchUser),
@@ -96,7 +100,16 @@ impl World {
     }
 
     async fn dial(&self) -> Raw<TcpStream> {
-        let stream = TcpStream::connect(self.serving.local_addr()).await.unwrap();
+        self.dial_from(1).await
+    }
+
+    /// A connection from 127.0.0.`last`.
+    async fn dial_from(&self, last: u8) -> Raw<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::new(Ipv4Addr::new(127, 0, 0, last).into(), 0))
+            .unwrap();
+        let stream = socket.connect(self.serving.local_addr()).await.unwrap();
         Raw {
             stream,
             read: Vec::new(),
@@ -105,7 +118,11 @@ impl World {
 
     /// A client that was greeted and has introduced itself and its message.
     async fn introduced(&self) -> Raw<TcpStream> {
-        let mut raw = self.dial().await;
+        self.introduced_from(1).await
+    }
+
+    async fn introduced_from(&self, last: u8) -> Raw<TcpStream> {
+        let mut raw = self.dial_from(last).await;
         assert_eq!(raw.line().await, "220 mx.bar.test ESMTP");
         raw.asks("EHLO foo.test", "250 STARTTLS").await;
         raw.asks("MAIL FROM:<alice@foo.test>", "250 2.1.0").await;
@@ -351,6 +368,78 @@ async fn s07_messages_that_are_coming_in_share_a_bounded_memory() {
     late.say(line.repeat(200)).await;
     late.asks(".", "250 2.0.0").await;
     assert_eq!(world.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn s07_one_caller_cannot_take_the_memory_of_all() {
+    let world = World::with(Office::default(), |options| options.memory = 400_000).await;
+    let (mut one, mut two) = (world.introduced().await, world.introduced().await);
+    let mut other = world.introduced_from(2).await;
+    let line = format!("{}\r\n", "a".repeat(98));
+    one.say(format!("BDAT 90000\r\n{}", line.repeat(900))).await;
+    one.hears("250 2.0.0").await;
+    for (raw, answer) in [(&mut two, "452 4.3.1"), (&mut other, "250 2.0.0")] {
+        raw.asks("DATA", "354").await;
+        raw.say(line.repeat(900)).await;
+        raw.asks(".", answer).await;
+    }
+    one.asks("BDAT 0 LAST", "250 2.0.0").await;
+    assert_eq!(world.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn s07_a_message_that_drips_is_given_up_and_one_that_comes_slowly_is_taken() {
+    let second = Duration::from_secs(1);
+    let world = World::with(Office::default(), |options| options.silence = second).await;
+    let (mut drips, mut slow) = (world.introduced().await, world.introduced().await);
+    drips.asks("DATA", "354").await;
+    slow.asks("DATA", "354").await;
+    let mut tick = tokio::time::interval(second / 10);
+    let slow_line = format!("{}\r\n", "a".repeat(998));
+    let gone = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            tick.tick().await;
+            slow.say(&slow_line).await;
+            let mut piece = [0; 100];
+            match drips.stream.try_read(&mut piece) {
+                Ok(count) => return String::from_utf8_lossy(&piece[..count]).into_owned(),
+                Err(_) => drips.say("a").await,
+            }
+        }
+    });
+    let said = gone.await.expect("a client that drips stays for ever");
+    assert!(said.starts_with("421 4.4.2"), "{said}");
+    for _ in 0..15 {
+        tick.tick().await;
+        slow.say(&slow_line).await;
+    }
+    slow.asks(".", "250 2.0.0").await;
+    // Nor is a message kept by chunks that are whole, and long apart.
+    let mut chunks = world.introduced().await;
+    chunks.say("BDAT 3\r\na\r\n").await;
+    chunks.hears("250").await;
+    let gone = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            chunks.say("NOOP\r\n").await;
+            let line = chunks.line().await;
+            if !line.starts_with("250") {
+                return line;
+            }
+            tick.tick().await;
+        }
+    });
+    assert!(gone.await.unwrap().starts_with("421 4.4.2"));
+}
+
+#[tokio::test]
+async fn the_postmaster_needs_no_domain() {
+    let world = World::new().await;
+    let mut raw = world.introduced().await;
+    raw.asks("RCPT TO:<Postmaster>", "250 2.1.5").await;
+    raw.asks("DATA", "354").await;
+    raw.asks("Subject: x\r\n\r\ny\r\n.", "250 2.0.0").await;
+    let named = &world.mails()[0].recipients[1];
+    assert_eq!(*named, Address::parse("postmaster@bar.test").unwrap());
 }
 
 #[tokio::test]

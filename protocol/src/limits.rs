@@ -211,6 +211,14 @@ pub const SMTP_CONNECTIONS: usize = 256;
 pub const SMTP_CONNECTIONS_PER_ADDRESS: usize = 32;
 /// Memory that all messages which are coming in take together: a few of the largest, thousands of the usual ones.
 pub const SMTP_MEMORY: usize = 4 * MESSAGE;
+/// Of that memory one caller's messages get one part in so many, or one message of the largest kind where that is more; and large
+/// messages together leave as much free for small ones, however many callers bring them.
+pub const SMTP_MEMORY_PARTS: usize = 4;
+/// A small message: all but those with attachments in them.
+pub const SMTP_SMALL: usize = 1024 * 1024;
+/// A message that comes in brings so many octets a second in any [`SMTP_SILENCE`], on average: who is slower counts as silent, because
+/// others want the memory.
+pub const SMTP_SLOWEST: u64 = 1024;
 /// An SMTP client may be silent for so long (RFC 5321 §4.5.3.2.7).
 pub const SMTP_SILENCE: Duration = Duration::from_secs(5 * 60);
 /// An SMTP session lasts so long at most: the largest message over a slow line.

@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::address::Address;
+use crate::address::{Address, Domain};
+use crate::channel;
 use crate::fault::Fault;
 use crate::limits;
 use command::{Bad, Command, Sender};
@@ -29,6 +30,8 @@ use text::{Coding, Text};
 pub struct Offer {
     /// What the server calls itself.
     pub hostname: String,
+    /// The domain whose postmaster `<postmaster>` is (RFC 5321 §4.5.1).
+    pub domain: Domain,
     /// The largest message, in octets.
     pub size: usize,
     /// Whether the connection can be protected by TLS.
@@ -48,7 +51,7 @@ pub enum Event<'a> {
     Secured,
     /// There is no memory for the message that is coming.
     NoRoom,
-    /// The client was silent for too long.
+    /// The client was silent for too long, or its message comes too slowly.
     Silence,
     /// The server stops.
     Shutdown,
@@ -191,7 +194,7 @@ impl Session {
                     text.no_room();
                 }
             }
-            Event::Silence => self.close(Reply::new(421, (4, 4, 2), "no command came in time")),
+            Event::Silence => self.close(Reply::new(421, (4, 4, 2), "too little came in time")),
             Event::Shutdown => self.close(Reply::new(421, (4, 3, 2), "the server stops, come back later")),
         }
         self.advance();
@@ -300,12 +303,7 @@ impl Session {
         };
         let recipient = match recipient {
             command::Recipient::Address(address) => address,
-            command::Recipient::Postmaster => {
-                match Address::parse(&format!("postmaster@{}", self.offer.hostname)) {
-                    Ok(address) => address,
-                    Err(_) => return self.say(Reply::fault(Fault::NoSuchUser)),
-                }
-            }
+            command::Recipient::Postmaster => channel::reporter(&self.offer.domain),
         };
         if !mail.sender.utf8 && !recipient.local().is_ascii() {
             return self.bad(Reply::new(553, (5, 6, 7), "say SMTPUTF8 with MAIL first"));

@@ -41,6 +41,10 @@ struct Office(Mutex<Vec<Mail>>);
 
 #[async_trait]
 impl Receiver for Office {
+    fn domain(&self) -> Domain {
+        Domain::parse("bar.test").unwrap()
+    }
+
     async fn recipient(&self, _: SocketAddr, _: Option<&Address>, recipient: &Address) -> Result<(), Fault> {
         match recipient.domain().as_str() {
             "bar.test" => Ok(()),

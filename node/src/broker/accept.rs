@@ -2,7 +2,7 @@
 //!
 //! One function for the web channel, SMTP and this node's own users. What always holds: what was accepted once is
 //! answered again and not delivered again, whichever way it comes (row Q03); nobody can occupy the place of somebody
-//! else's message, because the place is named after the sender's proved domain, or after the octets where none is proved.
+//! else's message, because the place is named after the author, whose domain is proved, or after the octets where it is not.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -27,9 +27,9 @@ use super::inbound::{Folder, Inbound, State};
 use super::{Broker, BrokerError, user};
 use crate::grip::Uses;
 use crate::smtp::Authentication;
-use crate::store::CommitError;
+use crate::store::{CommitError, StoreError};
 
-/// What was accepted: `seen/<sender's domain>/<SHA-256 of the Message-ID>/<recipient>` → [`Seen`], and for senders that
+/// What was accepted: `seen/<author's domain>/<SHA-256 of author and Message-ID>/<recipient>` → [`Seen`], and for authors that
 /// are not proved `seen/-/<SHA-256 of the message>/<recipient>`.
 pub(super) const SEEN: &str = "seen/";
 /// How often a commit is made anew because somebody else's came first.
@@ -184,14 +184,23 @@ impl Broker {
             Placeholder::parse(&cleaned)?;
         }
         let author = fields.author();
-        let proved = proved(&arrival, author.as_ref(), domain)?;
+        let proved = proved(&arrival, author.as_ref())?;
         let hash = |octets: &[u8]| HEXLOWER.encode(Digest::of(octets).sha256());
-        let place = match (&proved, fields.message_id()) {
-            (Some(proved), Some(id)) => format!("{proved}/{}", hash(id.as_bytes())),
+        let place = match (&proved, &author, fields.message_id()) {
+            (Some(proved), Some(author), Some(id)) => {
+                format!("{proved}/{}", hash(format!("{} {id}", user(author)).as_bytes()))
+            }
             _ => format!("-/{}", hash(&arrival.message)),
         };
-        let disowned =
-            matches!(&arrival.came, Came::Smtp { proof: Proof::Judged(judged), .. } if judged.disowned);
+        let disowned = match &arrival.came {
+            Came::Smtp {
+                proof: Proof::Judged(judged),
+                ..
+            } => judged.disowned,
+            // Whoever speaks for a domain has no reason to name an author of another one, unless it passes something on.
+            Came::Channel { .. } => proved.is_none(),
+            _ => false,
+        };
         let junk = author.is_none() || disowned || (is_placeholder && proved.is_none());
         let message_id = match fields.message_id() {
             Some(id) => id.to_owned(),
@@ -222,8 +231,12 @@ impl Broker {
         recipients: &[Address],
         before: Before,
     ) -> Result<(Vec<Outcome>, Change), BrokerError> {
+        let mut addressees = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            addressees.push(self.addressee(recipient).await?);
+        }
         let key = |recipient: &Address| format!("{SEEN}{}/{}", letter.place, user(recipient));
-        let keys: Vec<String> = recipients.iter().map(key).collect();
+        let keys: Vec<String> = addressees.iter().map(key).collect();
         let seen = match before {
             Before::Unknown => vec![None; keys.len()],
             Before::Asked => self.records().get(&keys).await?,
@@ -231,7 +244,7 @@ impl Broker {
         let mut taken = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(recipients.len());
         let mut fresh = Vec::new();
-        for ((recipient, key), seen) in recipients.iter().zip(keys).zip(seen) {
+        for ((recipient, key), seen) in addressees.iter().zip(keys).zip(seen) {
             let outcome = match seen {
                 Some(record) => {
                     let seen: Seen = crate::store::typed::decode(&record)?;
@@ -262,6 +275,10 @@ impl Broker {
         if *recipient.domain() != self.options.domain {
             return Err(Fault::Refused);
         }
+        let recipient = &self.addressee(recipient).await.map_err(|error| {
+            tracing::error!(%error, "who the postmaster is could not be looked up");
+            error.fault()
+        })?;
         match self.needs.accounts.is_known(recipient).await {
             Ok(true) => {}
             Ok(false) => return Err(Fault::NoSuchUser),
@@ -277,6 +294,27 @@ impl Broker {
                 tracing::error!(%error, "how full a User Mailbox is could not be found out");
                 Err(error.fault())
             }
+        }
+    }
+
+    /// Who gets the mail for a recipient: the recipient, except that the postmaster, who is to be reached at every domain
+    /// (RFC 5321 §4.5.1), is whoever has the domain's oldest account where no account has that name.
+    async fn addressee(&self, recipient: &Address) -> Result<Address, StoreError> {
+        let (domain, accounts) = (&self.options.domain, &self.needs.accounts);
+        let postmaster = recipient.domain() == domain && recipient.local().eq_ignore_ascii_case("postmaster");
+        if !postmaster || accounts.is_known(recipient).await? {
+            return Ok(recipient.clone());
+        }
+        let oldest = self.oldest.get_or_try_init(async || {
+            let accounts = accounts.list().await.map_err(Some)?.into_iter();
+            let ours = accounts.filter(|account| account.address.domain() == domain);
+            let oldest = ours.min_by_key(|account| account.created);
+            oldest.map(|account| account.address).ok_or(None)
+        });
+        match oldest.await {
+            Ok(oldest) => Ok(oldest.clone()),
+            Err(None) => Ok(recipient.clone()),
+            Err(Some(error)) => Err(error),
         }
     }
 
@@ -355,20 +393,28 @@ impl Broker {
     }
 }
 
-/// The domain for whose sender the message is proved to be; none when nobody vouches for it.
-fn proved(arrival: &Arrival, author: Option<&Address>, own: &Domain) -> Result<Option<Domain>, BrokerError> {
-    let of_sender = || match (author, &arrival.sender) {
-        (Some(author), Some(sender)) if author == sender => Ok(()),
-        _ => Err(BrokerError::Author),
-    };
-    match &arrival.came {
-        Came::Channel { issuer, .. } => of_sender().map(|()| Some(issuer.service_domain().clone())),
-        Came::Own => of_sender().map(|()| Some(own.clone())),
-        Came::Smtp { proof, .. } => Ok(author.map(Address::domain).cloned().filter(|domain| match proof {
-            Proof::Trusted => true,
-            Proof::Judged(judged) => judged.author.as_ref() == Some(domain),
-        })),
+/// The author's domain, where it is proved to have sent the message; none when nobody vouches for it. A domain vouches for
+/// whatever stands before the `@`, by either way.
+///
+/// # Errors
+/// [`BrokerError::Author`] when a user of this node is not the author.
+fn proved(arrival: &Arrival, author: Option<&Address>) -> Result<Option<Domain>, BrokerError> {
+    if matches!(arrival.came, Came::Own) && (author.is_none() || author != arrival.sender.as_ref()) {
+        return Err(BrokerError::Author);
     }
+    let domain = author.map(Address::domain).cloned();
+    Ok(domain.filter(|domain| match &arrival.came {
+        Came::Channel { issuer, .. } => issuer.service_domain() == domain,
+        Came::Smtp {
+            proof: Proof::Judged(judged),
+            ..
+        } => judged.author.as_ref() == Some(domain),
+        Came::Smtp {
+            proof: Proof::Trusted,
+            ..
+        }
+        | Came::Own => true,
+    }))
 }
 
 /// Whom to tell of a failure: the reverse path, where its domain goes with the proved one, else the proved author.

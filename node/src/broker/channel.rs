@@ -69,10 +69,9 @@ impl Broker {
     /// The body of another broker's request, when it is neither too large nor too slow, and its room in memory. That is taken as
     /// the octets come: who only announces them keeps nobody else out.
     async fn prompt(&self, body: Body, limit: usize) -> Result<(Bytes, Option<Room<'_>>), BrokerError> {
-        let late = |_| BrokerError::Request("the body took too long");
         tokio::time::timeout(limits::BODY, self.gather(body, limit))
             .await
-            .map_err(late)?
+            .map_err(|_| BrokerError::Unfinished)?
     }
 
     async fn gather(&self, mut body: Body, limit: usize) -> Result<(Bytes, Option<Room<'_>>), BrokerError> {
@@ -82,7 +81,7 @@ impl Broker {
         let mut octets = BytesMut::new();
         let mut room: Option<Room<'_>> = None;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| BrokerError::Request("the body broke off"))?;
+            let frame = frame.map_err(|_| BrokerError::Unfinished)?;
             let Ok(more) = frame.into_data() else { continue };
             let length = octets.len() + more.len();
             if length > limit {
@@ -174,6 +173,6 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 pub(super) async fn bounded(body: Body, limit: usize) -> Result<Bytes, BrokerError> {
     https::read(body, limit).await.map_err(|error| match error {
         HttpsError::TooLarge { limit } => BrokerError::TooLarge(limit),
-        _ => BrokerError::Request("the body broke off"),
+        _ => BrokerError::Unfinished,
     })
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::channel::Outcome;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::placeholder;
@@ -13,7 +13,8 @@ use super::accept::{Arrival, Came, Proof};
 use super::{Broker, BrokerError};
 use crate::smtp::{Mail, Receiver};
 
-/// When some recipients of a transaction are gone since RCPT, the client repeats it; RCPT then names them.
+/// When some recipients of a transaction are gone since RCPT, or cannot be looked up now, the client repeats it; RCPT then
+/// names them.
 const AGAIN: Fault = Fault::TryLater(Duration::from_secs(60));
 
 impl Broker {
@@ -54,6 +55,10 @@ impl Broker {
 
 #[async_trait]
 impl Receiver for Broker {
+    fn domain(&self) -> Domain {
+        self.options.domain.clone()
+    }
+
     /// Never a relay: mail for other domains is refused whoever brings it (row S04).
     async fn recipient(
         &self,
@@ -74,15 +79,14 @@ impl Receiver for Broker {
             tracing::info!(%client, %error, step = "accept", "a message was not taken");
             error.fault()
         })?;
-        let accepted = outcomes
-            .iter()
-            .filter(|outcome| **outcome == Outcome::Accepted)
-            .count();
-        match accepted {
-            all if all == outcomes.len() => Ok(()),
-            0 if outcomes.contains(&Outcome::of(Fault::OverQuota)) => Err(Fault::OverQuota),
-            0 => Err(Fault::NoSuchUser),
-            _ => Err(AGAIN),
+        if outcomes.iter().all(|outcome| *outcome == Outcome::Accepted) {
+            return Ok(());
         }
+        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
+        Err(match outcomes.iter().all(refused) {
+            false => AGAIN,
+            true if outcomes.contains(&Outcome::of(Fault::OverQuota)) => Fault::OverQuota,
+            true => Fault::NoSuchUser,
+        })
     }
 }

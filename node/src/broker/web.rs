@@ -168,6 +168,8 @@ fn refused(status: StatusCode, retry_after: Option<Duration>) -> Tried {
         413 => never((3, 4)),
         422 => never((6, 0)),
         507 => never((2, 2)),
+        // Another service stands at the domain's name: a Resource Mailbox, for one.
+        404 | 405 => Tried::Nowhere(format!("its server knows no web channel (status {status})")),
         // A key that one side is changing, or a clock that is wrong: the message is as good as before when that is over.
         401 => Tried::Later(
             retry_after,
@@ -195,13 +197,7 @@ mod tests {
 
     #[test]
     fn what_the_other_broker_will_never_take_is_not_tried_again() {
-        for (status, code) in [
-            (403, (7, 1)),
-            (404, (7, 1)),
-            (413, (3, 4)),
-            (422, (6, 0)),
-            (507, (2, 2)),
-        ] {
+        for (status, code) in [(403, (7, 1)), (413, (3, 4)), (422, (6, 0)), (507, (2, 2))] {
             let status = StatusCode::from_u16(status).unwrap_or_default();
             assert!(
                 matches!(refused(status, None), Tried::Never(given, _) if given == code),
@@ -211,9 +207,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_does_not_know_the_path_is_no_web_channel() {
+        for status in [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED] {
+            assert!(matches!(refused(status, None), Tried::Nowhere(_)), "{status}");
+        }
+    }
+
+    #[test]
     fn what_is_asked_for_is_waited() {
         let wait = Some(Duration::from_secs(30));
-        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+        for status in [
+            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ] {
             assert!(matches!(refused(status, wait), Tried::Later(asked, _) if asked == wait));
         }
     }

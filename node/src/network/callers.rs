@@ -11,6 +11,13 @@ pub(crate) struct Callers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 /// One connection's entry; dropped with it.
 pub(crate) struct Caller(Callers, IpAddr);
 
+impl Caller {
+    /// Who it is: an IPv4 address, or the first one of an IPv6 /64.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.1
+    }
+}
+
 impl Callers {
     /// An entry, unless this caller has so many already.
     pub(crate) fn enter(&self, from: IpAddr, most: usize) -> Option<Caller> {

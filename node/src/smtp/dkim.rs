@@ -12,10 +12,12 @@ use mail_auth::dkim::{DkimSigner, Done};
 
 use crate::identity::Identity;
 
-/// What is signed, and what therefore cannot be added behind the signer's back either. The destination header is never
-/// among them: the recipient's broker adds it (`spec/placeholder.md`).
-const SIGNED: [&str; 13] = [
+/// What is signed, and what therefore cannot be added behind the signer's back either, nor a second time (RFC 6376 §5.4.1, §8.15).
+/// The destination header is never among them: the recipient's broker adds it (`spec/placeholder.md`).
+const SIGNED: [&str; 16] = [
     "From",
+    "Sender",
+    "Reply-To",
     "To",
     "Cc",
     "Subject",
@@ -23,6 +25,7 @@ const SIGNED: [&str; 13] = [
     "Message-ID",
     "MIME-Version",
     "Content-Type",
+    "Content-Transfer-Encoding",
     "In-Reply-To",
     "References",
     ORIGIN,
@@ -65,7 +68,8 @@ impl Dkim {
         let signer = DkimSigner::from_key(key)
             .domain(domain)
             .selector(selector)
-            .headers(SIGNED);
+            // The second of each name stands for a field that is not there.
+            .headers(SIGNED.into_iter().flat_map(|name| [name; 2]));
         Self {
             signer: Arc::new(signer),
             public,

@@ -1,7 +1,7 @@
 //! The server: accepts, and drives one [`Session`] a connection.
 //!
-//! What always holds: connections in all and of each caller, the memory of the messages that are coming in, silence and
-//! the length of a session are bounded (row S07); a message is read and handed on before the next one begins.
+//! What always holds: connections and the memory of the messages that are coming in, in all and of each caller, silence,
+//! slowness and the length of a session are bounded (row S07); a message is read and handed on before the next one begins.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,13 +18,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::room::{Memory, Room};
 use super::{Mail, Receiver};
 use crate::network::{ByteStream, Caller, Callers, Listener};
 
 /// Octets read at once.
 const PIECE: usize = 16 * 1024;
-/// The grain in which memory is counted.
-const GRAIN: usize = 1024;
 /// How long a client that was told to go is waited for, so that it can read why.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -41,9 +40,9 @@ pub struct ServerOptions {
     pub connections: usize,
     /// Connections at once from one IPv4 address or one IPv6 /48.
     pub per_address: usize,
-    /// Memory that the messages which are coming in take together, in octets.
+    /// Memory that the messages which are coming in take together, in octets; one caller gets a part of it.
     pub memory: usize,
-    /// How long a client may be silent.
+    /// How long a client may be silent, and a message slower than [`limits::SMTP_SLOWEST`].
     pub silence: Duration,
     /// How long a session may last.
     pub session: Duration,
@@ -102,7 +101,7 @@ pub fn serve(
         acceptor: options.tls.clone().map(TlsAcceptor::from),
         places: Arc::new(Semaphore::new(options.connections)),
         callers: Callers::default(),
-        room: Arc::new(Semaphore::new(options.memory / GRAIN)),
+        memory: Memory::new(options.memory, options.size),
         options,
         shutdown,
     };
@@ -115,7 +114,7 @@ struct Face {
     acceptor: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
     callers: Callers,
-    room: Arc<Semaphore>,
+    memory: Arc<Memory>,
     options: ServerOptions,
     shutdown: CancellationToken,
 }
@@ -154,19 +153,21 @@ async fn connection(
     stream: Box<dyn ByteStream>,
     from: SocketAddr,
     _place: OwnedSemaphorePermit,
-    _caller: Caller,
+    caller: Caller,
 ) {
     let conversation = Conversation {
         session: Session::new(Offer {
             hostname: face.options.hostname.clone(),
+            domain: face.receiver.domain(),
             size: face.options.size,
             starttls: face.acceptor.is_some(),
         }),
         end: Instant::now() + face.options.session,
+        room: face.memory.room(caller.address()),
         face,
         from,
         tls: false,
-        room: None,
+        pace: None,
     };
     match conversation.run(stream).await {
         Ok(()) => tracing::debug!(%from, "SMTP session over"),
@@ -180,8 +181,31 @@ struct Conversation {
     session: Session,
     end: Instant,
     tls: bool,
-    /// The share of the memory that the message takes.
-    room: Option<OwnedSemaphorePermit>,
+    /// The memory that the message takes.
+    room: Room,
+    /// How fast it comes.
+    pace: Option<Pace>,
+}
+
+/// What has come of a message since it was looked at last, and when it is looked at next.
+struct Pace {
+    octets: usize,
+    until: Instant,
+}
+
+impl Pace {
+    fn new(silence: Duration) -> Self {
+        Self {
+            octets: 0,
+            until: Instant::now() + silence,
+        }
+    }
+
+    /// Whether so much has come as has to in such a time.
+    fn is_kept(&self, silence: Duration) -> bool {
+        let least = u128::from(limits::SMTP_SLOWEST) * silence.as_millis() / 1000;
+        self.octets as u128 >= least
+    }
 }
 
 impl Conversation {
@@ -218,14 +242,24 @@ impl Conversation {
 
     /// What the client says next, or that it says nothing.
     async fn hear(&mut self, stream: &mut Box<dyn ByteStream>, piece: &mut [u8]) -> io::Result<()> {
-        let until = self.end.min(Instant::now() + self.face.options.silence);
-        let read = tokio::select! {
-            biased;
-            () = self.face.shutdown.cancelled() => {
-                self.session.handle(Event::Shutdown);
-                return Ok(());
+        let silence = self.face.options.silence;
+        let silent = self.end.min(Instant::now() + silence);
+        let read = loop {
+            let slow = self.pace.as_ref().map_or(silent, |pace| pace.until);
+            let read = tokio::select! {
+                biased;
+                () = self.face.shutdown.cancelled() => {
+                    self.session.handle(Event::Shutdown);
+                    return Ok(());
+                }
+                read = tokio::time::timeout_at(silent.min(slow), stream.read(piece)) => read,
+            };
+            match &mut self.pace {
+                Some(pace) if read.is_err() && slow < silent && pace.is_kept(silence) => {
+                    *pace = Pace::new(silence);
+                }
+                _ => break read,
             }
-            read = tokio::time::timeout_at(until, stream.read(piece)) => read,
         };
         match read {
             Err(_) => self.session.handle(Event::Silence),
@@ -234,33 +268,30 @@ impl Conversation {
             Ok(Ok(count)) => {
                 self.session
                     .handle(Event::Octets(piece.get(..count).unwrap_or_default()));
-                self.account();
+                self.account(count);
             }
         }
         Ok(())
     }
 
-    /// Takes so much of the common memory as the message needs, or gives the message up.
-    fn account(&mut self) {
-        let needs = self.session.holds().div_ceil(GRAIN);
+    /// Takes so much of the common memory as the message needs of which `count` octets more have come, or gives it up.
+    fn account(&mut self, count: usize) {
+        let needs = self.session.holds();
         if needs == 0 {
-            self.room = None;
-        }
-        let has = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let Some(more) = needs.checked_sub(has).filter(|more| *more > 0) else {
-            return;
-        };
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        match (
-            self.face.room.clone().try_acquire_many_owned(more),
-            &mut self.room,
-        ) {
-            (Ok(more), Some(room)) => room.merge(more),
-            (Ok(more), None) => self.room = Some(more),
-            (Err(_), _) => {
-                tracing::warn!(from = %self.from, "no memory for a message that is coming");
-                self.session.handle(Event::NoRoom);
+            self.pace = None;
+            // A message that is handed on takes its memory until it is answered.
+            if self.session.listens() {
+                self.room.resize(0);
             }
+            return;
+        }
+        let silence = self.face.options.silence;
+        self.pace.get_or_insert_with(|| Pace::new(silence)).octets += count;
+        if !self.room.resize(needs) {
+            tracing::warn!(from = %self.from, "no memory for a message that is coming");
+            self.session.handle(Event::NoRoom);
+            self.room.resize(0);
+            self.pace = None;
         }
     }
 
@@ -274,7 +305,7 @@ impl Conversation {
             message: envelope.message,
         };
         let answer = self.face.receiver.message(mail).await;
-        self.room = None;
+        self.room.resize(0);
         self.session.handle(Event::Message(answer));
     }
 

@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use cargomail_node::api::{Channel, Delivery, Queued};
+use cargomail_protocol::notification::JobState;
 use http::{Method, StatusCode};
 
+use crate::agents::{Agent, Says};
 use crate::rig::{Letter, Node, Setting, World, address, note, until};
 
 fn over(channel: Channel) -> Setting {
@@ -284,6 +286,32 @@ async fn web_only_mail_for_a_domain_without_a_web_channel_comes_back() {
     assert_eq!(sent[0].delivery, Delivery::Refused);
     let report = alice.holds("inbox", 1).await;
     assert!(alice.raw(&report[0].id).await.contains("Status: 5.4.4"));
+}
+
+#[tokio::test]
+async fn a_resource_mailbox_at_the_domains_own_name_is_no_web_channel() {
+    let world = World::new().await;
+    let without = Setting {
+        web: false,
+        ..Setting::default()
+    };
+    let bar = Node::start(&world, "bar.test", without).await;
+    let mailbox = Agent::start(&world, "bar.test", Says::Takes(JobState::Stored)).await;
+    let smtp = Setting {
+        smtp_port: bar.smtp.port(),
+        ..Setting::default()
+    };
+    let foo = Node::start(&world, "foo.test", smtp).await;
+    let (alice, bob) = (foo.user("alice").await, bar.user("bob").await);
+    let to: &[&[&str]] = &[&["bob@bar.test"]];
+    alice.send(&note("alice@foo.test", "bob@bar.test", "1"), to).await;
+    let inbox = bob.holds("inbox", 1).await;
+    assert!(bob.raw(&inbox[0].id).await.contains("by bar.test with ESMTP"));
+    let strict = note("alice@foo.test", "bob@bar.test", "2");
+    alice.try_send(&strict, to, Some(Channel::Web)).await;
+    let report = alice.holds("inbox", 1).await;
+    assert!(alice.raw(&report[0].id).await.contains("Status: 5.4.4"));
+    mailbox.stop().await;
 }
 
 #[tokio::test]

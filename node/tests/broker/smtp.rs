@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cargomail_node::api::Channel;
 use cargomail_node::dns::Record;
 use cargomail_node::network::{AddressPolicy, Tcp};
 use cargomail_node::smtp::{Client, ClientOptions, Delivery, Dkim, Mail, Receiver, Said};
+use cargomail_node::store::Op;
 use cargomail_protocol::address::Address;
 use cargomail_protocol::fault::Fault;
 use cargomail_protocol::notification::JobState;
@@ -174,6 +176,68 @@ async fn nobody_can_occupy_the_place_of_somebody_elses_message() {
 }
 
 #[tokio::test]
+async fn q03_who_knows_a_colleagues_message_id_cannot_make_the_message_vanish() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let smtp = Setting {
+        smtp_port: bar.smtp.port(),
+        ..Setting::default()
+    };
+    let foo = Node::start(&world, "foo.test", smtp).await;
+    let (alice, eve, bob) = (
+        foo.user("alice").await,
+        foo.user("eve").await,
+        bar.user("bob").await,
+    );
+    let to: &[&[&str]] = &[&["bob@bar.test"]];
+    let (first, second) = (
+        note("eve@foo.test", "bob@bar.test", "1"),
+        note("alice@foo.test", "bob@bar.test", "1"),
+    );
+    eve.try_send(&first, to, Some(Channel::Web)).await;
+    bob.holds("inbox", 1).await;
+    alice.try_send(&second, to, Some(Channel::Web)).await;
+    let inbox = bob.holds("inbox", 2).await;
+    assert_eq!(inbox[0].message_id, inbox[1].message_id);
+    assert_eq!(inbox[0].from, "alice@foo.test");
+    // Hers is hers by SMTP, too, and comes once.
+    let proved = signed(&foo.key, &second);
+    give(&world, &bar, Some("alice@foo.test"), &proved, &["bob@bar.test"]).await;
+    let last = signed(&foo.key, &note("alice@foo.test", "bob@bar.test", "2"));
+    give(&world, &bar, Some("alice@foo.test"), &last, &["bob@bar.test"]).await;
+    let inbox = bob.holds("inbox", 3).await;
+    assert_eq!(inbox[0].message_id, "<2@foo.test>");
+}
+
+#[tokio::test]
+async fn somebody_gets_what_is_written_to_the_postmaster() {
+    let world = World::new().await;
+    let bar = Node::start(&world, "bar.test", Setting::default()).await;
+    let client: SocketAddr = "192.0.2.1:25".parse().unwrap();
+    let ask = async |to: &str| bar.broker.recipient(client, None, &address(to)).await;
+    // Whoever has an account here for the Resource Mailbox only is not of the domain.
+    let dave = address("dave@baz.test");
+    bar.accounts.set(&dave, "a password", None).await.unwrap();
+    assert_eq!(ask("postmaster@bar.test").await, Err(Fault::NoSuchUser));
+    let (bob, anna) = (bar.user("bob").await, bar.user("anna").await);
+    assert_eq!(ask("postmaster@bar.test").await, Ok(()));
+    assert_eq!(ask("postmaster@foo.test").await, Err(Fault::Refused));
+    let write = async |id: &str| {
+        let message = note("alice@foo.test", "postmaster@bar.test", id);
+        let to = ["Postmaster@bar.test", "bob@bar.test"];
+        let said = give(&world, &bar, Some("alice@foo.test"), &message, &to).await;
+        assert_eq!(said, [Said::Accepted, Said::Accepted]);
+    };
+    write("1").await;
+    bob.holds("inbox", 1).await;
+    assert!(anna.list("inbox").await.is_empty());
+    let postmaster = bar.user("postmaster").await;
+    write("2").await;
+    assert_eq!(postmaster.holds("inbox", 1).await[0].message_id, "<2@foo.test>");
+    bob.holds("inbox", 2).await;
+}
+
+#[tokio::test]
 async fn s09_s10_null_senders_are_taken_and_two_authors_are_junk() {
     let world = World::new().await;
     let bar = Node::start(&world, "bar.test", Setting::default()).await;
@@ -250,4 +314,30 @@ async fn a_recipient_that_is_gone_since_rcpt_is_not_lost_silently() {
     };
     assert_eq!(bar.broker.message(only).await, Ok(()));
     bob.holds("inbox", 1).await;
+}
+
+#[tokio::test]
+async fn recipients_who_cannot_be_looked_up_now_are_not_refused_for_good() {
+    let world = World::new().await;
+    let trusting = Setting {
+        trusted: vec!["127.0.0.1"],
+        ..Setting::default()
+    };
+    let bar = Node::start(&world, "bar.test", trusting).await;
+    let damaged = Op::Put("account/bob@bar.test".to_owned(), Bytes::from_static(b"?"));
+    bar.store.records().commit(vec![], vec![damaged]).await.unwrap();
+    let mail = |to: &[&str]| Mail {
+        client: "127.0.0.1:25".parse().unwrap(),
+        helo: "mx.foo.test".to_owned(),
+        tls: false,
+        sender: Some(address("alice@foo.test")),
+        recipients: to.iter().map(|to| address(to)).collect(),
+        message: note("alice@foo.test", "bob@bar.test", "1").into(),
+    };
+    for to in [&["bob@bar.test"][..], &["bob@bar.test", "nobody@bar.test"]] {
+        let again = bar.broker.message(mail(to)).await.unwrap_err();
+        assert!(again.is_temporary(), "{to:?}: {again:?}");
+    }
+    let refused = bar.broker.message(mail(&["nobody@bar.test"])).await;
+    assert_eq!(refused, Err(Fault::NoSuchUser));
 }

@@ -4,6 +4,7 @@ use super::*;
 fn offer() -> Offer {
     Offer {
         hostname: "mx.bar.test".to_owned(),
+        domain: Domain::parse("bar.test").unwrap(),
         size: 4096,
         starttls: true,
     }
@@ -462,6 +463,28 @@ fn nothing_is_acknowledged_before_it_was_taken() {
         matches!(&said[0], Action::Send(reply) if reply.starts_with(b"451 4.3.0")),
         "{said:?}"
     );
+}
+
+#[test]
+fn the_postmaster_of_the_domain_needs_no_domain() {
+    let mut talk = Talk::introduced();
+    talk.say("RCPT TO:<Postmaster>\r\n");
+    assert!(talk.last().starts_with("250"));
+    talk.say("DATA\r\n").say("hello\r\n.\r\n");
+    let named = &talk.messages[0].recipients[1];
+    assert_eq!(named.to_string(), "postmaster@bar.test");
+}
+
+#[test]
+fn s07_a_message_reserves_no_more_memory_than_the_largest_one_takes() {
+    let mut talk = Talk::introduced();
+    talk.say("DATA\r\n");
+    let line = format!("{}\r\n", "a".repeat(98));
+    for lines in 1..=40 {
+        talk.say(&line);
+        let holds = talk.session.holds();
+        assert!((lines * 100..=4096).contains(&holds), "{lines}: {holds}");
+    }
 }
 
 #[test]

@@ -197,6 +197,12 @@ impl Text {
         if self.octets.len() + octets.len() > self.size {
             return self.spoil(Flaw::TooLarge);
         }
+        let needed = self.octets.len() + octets.len();
+        if needed > self.octets.capacity() {
+            // Not more than the largest message needs: what is reserved counts as taken.
+            let room = needed.max(self.octets.capacity() * 2).min(self.size);
+            self.octets.reserve_exact(room - self.octets.len());
+        }
         self.octets.extend_from_slice(octets);
     }
 

@@ -248,6 +248,10 @@ async fn a_placeholder_goes_by_the_profiles_smtp_server_once_for_each_group() {
 
     #[async_trait::async_trait]
     impl Receiver for Took {
+        fn domain(&self) -> cargomail_protocol::address::Domain {
+            address("alice@foo.test").domain().clone()
+        }
+
         async fn recipient(
             &self,
             _: std::net::SocketAddr,
