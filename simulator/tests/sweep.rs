@@ -128,8 +128,9 @@ fn a_broken_promise_is_a_result_and_a_run_that_cannot_be_made_is_none() {
         TOWN.replace("patience = 60", "patience = 2") + AWAY,
     )
     .unwrap();
-    // Nobody writes before the first mail, so there is nothing to abuse.
-    let hostile = "\n[[hostile]]\nrole = \"cid-prober\"\nagainst = \"bar.test\"\nbefore = 1\n";
+    // The author's broker is away from the beginning, so there is no mail to abuse.
+    let hostile = "\n[[faults]]\nsite = \"foo.test\"\nstop_before = 1\n\n[[hostile]]\nrole = \"cid-prober\"\nagainst = \"bar.test\"\n\
+                   before = 2\n";
     let hostile = TOWN.replace("patience = 60", "patience = 1") + hostile;
     std::fs::write(folder.path().join("hostile.toml"), hostile).unwrap();
     let emit = [

@@ -9,6 +9,7 @@ use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::channel;
 use cargomail_protocol::exchange::{Expect, Fetch, Frame, Refused, Want};
 use cargomail_protocol::grip::{Digest, NodeKey};
+use cargomail_protocol::limits;
 use cargomail_protocol::notification;
 use http::StatusCode;
 use tokio::io::AsyncWriteExt;
@@ -77,16 +78,24 @@ impl Told {
         Self::new(answer.starts_with('5'), answer, NOT_IN_THE_INBOX)
     }
 
-    /// A first frame on a stream.
-    fn frame(heard: Option<&Frame>) -> Self {
+    /// A first frame on a stream. Whoever is not who they say is told to come when that is in the DNS ([`limits::DNS_NEGATIVE`]).
+    fn frame(heard: Option<&Frame>, is_theirs: bool) -> Self {
+        let unproved = limits::DNS_NEGATIVE.as_secs();
         let (refused, answer) = match heard {
             None => (false, "nothing".to_owned()),
             Some(Frame::Refused(Refused {
                 retry_after: Some(seconds),
-            })) => (false, format!("put off for {seconds} s")),
+            })) => (
+                !is_theirs && *seconds == unproved,
+                format!("put off for {seconds} s"),
+            ),
             Some(frame) => (matches!(frame, Frame::Refused(_)), format!("{:?}", frame.name())),
         };
-        Self::new(refused, answer, "Refused, for good")
+        let expected = match is_theirs {
+            true => "Refused, for good".to_owned(),
+            false => format!("Refused, or put off for {unproved} s"),
+        };
+        Self::new(refused, answer, expected)
     }
 }
 
@@ -294,7 +303,7 @@ impl Doing<'_> {
                     "a fetch of what is shared with {}, for {recipient}",
                     abused.recipient
                 ),
-                Told::frame(heard.as_ref()),
+                Told::frame(heard.as_ref(), *recipient == mallory),
             ));
         }
         Ok(done)
@@ -437,16 +446,21 @@ mod tests {
 
     #[test]
     fn what_is_put_off_is_not_refused() {
-        let frame = |retry_after| Told::frame(Some(&Frame::Refused(Refused { retry_after })));
-        assert!(frame(None).refused);
-        let later = frame(Some(7));
+        let frame = |retry_after, is_theirs| {
+            let refused = Frame::Refused(Refused { retry_after });
+            Told::frame(Some(&refused), is_theirs)
+        };
+        assert!(frame(None, true).refused && frame(None, false).refused);
+        assert!(!frame(Some(30), true).refused && frame(Some(30), false).refused);
+        assert!(!frame(Some(60), false).refused, "for another reason");
+        let later = frame(Some(7), true);
         assert!(
             !later.refused && later.answer == "put off for 7 s",
             "{}",
             later.answer
         );
-        assert!(!Told::frame(None).refused);
-        assert!(!Told::frame(Some(&Frame::Noted)).refused);
+        assert!(!Told::frame(None, true).refused);
+        assert!(!Told::frame(Some(&Frame::Noted), false).refused);
         let smtp = |answer: &str| Told::by_smtp(answer.to_owned()).refused;
         assert!(smtp("550 5.7.1 no"));
         assert!(!smtp("451 4.7.1 later") && !smtp("421 4.3.2 closing"));

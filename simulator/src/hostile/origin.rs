@@ -250,18 +250,36 @@ impl Doing<'_> {
             ("a block that never ends", resource(OCTETS).root, Lie::Endless),
         ];
         let mut done = Done::new();
-        for Ended {
-            what, state, held, ..
-        } in self.share(lies).await?
-        {
+        for ended in self.share(lies).await? {
+            let is_read = self.read(&ended).await?.is_some();
+            let Ended {
+                what,
+                state,
+                root,
+                held,
+            } = ended;
+            // Each block of a tree is what its name says; they go with the next collection.
+            let (is_kept, expected) = match root == top {
+                true => (false, "the retrieval ends, and nothing can be read"),
+                false => (held > 0, "the retrieval ends, and nothing is stored"),
+            };
             let told = Told::new(
-                state != JobState::Stored && held == 0,
-                format!("{state:?}, and {held} of its blocks are stored"),
-                "the retrieval ends, and nothing is stored",
+                state != JobState::Stored && !is_read && !is_kept,
+                format!("{state:?}, read: {is_read}, and {held} of its blocks are stored"),
+                expected,
             );
             done.push((format!("an origin that sends {what}"), told));
         }
         Ok(done)
+    }
+
+    /// What the recipient can read of it.
+    async fn read(&self, ended: &Ended<'_>) -> anyhow::Result<Option<Bytes>> {
+        let session = self.stage.app(self.victim()?).mailbox(&self.mailbox()?)?;
+        match session.resource(&ended.root, None).await {
+            Ok(body) => Ok(Some(https::read(body, 2 * OCTETS).await?)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Shares resources with somebody, and changes them on their way: always, or once.
@@ -277,17 +295,10 @@ impl Doing<'_> {
         ];
         let mut done = Done::new();
         for ended in self.share(lies).await? {
+            let read = self.read(&ended).await?;
             let Ended {
-                what,
-                state,
-                root,
-                held,
+                what, state, held, ..
             } = ended;
-            let session = self.stage.app(self.victim()?).mailbox(&self.mailbox()?)?;
-            let read = match session.resource(&root, None).await {
-                Ok(body) => Some(https::read(body, 2 * OCTETS).await?),
-                Err(_) => None,
-            };
             // What is changed once comes in the end, and as it was written; what is always changed never does.
             let (refused, expected) = match what {
                 "always" => (

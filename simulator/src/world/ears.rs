@@ -35,7 +35,7 @@ impl Ears {
         let ears = self.clone();
         let answer = move |request: Request<axum::body::Body>| {
             ears.hear(format!("{} {}", request.method(), request.uri().path()));
-            std::future::ready(StatusCode::NOT_FOUND)
+            std::future::ready(StatusCode::FORBIDDEN)
         };
         let router = Router::new().fallback(answer);
         let tls = https::grip_server(certificate, clock)?;
