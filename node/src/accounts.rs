@@ -126,6 +126,29 @@ impl Kept {
     }
 }
 
+/// The session in which a request was made, for answers that go on for long: whether it has ended meanwhile. In the extensions beside [`Caller`].
+#[derive(Clone)]
+pub struct During {
+    accounts: Accounts,
+    token: String,
+}
+
+impl During {
+    /// The session of this token.
+    #[must_use]
+    pub fn session(accounts: &Accounts, token: &str) -> Self {
+        Self {
+            accounts: accounts.clone(),
+            token: token.to_owned(),
+        }
+    }
+
+    /// Whether nothing more may be told.
+    pub async fn is_over(&self) -> bool {
+        self.accounts.caller(&self.token).await.is_err()
+    }
+}
+
 /// Who makes a request to the user-facing face; in the extensions of every request that came through its door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller(pub Address);

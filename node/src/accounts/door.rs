@@ -25,7 +25,7 @@ use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::limits;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{AccountError, Accounts, Caller};
+use super::{AccountError, Accounts, Caller, During};
 use crate::api::{Login, Me, Queued, Session};
 use crate::https::{RemoteAddress, explanation};
 use crate::keeping::{Collector, LegalHolds};
@@ -134,6 +134,8 @@ async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
     }
     match guard.door.accounts.caller(token).await {
         Ok(address) => {
+            let during = During::session(&guard.door.accounts, token);
+            request.extensions_mut().insert(during);
             request.extensions_mut().insert(Caller(address));
             next.run(request).await
         }

@@ -244,7 +244,8 @@ impl Broker {
         let mut taken = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(recipients.len());
         let mut fresh = Vec::new();
-        for ((recipient, key), seen) in addressees.iter().zip(keys).zip(seen) {
+        let is_placeholder = placeholder::is_placeholder(&letter.message);
+        for (((recipient, key), seen), named) in addressees.iter().zip(keys).zip(seen).zip(recipients) {
             let outcome = match seen {
                 Some(record) => {
                     let seen: Seen = crate::store::typed::decode(&record)?;
@@ -252,6 +253,8 @@ impl Broker {
                         entry = %seen.entry, "came again; the answer is the same");
                     Outcome::parse(&seen.answer).unwrap_or(Outcome::Accepted)
                 }
+                // Its content is shared with whom the author named, and no origin gives it to somebody else.
+                None if is_placeholder && recipient != named => Outcome::of(Fault::NoSuchUser),
                 None => match self.takes(recipient).await {
                     Ok(()) if taken.insert(key.clone()) => {
                         fresh.push((recipient, key));

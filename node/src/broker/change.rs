@@ -131,8 +131,9 @@ impl Broker {
             };
             match &made {
                 Ok(_) => writable.store(true, Ordering::Relaxed),
+                // A change that is too large says nothing about the disk.
+                Err(CommitError::Conflict(_) | CommitError::Store(StoreError::TooLarge { .. })) => {}
                 Err(CommitError::Store(_)) => writable.store(false, Ordering::Relaxed),
-                Err(CommitError::Conflict(_)) => {}
             }
             made?;
             moving.made();

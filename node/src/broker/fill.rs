@@ -127,10 +127,15 @@ impl Broker {
     /// Whether a user's mailbox takes no more.
     pub(super) async fn is_full(&self, whose: &Address) -> Result<bool, StoreError> {
         match (&self.options.deliver, self.options.quota) {
-            (Deliver::BuiltIn, Some(quota)) => {
-                let usage = self.messages_usage(whose).await?;
-                Ok(usage.waiting.saturating_add(usage.held) >= quota)
-            }
+            (Deliver::BuiltIn, Some(quota)) => match self.messages_usage(whose).await {
+                Ok(usage) => Ok(usage.waiting.saturating_add(usage.held) >= quota),
+                // What is lost costs its user that, and not the mail that comes.
+                Err(error @ StoreError::Damaged { .. }) => {
+                    tracing::error!(%whose, %error, "how full a User Mailbox is cannot be counted, so it is not bounded");
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            },
             // Another mail store has its own bounds.
             (Deliver::Lmtp { .. }, _) | (_, None) => Ok(false),
         }

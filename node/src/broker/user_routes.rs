@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::channel::bounded;
 use super::inbound::Folder;
 use super::{Broker, BrokerError};
-use crate::accounts::Caller;
+use crate::accounts::{Caller, During};
 use crate::api::NewMessage;
 use crate::https::explanation;
 
@@ -173,15 +173,16 @@ async fn queue(State(broker): State<Arc<Broker>>, Extension(Caller(caller)): Ext
 }
 
 /// Server-sent events: `message`, with the JSON of [`crate::api::Message`], for each that came or changed; `missed`, when
-/// the subscriber was too slow for some and has to list again.
+/// the subscriber was too slow for some and has to list again. It ends with the session, before anything more is told.
 async fn events(
     State(broker): State<Arc<Broker>>,
     Extension(caller): Extension<Caller>,
+    Extension(during): Extension<During>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let arrivals = broker.arrivals.subscribe();
     let stream = futures::stream::unfold(
-        (broker, caller, arrivals),
-        async |(broker, caller, mut arrivals)| {
+        (broker, caller, during, arrivals),
+        async |(broker, caller, during, mut arrivals)| {
             loop {
                 let event = match arrivals.recv().await {
                     Ok((whose, id)) if whose == caller.0 => match broker.message(&whose, id).await {
@@ -193,7 +194,10 @@ async fn events(
                     Err(RecvError::Closed) => return None,
                 };
                 if let Some(event) = event {
-                    return Some((Ok(event), (broker, caller, arrivals)));
+                    if during.is_over().await {
+                        return None;
+                    }
+                    return Some((Ok(event), (broker, caller, during, arrivals)));
                 }
             }
         },

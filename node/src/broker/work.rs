@@ -300,9 +300,12 @@ impl Broker {
         let mut too_much = aside.saturating_sub(limits::ASIDE);
         self.each(INBOUND, |record| {
             let entry: Inbound = typed::decode(record)?;
-            Ok(entry
-                .is_over(now, &mut too_much)
-                .then(|| vec![record.key.clone()]))
+            let is_over = entry.is_over(now, &mut too_much);
+            if is_over && entry.aside() > 0 {
+                tracing::error!(message_id = %entry.message_id, recipient = %entry.recipient, entry = record.key,
+                    "what was put aside goes, because there is too much of it");
+            }
+            Ok(is_over.then(|| vec![record.key.clone()]))
         })
         .await?;
         self.each(OUTBOUND, |record| {

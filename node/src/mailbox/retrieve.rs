@@ -409,15 +409,15 @@ impl Mailbox {
         Ok(jobs.into_iter().map(|job| self.shown(job)).collect())
     }
 
-    /// Answers `DELETE /api/v1/retrievals/{job}`: what has not come yet is not fetched any more. One that has ended stays as it is.
+    /// Answers `DELETE /api/v1/retrievals/{job}`: what has not come yet is not fetched any more, nor by another destination. One that has
+    /// ended stays as it is.
     pub(super) async fn cancel(&self, caller: &Address, id: &str) -> Result<Retrieval, MailboxError> {
         let theirs = async || {
             let found = self.jobs.find(id).await?.map(|(_, job)| job);
             let job = found.filter(|job| who(&job.recipient) == who(caller));
             job.ok_or(MailboxError::Missing)
         };
-        let reason = Reason::Policy;
-        self.end(&theirs().await?, JobState::Refused { reason }).await?;
+        self.end(&theirs().await?, JobState::Expired).await?;
         let job = theirs().await?;
         // One that came to its end by itself may have a receipt to be sent.
         if job.receipt.is_none() {

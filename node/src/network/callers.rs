@@ -12,7 +12,7 @@ pub(crate) struct Callers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 pub(crate) struct Caller(Callers, IpAddr);
 
 impl Caller {
-    /// Who it is: an IPv4 address, or the first one of an IPv6 /64.
+    /// Who it is: an IPv4 address, or the first one of an IPv6 /48.
     pub(crate) fn address(&self) -> IpAddr {
         self.1
     }

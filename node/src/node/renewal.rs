@@ -83,7 +83,7 @@ pub(super) async fn watch(settings: Settings, shown: Renewable) {
 fn look(settings: &Settings, shown: &Renewable) -> Result<(), RenewalError> {
     let found = settings.user_certificate(SystemClock.now())?;
     if found.chain() == shown.certificate().chain() {
-        return Ok(());
+        return tell(&settings.data, shown);
     }
     shown.renew(found)?;
     tracing::info!("people's programs are shown a new certificate");

@@ -316,15 +316,17 @@ async fn a_resource_mailbox_at_the_domains_own_name_is_no_web_channel() {
 
 #[tokio::test]
 async fn new_mail_is_told_by_server_sent_events() {
-    use cargomail_node::accounts::Caller;
+    use cargomail_node::accounts::{Caller, During};
     use futures::StreamExt;
     use tower::ServiceExt;
     let world = World::new().await;
     let bar = Node::start(&world, "bar.test", Setting::default()).await;
     let (bob, carol) = (bar.user("bob").await, bar.user("carol").await);
+    let session = bar.accounts.log_in(&carol.whose, "a password").await.unwrap();
     let router = bar
         .broker
         .user_routes()
+        .layer(axum::Extension(During::session(&bar.accounts, &session.0)))
         .layer(axum::Extension(Caller(carol.whose.clone())));
     let request = http::Request::get("/api/v1/events").body(Body::empty()).unwrap();
     let response = router.oneshot(request).await.unwrap();
@@ -344,4 +346,15 @@ async fn new_mail_is_told_by_server_sent_events() {
     })
     .await;
     assert!(told.contains("<1@bar.test>") && !told.contains("own"), "{told}");
+    // Whoever has taken her session hears nothing more once she has another password.
+    bar.accounts.set(&carol.whose, "another", None).await.unwrap();
+    bob.send(
+        &note("bob@bar.test", "carol@bar.test", "2"),
+        &[&["carol@bar.test"]],
+    )
+    .await;
+    while let Some(chunk) = events.next().await {
+        let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
+        assert!(!text.contains("<2@bar.test>"), "{text}");
+    }
 }

@@ -231,6 +231,20 @@ async fn somebody_gets_what_is_written_to_the_postmaster() {
     write("1").await;
     bob.holds("inbox", 1).await;
     assert!(anna.list("inbox").await.is_empty());
+    // What is shared with the postmaster is not shared with him.
+    let letter = Letter {
+        to: vec!["postmaster@bar.test".to_owned()],
+        ..Letter::new("3")
+    };
+    let said = give(
+        &world,
+        &bar,
+        Some("alice@foo.test"),
+        &letter.bytes(),
+        &["postmaster@bar.test"],
+    )
+    .await;
+    assert!(matches!(said[0], Said::Refused { .. }), "{said:?}");
     let postmaster = bar.user("postmaster").await;
     write("2").await;
     assert_eq!(postmaster.holds("inbox", 1).await[0].message_id, "<2@foo.test>");

@@ -156,20 +156,18 @@ async fn q09_a_user_ends_what_a_stranger_keeps_open() {
     assert_eq!(end(carol(), &job).await, missing);
     assert_eq!(end(bob(), "0123456789abcdef0123456789abcdef").await, missing);
     assert_eq!(usage(&insurance).await.retrievals, 1);
-    let refused = JobState::Refused {
-        reason: Reason::Policy,
-    };
+    let ended = JobState::Expired;
     for _ in 0..2 {
-        assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(refused)));
+        assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(ended)));
     }
     // Its origin serves it still, and nobody hears.
     kept_free(&insurance, 0).await;
     assert_eq!(usage(&insurance).await.retrievals, 0);
-    assert_eq!(broker.state(&insurance, &job).await, refused);
+    assert_eq!(broker.state(&insurance, &job).await, ended);
     // One that waits for its next try.
     let waits = promise(&world, "mailbox.nowhere.test", 700);
     let job = broker.notify(&world, &insurance, &waits).await;
-    assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(refused)));
+    assert_eq!(end(bob(), &job).await, (StatusCode::OK, Some(ended)));
     // What has come has come, and its origin hears of it.
     let posted = vec![hospital.post(&alice(), content(700, 5)).await];
     let notification = shared_with_bob(&world, &hospital, &posted).await;

@@ -2,7 +2,7 @@
 //!
 //! Three measures, the smallest that is used up decides: one address from one place, everything from one place, and one address
 //! from anywhere. The last is the widest, so that a stranger who guesses from many places locks nobody out for long. A place
-//! is an IPv4 address or an IPv6 /64, which one customer has to itself.
+//! is an IPv4 address or an IPv6 /48, which one customer has to itself.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Brake {
 
 fn place(from: Option<IpAddr>) -> IpAddr {
     match from.map(|from| from.to_canonical()) {
-        Some(IpAddr::V6(v6)) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        Some(IpAddr::V6(v6)) => IpAddr::V6((u128::from(v6) >> 80 << 80).into()),
         Some(v4) => v4,
         None => Ipv4Addr::UNSPECIFIED.into(),
     }

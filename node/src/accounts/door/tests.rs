@@ -206,8 +206,8 @@ async fn h07_guessing_many_addresses_from_one_place_is_slowed_down_too() {
     let place = Some("203.0.113.5".parse().unwrap());
     let passed = (0..200).filter(|n| brake.pass(place, &address(&format!("u{n}@foo.test"))).is_ok());
     assert!((60..70).contains(&passed.count()));
-    // Neighbours in one IPv6 /64 are one place, others are not.
-    let v6 = |n: u16| Some(std::net::IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]));
+    // Neighbours in one IPv6 /48 are one place, others are not.
+    let v6 = |n: u16| Some(std::net::IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]));
     let passed = (0..200).filter(|n| brake.pass(v6(*n), &address(&format!("v{n}@foo.test"))).is_ok());
     assert!((60..70).contains(&passed.count()));
     let wait = brake.pass(v6(1), &address("alice@foo.test")).unwrap_err();
@@ -215,7 +215,7 @@ async fn h07_guessing_many_addresses_from_one_place_is_slowed_down_too() {
         wait > Duration::ZERO && wait <= Duration::from_secs(2),
         "{wait:?}"
     );
-    let elsewhere = Some("2001:db8:0:2::1".parse().unwrap());
+    let elsewhere = Some("2001:db8:1:1::1".parse().unwrap());
     assert!(brake.pass(elsewhere, &address("alice@foo.test")).is_ok());
 }
 
