@@ -435,7 +435,7 @@ fn what_is_said_to_the_machine_to_which_others_are_misled_is_heard() {
         let villain = two.world.villain(VILLAIN).unwrap();
         let (shown, to) = (&villain.certificate, VILLAIN.parse().unwrap());
         let told = villain.post(shown, &to, "/grip/v1/messages", "text/plain", "t", vec![1]);
-        assert_eq!(told.await.unwrap(), 404);
+        assert_eq!(told.await.unwrap(), 403);
         assert_eq!(two.world.ears().heard(), ["POST /grip/v1/messages"]);
     })
     .unwrap();
