@@ -17,6 +17,7 @@ pub mod path;
 pub mod plan;
 pub mod promise;
 mod provider;
+mod read;
 mod replies;
 pub mod report;
 mod run;
