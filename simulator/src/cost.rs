@@ -55,6 +55,29 @@ pub struct Cost {
     /// part that. None where it was not measured: on real ground, and where too little lies on the disks.
     #[serde(default)]
     pub memory_read: Option<f64>,
+    /// What the traffic did in a virtual world; none on real ground.
+    #[serde(default)]
+    pub work: Option<Work>,
+}
+
+/// What was done in a virtual world, counted: the same for the same scenario and seed, whatever machine makes the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "what was done in a virtual world")]
+pub struct Work {
+    /// How often somebody gave octets to a line.
+    pub pieces: u64,
+    /// How often a node read from its disk, listed what is there, or wrote.
+    pub operations: u64,
+}
+
+impl Work {
+    /// What was done since.
+    fn since(self, before: Self) -> Self {
+        Self {
+            pieces: self.pieces.saturating_sub(before.pieces),
+            operations: self.operations.saturating_sub(before.operations),
+        }
+    }
 }
 
 /// What a part of it cost.
@@ -92,6 +115,13 @@ impl Cost {
     #[must_use]
     pub fn cpu_per_node(&self) -> Option<f64> {
         each(self.laying_out.cpu_seconds, self.nodes)
+    }
+
+    /// Pieces on lines and operations of disks in the traffic, for each mail; none without mails.
+    #[must_use]
+    pub fn work_per_mail(&self) -> Option<f64> {
+        let Work { pieces, operations } = self.work?;
+        each((pieces + operations) as f64, self.mails)
     }
 
     /// Octets of memory for each node that is laid out and started: what the process has grown by.
@@ -133,14 +163,18 @@ impl Meter {
         }
     }
 
-    /// The nodes run, and everybody has an account.
-    pub(crate) fn laid_out(&mut self) {
+    /// The nodes run, and everybody has an account. What was done until then in a virtual world does not count.
+    pub(crate) fn laid_out(&mut self, done: Option<Work>) {
         self.cost.laying_out = self.part();
+        self.cost.work = done;
     }
 
-    /// Nothing more happens. What lies about in memory is asked for when that is written down, to measure how long it takes to read.
-    pub(crate) fn settled(&mut self, lying_about: impl FnOnce() -> Option<Vec<Bytes>>) {
+    /// Nothing more happens, and so much was done. What lies about in memory is asked for when that is written down, to measure how long it
+    /// takes to read.
+    pub(crate) fn settled(&mut self, done: Option<Work>, lying_about: impl FnOnce() -> Option<Vec<Bytes>>) {
         self.cost.traffic = self.part();
+        let before = self.cost.work.unwrap_or_default();
+        self.cost.work = done.map(|done| done.since(before));
         self.cost.memory_read = lying_about().and_then(read_each);
     }
 
@@ -225,16 +259,18 @@ mod tests {
     fn a_meter_tells_its_parts_apart_and_sums_them() {
         let scenario = Scenario::find("four-domains").unwrap();
         let mut meter = Meter::start();
-        meter.laid_out();
+        let work = |pieces, operations| Some(Work { pieces, operations });
+        meter.laid_out(work(100, 7));
         // Work that a processor cannot leave out.
         let mut sum = 0_u64;
         let until = cpu() + 0.02;
         while cpu() < until {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
-        meter.settled(|| None);
+        meter.settled(work(148, 31), || None);
         let cost = meter.checked(&scenario);
         assert_eq!((cost.nodes, cost.people, cost.mails), (4, 4, 24));
+        assert_eq!((cost.work, cost.work_per_mail()), (work(48, 24), Some(3.0)));
         assert!(cost.traffic.cpu_seconds >= 0.02, "{cost:?}");
         assert!(cost.traffic.cpu_seconds > cost.laying_out.cpu_seconds, "{cost:?}");
         let parts = cost.laying_out.seconds + cost.traffic.seconds + cost.checks.seconds;
@@ -263,6 +299,7 @@ mod tests {
             ..Cost::default()
         };
         assert_eq!((cost.cpu_per_mail(), cost.cpu_per_node()), (None, None));
+        assert_eq!(cost.work_per_mail(), None);
         assert_eq!(cost.memory_per_node(), None);
         let cost = Cost {
             mails: 6,

@@ -29,7 +29,7 @@ use crate::report::Report;
 use crate::scenario::{How, REAL_CONCURRENT, REAL_SITES, Scenario};
 use crate::traffic::write_all;
 use crate::view::View;
-use crate::world::{self, Home};
+use crate::world::{self, Home, World};
 
 /// Mails that were written and not yet taken note of: more make their authors wait. That is done a few times a second at most, and thousands are
 /// written in one.
@@ -296,7 +296,8 @@ async fn on_ground(
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
     let mut stage = prepare(scenario, &ground, folder, view).await?;
-    meter.laid_out();
+    let done = |ground: &Ground| ground.world().map(World::work);
+    meter.laid_out(done(&ground));
     make_files(&mut stage, &ground)?;
     let stage = Arc::new(stage);
     let deliveries: usize = stage.plan.mails.iter().map(|mail| mail.to.len()).sum();
@@ -305,7 +306,9 @@ async fn on_ground(
     let observer = Observer::new(stage.clone());
     let ((faults, mut hostile), (mails, queues)) =
         tokio::try_join!(write_all(stage.clone(), &mut ground, out), observer.watch(sent))?;
-    meter.settled(|| ground.world().map(|world| world.lying_about(scenario.seed)));
+    meter.settled(done(&ground), || {
+        ground.world().map(|world| world.lying_about(scenario.seed))
+    });
     if let Some(world) = ground.world() {
         hostile.extend(hostile::overheard(&stage, world));
     }

@@ -58,6 +58,7 @@ pub use trace::Trace;
 pub use villain::{Sybil, Villain};
 pub(crate) use villain::{hear, tell};
 
+use crate::cost::Work;
 use crate::history::Transfer;
 use crate::path::Path as Way;
 
@@ -457,6 +458,15 @@ impl World {
             ungranted: came.ungranted,
         })
         .collect()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Work {
+            pieces: self.wires.pieces(),
+            operations: self.sites.iter().map(|site| site.disk.asked()).sum(),
+        }
     }
 
     /// What lies on some of the disks, by chance.

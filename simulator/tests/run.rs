@@ -115,6 +115,11 @@ fn a_small_town_keeps_every_promise_while_a_site_stops_and_starts() {
     assert_eq!(report["history"]["faults"].as_array().unwrap().len(), 2);
     assert_eq!(report["history"]["providers"][0]["site"], "foo.test");
     assert!(report["history"]["providers"][0]["asked"].as_u64().unwrap() > 0);
+    assert_eq!(
+        report["cost"]["work"],
+        Value::Null,
+        "nobody counts on real ground"
+    );
 }
 
 #[test]
@@ -182,6 +187,16 @@ fn the_same_town_in_a_virtual_world_keeps_every_promise_and_leaves_the_same_trac
         "{said}"
     );
     assert!(trace.contains("everything is stored"), "{trace}");
+    let work = &cost["work"];
+    for part in ["pieces", "operations"] {
+        assert!(work[part].as_u64().unwrap() > 100, "{cost}");
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (_, again) = run_with(elsewhere.path(), &scenario, &[]);
+    assert_eq!(
+        &again["cost"]["work"], work,
+        "the same work, whatever time it took"
+    );
 }
 
 #[test]

@@ -221,6 +221,10 @@ fn rows(a: &Outcome, b: &Outcome) -> Vec<Row> {
         let cost = outcome.cost.as_ref();
         let cpu = cost.map(|cost| Amount::Seconds(cost.cpu_seconds));
         let memory = cost.and_then(|cost| cost.peak_memory);
+        let work = cost.and_then(|cost| cost.work);
+        let [pieces, operations] = [work.map(|work| work.pieces), work.map(|work| work.operations)];
+        amounts.push(("pieces on lines".to_owned(), pieces.map(Amount::Count)));
+        amounts.push(("operations of disks".to_owned(), operations.map(Amount::Count)));
         amounts.push(("CPU seconds".to_owned(), cpu));
         amounts.push(("peak memory".to_owned(), memory.map(Amount::Octets)));
         amounts

@@ -88,6 +88,10 @@ pub(super) fn section_of(cost: &Cost) -> Element {
             "A read of memory that no cache holds".to_owned(),
             or_none(cost.memory_read.map(nanoseconds), whole),
         ),
+        fact(
+            "Pieces on lines and operations of disks, for each mail".to_owned(),
+            or_none(cost.work_per_mail(), |count| format!("{count:.1}")),
+        ),
     ];
     section("What it cost to simulate")
         .holding(note(

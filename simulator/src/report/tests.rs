@@ -7,7 +7,7 @@ use cargomail_protocol::placeholder::Category;
 use xml::reader::{EventReader, XmlEvent};
 
 use super::*;
-use crate::cost::Phase;
+use crate::cost::{Phase, Work};
 use crate::history::{Act, Fault, Mail, Reading};
 use crate::hostile::Role;
 use crate::path::Path;
@@ -100,6 +100,10 @@ fn cost() -> Cost {
         people: 4,
         mails: 24,
         memory_read: Some(250e-9),
+        work: Some(Work {
+            pieces: 2000,
+            operations: 424,
+        }),
         ..Cost::default()
     }
     .summed()
@@ -217,6 +221,7 @@ fn what_a_run_cost_stands_on_the_terminal_on_the_page_and_in_the_json() {
         "250 ms",
         "14 MiB",
         "250 ns",
+        "101.0",
     ] {
         assert!(page.contains(word), "{word}: {page}");
     }
@@ -224,9 +229,15 @@ fn what_a_run_cost_stands_on_the_terminal_on_the_page_and_in_the_json() {
     assert_eq!(json["cost"]["traffic"]["cpu_seconds"], 6.0);
     assert_eq!(json["cost"]["peak_memory"], 32 << 20);
     let mut before = json["cost"].clone();
-    before.as_object_mut().unwrap().remove("memory_read");
+    for later in ["memory_read", "work"] {
+        before.as_object_mut().unwrap().remove(later);
+    }
     let before: Cost = serde_json::from_value(before).unwrap();
-    assert_eq!(before.memory_read, None, "a report of before it was measured");
+    assert_eq!(
+        (before.memory_read, before.work),
+        (None, None),
+        "a report of before"
+    );
     let unknown = costs::told(&Cost::default());
     assert!(
         unknown.ends_with("0 of CPU: – a mail, – a node to lay out and start; – of memory, – a node"),

@@ -54,6 +54,8 @@ impl Mark {
 struct State {
     /// How often the machine has started, stopped or crashed.
     mounts: u64,
+    /// How often it was asked for something.
+    asked: u64,
     blocks: BTreeMap<Digest, Bytes>,
     condemned: BTreeSet<Digest>,
     records: BTreeMap<Key, (Version, Bytes)>,
@@ -153,6 +155,12 @@ impl Disk {
             mounts: state.mounts,
             version: state.kinds.get(kind).copied().unwrap_or_default(),
         }
+    }
+
+    /// How often its machine has read from it, listed, or written to it.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.state().asked
     }
 
     /// Says whether there is no room from now on for blocks that are asked for before they come.
@@ -360,16 +368,18 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// The disk, while the machine lives; for ever nothing afterwards.
-    async fn alive(&self) -> MutexGuard<'_, State> {
-        if self.disk.state().mounts != self.mounts {
-            std::future::pending::<()>().await;
-        }
-        self.disk.state()
+    /// The disk, while the machine lives; nothing afterwards.
+    fn alive(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        (state.mounts == self.mounts).then_some(state)
     }
 
     async fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut *self.alive().await)
+        if let Some(mut state) = self.alive() {
+            state.asked += 1;
+            return work(&mut state);
+        }
+        std::future::pending().await
     }
 
     async fn until(&self, due: Option<Instant>) {
@@ -377,7 +387,9 @@ impl Mounted {
             sleep_until(due).await;
         }
         // Nobody who has crashed is told of anything.
-        self.with(|_| ()).await;
+        if self.alive().is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -151,6 +151,8 @@ struct State {
     /// When the last octet that was given to it has left.
     free: Instant,
     is_cut: bool,
+    /// How often octets were given to it.
+    pieces: u64,
     /// Who waits for the line to be mended.
     waiting: Vec<Waker>,
 }
@@ -161,6 +163,7 @@ impl Line {
             quality,
             free: Instant::now(),
             is_cut: false,
+            pieces: 0,
             waiting: Vec::new(),
         })))
     }
@@ -172,6 +175,7 @@ impl Line {
     /// When so many octets arrive that are given to it now.
     fn carry(&self, octets: usize) -> Instant {
         let mut state = self.state();
+        state.pieces += 1;
         let now = Instant::now();
         if let Some(speed) = state.quality.speed {
             // In whole KiB: certificates and dates differ by a few octets from run to run.
@@ -191,6 +195,11 @@ impl Line {
 
     pub(super) fn latency(&self) -> Duration {
         self.state().quality.latency
+    }
+
+    /// How often octets were given to it.
+    pub(super) fn pieces(&self) -> u64 {
+        self.state().pieces
     }
 
     pub(super) fn is_cut(&self) -> bool {

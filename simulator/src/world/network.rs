@@ -95,6 +95,11 @@ impl Wires {
         }
     }
 
+    /// How often octets were given to any line.
+    pub(super) fn pieces(&self) -> u64 {
+        self.state().lines.values().map(|line| line.pieces()).sum()
+    }
+
     /// A machine is gone: nobody listens there, and all its streams break.
     pub(super) fn remove(&self, at: IpAddr) {
         let mut state = self.state();

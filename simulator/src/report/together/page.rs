@@ -27,13 +27,20 @@ struct Share {
     of: fn(&Cost) -> Option<f64>,
 }
 
-const SHARES: [Share; 4] = [
+const SHARES: [Share; 5] = [
     Share {
         id: "cpu-per-mail",
         title: "CPU of the traffic for each mail",
         up: "CPU for each mail",
         unit: Unit::Time,
         of: |cost| cost.cpu_per_mail().map(|seconds| seconds * 1000.0),
+    },
+    Share {
+        id: "work-per-mail",
+        title: "Pieces on lines and operations of disks for each mail",
+        up: "pieces and operations for each mail",
+        unit: Unit::Count,
+        of: Cost::work_per_mail,
     },
     Share {
         id: "cpu-per-node",

@@ -13,7 +13,7 @@ use crate::report::scale::time;
 pub(super) const SHOWN: usize = 20;
 
 /// The columns of `sweep.csv`.
-const COLUMNS: [&str; 37] = [
+const COLUMNS: [&str; 39] = [
     "place",
     "scenario",
     "seed",
@@ -51,6 +51,8 @@ const COLUMNS: [&str; 37] = [
     "cpu_seconds_per_node",
     "memory_per_node",
     "memory_read_seconds",
+    "line_pieces",
+    "disk_operations",
 ];
 
 /// One row for each run. What was not measured is empty.
@@ -62,7 +64,7 @@ pub(super) fn csv(runs: &[Ran], mut out: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn of_run(run: &Ran) -> [String; 37] {
+fn of_run(run: &Ran) -> [String; 39] {
     let totals = &run.totals;
     let broken: Vec<&str> = run.broken.iter().map(|promise| promise.name()).collect();
     let [delivered, read, acknowledged] =
@@ -71,6 +73,7 @@ fn of_run(run: &Ran) -> [String; 37] {
     let [read_median, read_p95, read_longest] = read;
     let [acknowledged_median, acknowledged_p95, acknowledged_longest] = acknowledged;
     let cost = run.cost.as_ref();
+    let work = cost.and_then(|cost| cost.work);
     [
         run.place.clone(),
         run.scenario.clone(),
@@ -109,6 +112,8 @@ fn of_run(run: &Ran) -> [String; 37] {
         optional(cost.and_then(|cost| cost.cpu_per_node())),
         optional(cost.and_then(|cost| cost.memory_per_node())),
         optional(cost.and_then(|cost| cost.memory_read)),
+        optional(work.map(|work| work.pieces)),
+        optional(work.map(|work| work.operations)),
     ]
 }
 

@@ -4,7 +4,7 @@
 use xml::reader::{EventReader, XmlEvent};
 
 use super::*;
-use crate::cost::Phase;
+use crate::cost::{Phase, Work};
 
 fn run(scenario: &str, seed: u64, nodes: usize, took: u64) -> Ran {
     let spread = Spread {
@@ -221,18 +221,27 @@ fn a_folder_gets_a_page_a_row_for_each_run_and_everything_as_json() {
 }
 
 #[test]
-fn what_a_read_of_memory_takes_is_drawn_where_it_was_measured() {
+fn what_a_read_of_memory_takes_and_what_was_done_are_drawn_where_they_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let mut runs = vec![run("small", 1, 4, 100), run("large", 1, 40, 100)];
     let page = |runs: Vec<Ran>| {
         together(runs).write(folder.path()).unwrap();
         std::fs::read_to_string(folder.path().join("sweep.html")).unwrap()
     };
-    let title = "Nanoseconds that a read of memory takes that no cache holds";
-    assert!(!page(runs.clone()).contains(title));
+    let titles = [
+        "Nanoseconds that a read of memory takes that no cache holds",
+        "Pieces on lines and operations of disks for each mail",
+    ];
+    let before = page(runs.clone());
+    assert!(!titles.iter().any(|title| before.contains(title)), "{before}");
     for (run, read) in runs.iter_mut().zip([170e-9, 420e-9]) {
-        run.cost.as_mut().unwrap().memory_read = Some(read);
+        let cost = run.cost.as_mut().unwrap();
+        cost.memory_read = Some(read);
+        let (pieces, operations) = (7 * cost.mails as u64, 3 * cost.mails as u64);
+        cost.work = Some(Work { pieces, operations });
     }
     let page = page(runs);
-    assert!(page.contains(title) && page.contains("40: 420"), "{page}");
+    for (title, told) in titles.iter().zip(["40: 420", "40: 10"]) {
+        assert!(page.contains(title) && page.contains(told), "{title}: {page}");
+    }
 }
