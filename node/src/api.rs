@@ -20,6 +20,7 @@
 //! | `POST /api/v1/shares/{id}/revoke` | | [`ShareView`] |
 //! | `GET /api/v1/retrievals?message_id=` | | list of [`Retrieval`], newest first; of one message, where one is named |
 //! | `DELETE /api/v1/retrievals/{job}` | | [`Retrieval`]: nothing more of it is fetched |
+//! | `POST /api/v1/domains` | [`AskedDomains`] | [`DomainsView`] |
 //! | `POST /api/v1/messages` | [`NewMessage`] | 202 list of [`Queued`] |
 //! | `GET /api/v1/messages?folder=inbox&after=&limit=` | | list of [`Message`], newest first |
 //! | `GET /api/v1/messages/{id}` | | `message/rfc822` |
@@ -279,6 +280,40 @@ pub struct NewMessage {
     /// How it travels; none is the node's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
+    /// The same for recipients whose domains have no Cargomail. The message itself is a placeholder then, and may have no recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordinary: Option<OrdinaryMessage>,
+}
+
+/// A message with its content in it. It goes by SMTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrdinaryMessage {
+    /// Who gets it, in groups as in [`NewMessage`].
+    pub envelopes: Vec<Vec<Address>>,
+    /// The message, RFC 5322, in base64 (RFC 4648 §4); its author and its Message-ID are those of the placeholder.
+    pub message: String,
+}
+
+/// Domains of recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedDomains {
+    /// At most as many as a message has recipients, [`cargomail_protocol::limits::SHARE_RECIPIENTS`].
+    pub domains: Vec<Domain>,
+}
+
+/// What those domains are, as far as the broker's DNS tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainsView {
+    /// They have Cargomail: their recipients get placeholders.
+    pub cargomail: Vec<Domain>,
+    /// They have none: their recipients get ordinary messages.
+    pub ordinary: Vec<Domain>,
+    /// The DNS does not answer. A placeholder for their recipients waits until it does.
+    pub unknown: Vec<Domain>,
+    /// The largest ordinary message that leaves, octets; none leaves when it is 0.
+    pub largest_ordinary: usize,
 }
 
 /// How a message travels to another domain.

@@ -32,6 +32,7 @@ mod change;
 mod channel;
 mod claims;
 mod deliver;
+mod domains;
 mod fields;
 mod fill;
 mod follow;
@@ -110,6 +111,8 @@ pub struct Options {
     /// Octets of messages of one user after which no more are taken; none is no bound. Where mail is delivered to another mail store, that one's
     /// bounds count.
     pub quota: Option<u64>,
+    /// The largest ordinary message that leaves for domains without Cargomail, octets; none leaves when it is 0.
+    pub ordinary: usize,
     /// Steps at once, of arriving and of leaving messages each.
     pub concurrent: usize,
 }
@@ -224,6 +227,9 @@ pub enum BrokerError {
     /// A message could not be signed.
     #[error("DKIM: {0}")]
     Dkim(String),
+    /// Mail with its content that is for nobody who needs it, or more than leaves from here.
+    #[error("the ordinary message: {0}")]
+    Ordinary(&'static str),
     /// There is no such thing for this user.
     #[error("there is no such message")]
     NotFound,
@@ -245,7 +251,9 @@ impl Faulty for BrokerError {
             BrokerError::Conflict(_) | BrokerError::Missing(_) | BrokerError::Dkim(_) => Fault::Local,
             BrokerError::Header(error) => error.fault(),
             BrokerError::Broken(error) => error.fault(),
-            BrokerError::Loop | BrokerError::Author | BrokerError::Foreign(_) => Fault::Refused,
+            BrokerError::Loop | BrokerError::Author | BrokerError::Foreign(_) | BrokerError::Ordinary(_) => {
+                Fault::Refused
+            }
             BrokerError::MessageId | BrokerError::Recipients | BrokerError::Request(_) => Fault::Malformed,
             BrokerError::TooLarge(_) => Fault::TooLarge,
             BrokerError::Batch(error) => error.fault(),

@@ -269,6 +269,7 @@ impl Common {
             deliver: role.deliver.clone(),
             trusted: self.settings.smtp.relays.clone(),
             quota: role.quota,
+            ordinary: role.ordinary,
             concurrent: role.concurrent,
         };
         let needs = broker::Needs {

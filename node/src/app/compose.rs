@@ -2,9 +2,10 @@
 //! the placeholder (steps 1 to 4 of the walk).
 //!
 //! What always holds: who is hidden stands in no header and in no share with anybody else; nothing is sent before every resource
-//! and every share is durable at the origin.
+//! and every share is durable at the origin. Who has no Cargomail gets no share, but the content itself ([`ordinary`]).
 
 mod html;
+mod ordinary;
 
 use std::fs::File;
 use std::io::{Cursor, ErrorKind};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cargomail_protocol::address::{Address, Locator};
+use cargomail_protocol::address::{Address, Domain, Locator};
 use cargomail_protocol::dag::cid;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::limits;
@@ -28,12 +29,14 @@ use serde::Serialize;
 use tokio::io::AsyncRead;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
+use super::read::ReadError;
 use super::submit::NotTaken;
 use super::{App, AppError, Session, Watch};
-use crate::api::{Channel, NewMessage, NewShare, Posted, Queued, ShareView};
+use crate::api::{Channel, NewMessage, NewShare, OrdinaryMessage, Posted, Queued, ShareView};
 use crate::clock;
 use crate::compute;
 pub use html::ReferenceError;
+pub use ordinary::OrdinaryCopy;
 
 /// Why a letter was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,30 @@ pub enum ComposeError {
     /// The resources cannot be shared.
     #[error(transparent)]
     Share(#[from] ShareError),
+    /// Some recipients could get the content only as ordinary mail, and the author does not want that.
+    #[error(
+        "{0}: no Cargomail there; leave them out, or let them get the content as ordinary mail, which their providers and yours can read"
+    )]
+    OnlyCargomail(String),
+    /// The same, and the broker does not let ordinary mail leave.
+    #[error("{0}: no Cargomail there, and your broker sends no ordinary mail; leave them out")]
+    NoOrdinary(String),
+    /// There is more in the letter than an ordinary message may have.
+    #[error(
+        "{recipients}: no Cargomail there, so the content goes in the message, which would have {size} octets; {largest} are the most. \
+         Send them less, or leave them out"
+    )]
+    TooLarge {
+        /// Who has no Cargomail.
+        recipients: String,
+        /// Octets of the message.
+        size: u64,
+        /// Octets that it may have.
+        largest: u64,
+    },
+    /// What was posted cannot be had back, to stand in an ordinary message.
+    #[error("the ordinary message cannot be made")]
+    Copy(#[from] ReadError),
     /// The SMTP server took the message for some recipients only, or for none.
     #[error("the SMTP server did not take it for {0}")]
     NotTaken(NotTaken),
@@ -74,7 +101,11 @@ impl Faulty for ComposeError {
             ComposeError::Header(error) => error.fault(),
             ComposeError::Invalid(error) => error.fault(),
             ComposeError::Share(error) => error.fault(),
-            ComposeError::NotTaken(_) => Fault::Refused,
+            ComposeError::NotTaken(_) | ComposeError::OnlyCargomail(_) | ComposeError::NoOrdinary(_) => {
+                Fault::Refused
+            }
+            ComposeError::TooLarge { .. } => Fault::TooLarge,
+            ComposeError::Copy(error) => error.fault(),
             _ => Fault::Malformed,
         }
     }
@@ -109,6 +140,8 @@ pub struct Letter {
     pub origin: Option<Locator>,
     /// How it travels; none is the broker's default.
     pub channel: Option<Channel>,
+    /// Whether it is refused when a recipient's domain has no Cargomail, rather than sent there as ordinary mail.
+    pub only_cargomail: bool,
 }
 
 impl Letter {
@@ -129,6 +162,7 @@ impl Letter {
             in_reply_to: None,
             origin: None,
             channel: None,
+            only_cargomail: false,
         }
     }
 
@@ -159,8 +193,12 @@ pub struct Composed {
     pub origin: Locator,
     /// Until when they are shared.
     pub expires: Timestamp,
-    /// Who gets it, in groups.
+    /// Who gets the placeholder, in groups.
     pub envelopes: Vec<Vec<Address>>,
+    /// What the others get, whose domains have no Cargomail.
+    pub ordinary: Option<OrdinaryCopy>,
+    /// Domains of which it is not known whether they have; they are among those that get the placeholder.
+    pub unknown: Vec<Domain>,
     /// Its resources, in the order of the parts, with what they are.
     pub resources: Vec<PostedPart>,
     /// Its shares, one for each group.
@@ -192,6 +230,10 @@ pub struct Sent {
     pub resources: Vec<PostedPart>,
     /// Its shares.
     pub shares: Vec<ShareView>,
+    /// Who gets the content as ordinary mail, because their domains have no Cargomail.
+    pub ordinary: Vec<Address>,
+    /// Domains of which the DNS did not tell whether they have Cargomail. A placeholder waits for them.
+    pub unknown: Vec<Domain>,
     /// How the broker took it; empty when an SMTP server did.
     pub queued: Vec<Queued>,
 }
@@ -216,6 +258,13 @@ impl App {
             expires: composed.expires,
             resources: composed.resources,
             shares: composed.shares,
+            ordinary: composed
+                .ordinary
+                .into_iter()
+                .flat_map(|copy| copy.envelopes)
+                .flatten()
+                .collect(),
+            unknown: composed.unknown,
             queued,
         })
     }
@@ -225,8 +274,8 @@ impl App {
     /// # Errors
     /// [`ComposeError`].
     pub async fn compose(&self, letter: &Letter, watch: &Arc<dyn Watch>) -> Result<Composed, ComposeError> {
-        let envelopes = letter.envelopes();
-        if envelopes.is_empty() {
+        let groups = letter.envelopes();
+        if groups.is_empty() {
             return Err(ComposeError::NoRecipient);
         }
         if letter.text.is_none() && letter.html.is_none() && letter.files.is_empty() {
@@ -238,6 +287,8 @@ impl App {
             described(path)?.disposed(Disposition::Attachment, Some(file_name(path)?))?;
             opened(path)?;
         }
+        let divided = self.divide(groups).await?;
+        divided.check(letter)?;
         let now = self.world.clock.now();
         let id = clock::uuid(&*self.world.clock, &*self.world.randomness);
         let message_id = format!("<{id}@{}>", self.profile.address.domain());
@@ -253,12 +304,12 @@ impl App {
             locator: locator.clone(),
             expires: Some(expires),
         };
-        let message = draft
-            .into_placeholder(origin, letter.category.clone())?
-            .encode()?;
+        let placeholder = draft.into_placeholder(origin, letter.category.clone())?;
+        let message = placeholder.encode()?;
+        let ordinary = divided.copy(&placeholder, &posting.session, watch).await?;
         let resources = shared(&posting.posted)?;
         let mut shares = Vec::new();
-        for recipients in &envelopes {
+        for recipients in &divided.envelopes {
             let share = NewShare {
                 recipients: recipients.clone(),
                 resources: resources.clone(),
@@ -273,7 +324,9 @@ impl App {
             message_id,
             origin: locator,
             expires,
-            envelopes,
+            envelopes: divided.envelopes,
+            ordinary,
+            unknown: divided.unknown,
             resources: posting.posted,
             shares,
             message,
@@ -351,10 +404,15 @@ impl App {
         composed: &Composed,
         channel: Option<Channel>,
     ) -> Result<Vec<Queued>, ComposeError> {
+        let ordinary = composed.ordinary.as_ref().map(|copy| OrdinaryMessage {
+            envelopes: copy.envelopes.clone(),
+            message: BASE64.encode(&copy.message),
+        });
         let message = NewMessage {
             envelopes: composed.envelopes.clone(),
             message: BASE64.encode(&composed.message),
             channel,
+            ordinary,
         };
         Ok(self.broker()?.send_message(&message).await?)
     }

@@ -23,7 +23,7 @@ use super::profile::Fingerprint;
 use super::{App, Profile, Session, Unwatched, Url, Watch, World};
 use crate::accounts::door::{AdminToken, Door, door};
 use crate::accounts::{Accounts, Caller};
-use crate::api::{NewMessage, NewShare, Posted, Queued, Retrieval, ShareView};
+use crate::api::{AskedDomains, DomainsView, NewMessage, NewShare, Posted, Queued, Retrieval, ShareView};
 use crate::clock::{self, Clock, SystemClock, SystemRandomness};
 use crate::https::{self, Renewable, ServingLimits};
 use crate::identity::Certificate;
@@ -52,6 +52,8 @@ pub(crate) struct Kept {
     pub(crate) messages: HashMap<String, Vec<u8>>,
     pub(crate) retrievals: Vec<Retrieval>,
     pub(crate) preferences: Preferences,
+    /// Domains without Cargomail, and how large an ordinary message may be.
+    pub(crate) ordinary: (Vec<Domain>, usize),
 }
 
 type Shared = Arc<Mutex<Kept>>;
@@ -160,6 +162,7 @@ fn inner(kept: Shared) -> Router {
         .route("/api/v1/resources/{cid}", get(give))
         .route("/api/v1/shares", post(share).get(shares))
         .route("/api/v1/retrievals", get(retrievals))
+        .route("/api/v1/domains", post(domains))
         .route("/api/v1/messages", post(send))
         .route("/api/v1/messages/{id}", get(message))
         .route("/api/v1/preferences", get(preferences).put(set_preferences))
@@ -222,6 +225,20 @@ async fn retrievals(
     let mut retrievals = kept.lock().unwrap().retrievals.clone();
     retrievals.retain(|one| which.get("message_id") == Some(&one.message_id));
     Json(retrievals)
+}
+
+async fn domains(State(kept): State<Shared>, Json(asked): Json<AskedDomains>) -> Json<DomainsView> {
+    let (without, largest_ordinary) = kept.lock().unwrap().ordinary.clone();
+    let (ordinary, cargomail) = asked
+        .domains
+        .into_iter()
+        .partition(|domain| without.contains(domain));
+    Json(DomainsView {
+        cargomail,
+        ordinary,
+        unknown: Vec::new(),
+        largest_ordinary,
+    })
 }
 
 async fn send(

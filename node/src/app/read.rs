@@ -234,22 +234,33 @@ impl App {
             return out.flush().await.map_err(ReadError::Write);
         };
         let source = self.source(placeholder, patience, watch).await?;
-        for piece in placeholder.reconstruct() {
-            match piece {
-                Piece::Bytes(octets) => out.write_all(&octets).await.map_err(ReadError::Write)?,
-                Piece::Resource { index, encoding } => {
-                    let Some(part) = placeholder.parts().get(index) else {
-                        continue;
-                    };
-                    watch.begin(&label(index, part), part.resource.size);
-                    let poured = pour(&source, &part.resource, Some(encoding), out, watch).await;
-                    watch.end();
-                    poured?;
-                }
-            }
-        }
+        write_out(placeholder, &source, out, watch).await?;
         out.flush().await.map_err(ReadError::Write)
     }
+}
+
+/// Writes the author's message with what a placeholder names, which must be at the source.
+pub(super) async fn write_out(
+    placeholder: &Placeholder,
+    source: &Session,
+    out: &mut (impl AsyncWrite + Unpin + ?Sized),
+    watch: &Arc<dyn Watch>,
+) -> Result<(), ReadError> {
+    for piece in placeholder.reconstruct() {
+        match piece {
+            Piece::Bytes(octets) => out.write_all(&octets).await.map_err(ReadError::Write)?,
+            Piece::Resource { index, encoding } => {
+                let Some(part) = placeholder.parts().get(index) else {
+                    continue;
+                };
+                watch.begin(&label(index, part), part.resource.size);
+                let poured = pour(source, &part.resource, Some(encoding), out, watch).await;
+                watch.end();
+                poured?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Waits until everything that a placeholder names has arrived.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use bytes::Bytes;
-use cargomail_protocol::address::Address;
+use cargomail_protocol::address::{Address, Domain};
 use cargomail_protocol::limits;
 use cargomail_protocol::routing::Preferences;
 use cid::Cid;
@@ -22,8 +22,8 @@ use uuid::Uuid;
 use super::profile::Fingerprint;
 use super::{Access, AppError, Url, Watch};
 use crate::api::{
-    Deleted, DeletedMessage, HeldView, Login, Me, Message, MessagesUsage, NewMessage, NewShare, Posted,
-    Queued, Retrieval, ShareView, UsageView, Why,
+    AskedDomains, Deleted, DeletedMessage, DomainsView, HeldView, Login, Me, Message, MessagesUsage,
+    NewMessage, NewShare, Posted, Queued, Retrieval, ShareView, UsageView, Why,
 };
 use crate::https::{Client, Server, read};
 
@@ -231,6 +231,15 @@ impl Session {
     pub async fn cancel_retrieval(&self, job: &str) -> Result<Retrieval, AppError> {
         let path = format!("/api/v1/retrievals/{}", name(job)?);
         self.ask(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Which of these domains have Cargomail.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn domains(&self, domains: Vec<Domain>) -> Result<DomainsView, AppError> {
+        let asked = AskedDomains { domains };
+        self.ask(Method::POST, "/api/v1/domains", Some(&asked)).await
     }
 
     /// Sends a message.

@@ -23,7 +23,7 @@ impl std::fmt::Display for NotTaken {
 }
 
 impl App {
-    /// Gives a placeholder to the SMTP server at `host:port`, once for each group of recipients.
+    /// Gives a letter to the SMTP server at `host:port`, once for each group of recipients.
     pub(super) async fn submit(&self, server: &str, composed: &Composed) -> Result<(), ComposeError> {
         let place = server.rsplit_once(':');
         let place = place.and_then(|(host, port)| Some((host, port.parse().ok()?)));
@@ -35,13 +35,20 @@ impl App {
             smart_host: None,
         };
         let client = Client::new(self.world.network.clone(), self.world.dns.clone(), options);
-        let message = Bytes::from(composed.message.clone());
         let mut not_taken = Vec::new();
-        for recipients in &composed.envelopes {
+        let ordinary = composed.ordinary.iter();
+        let ordinary = ordinary.map(|copy| (&copy.envelopes, &copy.message));
+        let copies = std::iter::once((&composed.envelopes, &composed.message)).chain(ordinary);
+        let copies = copies.map(|(envelopes, message)| (envelopes, Bytes::from(message.clone())));
+        for (recipients, message) in copies.flat_map(|(envelopes, message)| {
+            envelopes
+                .iter()
+                .map(move |recipients| (recipients, message.clone()))
+        }) {
             let delivery = Delivery {
                 sender: Some(self.profile.address.clone()),
                 recipients: recipients.clone(),
-                message: message.clone(),
+                message,
             };
             let host = host.trim_start_matches('[').trim_end_matches(']');
             // One group's failure is not the others'.

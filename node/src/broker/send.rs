@@ -41,14 +41,18 @@ pub(super) struct Submitted {
     pub(super) at: Timestamp,
 }
 
+/// Groups of recipients, each of one domain.
+type Copies = Vec<(Domain, Vec<Address>)>;
+
 /// A user's message that may go out.
 struct Leaving {
     sender: Address,
     message: Bytes,
     message_id: String,
     channel: Channel,
-    /// The groups, by domain.
-    copies: Vec<(Domain, Vec<Address>)>,
+    copies: Copies,
+    /// With its content, for those whose domains have no Cargomail.
+    ordinary: Option<(Bytes, Copies)>,
     /// For the recipients of this domain.
     letter: Letter,
 }
@@ -101,35 +105,35 @@ impl Broker {
         if *sender.domain() != self.options.domain {
             return Err(BrokerError::Foreign(sender.clone()));
         }
-        let message = BASE64
-            .decode(new.message.as_bytes())
-            .map_err(|_| BrokerError::Request("the message is not base64"))?;
-        if message.len() > limits::MESSAGE {
-            return Err(BrokerError::TooLarge(limits::MESSAGE));
-        }
-        if !has_whole_line_ends(&message) {
-            return Err(BrokerError::Request(
-                "a line of the message ends in something else than CR LF, or it holds NUL",
-            ));
-        }
-        let (message, fields) = Fields::read(&message, |name, _| {
-            [DESTINATION, "Bcc", "Resent-Bcc"]
-                .iter()
-                .any(|gone| name.eq_ignore_ascii_case(gone))
-        })?;
-        let message_id = fields.message_id().ok_or(BrokerError::MessageId)?.to_owned();
-        let author = fields.author().ok_or(BrokerError::Author)?;
-        if author != *sender {
-            return Err(BrokerError::Author);
-        }
-        if placeholder::is_placeholder(&message) {
+        let (message, message_id) = written_by(sender, &new.message, limits::MESSAGE)?;
+        let is_placeholder = placeholder::is_placeholder(&message);
+        if is_placeholder {
             Placeholder::parse(&message)?;
         }
         let channel = new.channel.unwrap_or(self.options.channel);
-        if channel == Channel::Web && message.len() > limits::PLACEHOLDER {
+        let may_be_larger = channel != Channel::Web && new.ordinary.is_none();
+        if !may_be_larger && message.len() > limits::PLACEHOLDER {
             return Err(BrokerError::TooLarge(limits::PLACEHOLDER));
         }
-        let message = Bytes::from(message);
+        let groups = new.envelopes.len();
+        let (mut envelopes, mut ordinary) = (new.envelopes, None);
+        if let Some(new) = new.ordinary {
+            let (message, its_id) = written_by(sender, &new.message, self.options.ordinary)?;
+            if channel == Channel::Web {
+                return Err(BrokerError::Ordinary("the mail may go by the web channel only"));
+            }
+            if !is_placeholder || placeholder::is_placeholder(&message) || its_id != message_id {
+                return Err(BrokerError::Ordinary(
+                    "it goes with a placeholder of the same Message-ID",
+                ));
+            }
+            envelopes.extend(new.envelopes);
+            ordinary = Some(message);
+        }
+        let (copies, others) = copies(envelopes, groups)?;
+        if others.iter().any(|(domain, _)| *domain == self.options.domain) {
+            return Err(BrokerError::Ordinary("the users of this domain have Cargomail"));
+        }
         let letter = self.judge(Arrival {
             message: message.clone(),
             sender: Some(sender.clone()),
@@ -140,7 +144,8 @@ impl Broker {
             message,
             message_id,
             channel,
-            copies: copies(new.envelopes)?,
+            copies,
+            ordinary: ordinary.map(|message| (message, others)),
             letter,
         })
     }
@@ -148,10 +153,6 @@ impl Broker {
     /// The entries, and the change that makes them and everything that goes with them.
     async fn queue_up(&self, leaving: &Leaving) -> Result<(Vec<Uuid>, Change), BrokerError> {
         let mut change = Change::default();
-        let now = self.now();
-        let stored = self
-            .store(leaving.message.clone(), leaving.copies.len(), &mut change)
-            .await?;
         self.keep(
             &leaving.sender,
             Folder::Sent,
@@ -161,13 +162,43 @@ impl Broker {
         )
         .await?;
         let mut ids = Vec::new();
-        let mut local = BTreeSet::new();
-        for (domain, addresses) in &leaving.copies {
+        self.queue_copies(
+            leaving,
+            &leaving.message,
+            &leaving.copies,
+            leaving.channel,
+            &mut ids,
+            &mut change,
+        )
+        .await?;
+        if let Some((message, copies)) = &leaving.ordinary {
+            self.queue_copies(leaving, message, copies, Channel::Smtp, &mut ids, &mut change)
+                .await?;
+        }
+        Ok((ids, change))
+    }
+
+    /// The entries of one message, for each group of its recipients.
+    async fn queue_copies(
+        &self,
+        leaving: &Leaving,
+        message: &Bytes,
+        copies: &Copies,
+        channel: Channel,
+        ids: &mut Vec<Uuid>,
+        change: &mut Change,
+    ) -> Result<(), BrokerError> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let stored = self.store(message.clone(), copies.len(), change).await?;
+        for (domain, addresses) in copies {
             let recipients = addresses.iter().cloned().map(Recipient::waiting).collect();
             let mut entry = Outbound {
                 sender: Some(leaving.sender.clone()),
                 domain: domain.clone(),
-                channel: leaving.channel,
+                channel,
                 message: stored.clone(),
                 message_id: leaving.message_id.clone(),
                 queued: now,
@@ -179,21 +210,19 @@ impl Broker {
             };
             let id = self.fresh();
             if *domain == self.options.domain {
-                local.extend(addresses.iter().map(user));
-                self.give_here(leaving, &mut entry, addresses, &mut change)
-                    .await?;
+                self.give_here(leaving, &mut entry, addresses, change).await?;
             } else {
                 change.wake_outbound(id, &entry);
             }
             tracing::info!(message_id = %leaving.message_id, step = "send", %domain, recipients = addresses.len(),
-                channel = ?leaving.channel, entry = %id, "queued");
+                ?channel, entry = %id, "queued");
             change.put(Outbound::key(id), &entry);
             if let Some(index) = entry.index(id) {
                 change.put(index, &id);
             }
             ids.push(id);
         }
-        Ok((ids, change))
+        Ok(())
     }
 
     /// Recipients of this domain: delivered or refused at once.
@@ -247,22 +276,55 @@ impl Broker {
 /// Where the answer to a request is kept.
 fn place(sender: &Address, new: &NewMessage) -> String {
     let mut hash = Sha256::new();
-    for envelope in &new.envelopes {
-        for recipient in envelope {
-            hash.update(Digest::of(recipient.to_string().as_bytes()).sha256());
+    let mut add = |envelopes: &[Vec<Address>], message: &str| {
+        for envelope in envelopes {
+            for recipient in envelope {
+                hash.update(Digest::of(recipient.to_string().as_bytes()).sha256());
+            }
+            hash.update([0]);
         }
-        hash.update([0]);
+        hash.update(Digest::of(message.as_bytes()).sha256());
+    };
+    add(&new.envelopes, &new.message);
+    if let Some(ordinary) = &new.ordinary {
+        add(&ordinary.envelopes, &ordinary.message);
     }
-    hash.update(Digest::of(new.message.as_bytes()).sha256());
     let hash: [u8; 32] = hash.finalize().into();
     format!("{SUBMITTED}{}/{}", user(sender), HEXLOWER.encode(&hash))
 }
 
-/// One copy for each domain of each group, each recipient once, no more of them than one token or transaction carries.
-fn copies(envelopes: Vec<Vec<Address>>) -> Result<Vec<(Domain, Vec<Address>)>, BrokerError> {
+/// A message that one of the users wrote, in base64, without what must not leave; and its Message-ID.
+fn written_by(sender: &Address, base64: &str, largest: usize) -> Result<(Bytes, String), BrokerError> {
+    let message = BASE64
+        .decode(base64.as_bytes())
+        .map_err(|_| BrokerError::Request("the message is not base64"))?;
+    if message.len() > largest {
+        return Err(BrokerError::TooLarge(largest));
+    }
+    if !has_whole_line_ends(&message) {
+        return Err(BrokerError::Request(
+            "a line of the message ends in something else than CR LF, or it holds NUL",
+        ));
+    }
+    let (message, fields) = Fields::read(&message, |name, _| {
+        [DESTINATION, "Bcc", "Resent-Bcc"]
+            .iter()
+            .any(|gone| name.eq_ignore_ascii_case(gone))
+    })?;
+    let message_id = fields.message_id().ok_or(BrokerError::MessageId)?.to_owned();
+    let author = fields.author().ok_or(BrokerError::Author)?;
+    match author == *sender {
+        true => Ok((Bytes::from(message), message_id)),
+        false => Err(BrokerError::Author),
+    }
+}
+
+/// One copy for each domain of each group, each recipient once, no more of them than one token or transaction carries: of the first
+/// so many groups, and of the others.
+fn copies(envelopes: Vec<Vec<Address>>, first: usize) -> Result<(Copies, Copies), BrokerError> {
     let mut known = BTreeSet::new();
-    let mut copies = Vec::new();
-    for envelope in envelopes {
+    let mut copies = (Vec::new(), Vec::new());
+    for (number, envelope) in envelopes.into_iter().enumerate() {
         let mut domains: BTreeMap<Domain, Vec<Address>> = BTreeMap::new();
         for recipient in envelope {
             if known.insert(user(&recipient)) {
@@ -272,6 +334,10 @@ fn copies(envelopes: Vec<Vec<Address>>) -> Result<Vec<(Domain, Vec<Address>)>, B
                     .push(recipient);
             }
         }
+        let copies = match number < first {
+            true => &mut copies.0,
+            false => &mut copies.1,
+        };
         for (domain, recipients) in domains {
             for some in recipients.chunks(limits::RECIPIENTS) {
                 copies.push((domain.clone(), some.to_vec()));
@@ -320,20 +386,26 @@ mod tests {
             vec![address("dave@bar.test")],
             vec![address("bob@bar.test")],
         ];
-        let copies = copies(envelopes).unwrap();
+        let (copies, others) = copies(envelopes, 1).unwrap();
+        assert_eq!(
+            others,
+            [(
+                address("dave@bar.test").domain().clone(),
+                vec![address("dave@bar.test")]
+            )]
+        );
         let shown: Vec<String> = copies
             .iter()
             .map(|(domain, who)| format!("{domain}: {}", who.len()))
             .collect();
-        assert_eq!(shown, ["bar.test: 1", "baz.test: 1", "bar.test: 1"]);
-        assert_eq!(copies[2].1, [address("dave@bar.test")]);
+        assert_eq!(shown, ["bar.test: 1", "baz.test: 1"]);
     }
 
     #[test]
     fn recipients_are_counted_and_split() {
         let many = |count: usize| {
             let who = (0..count).map(|number| address(&format!("u{number}@bar.test")));
-            copies(vec![who.collect()])
+            copies(vec![who.collect()], 1).map(|(copies, _)| copies)
         };
         let sizes: Vec<usize> = many(250).unwrap().iter().map(|(_, who)| who.len()).collect();
         assert_eq!(sizes, [100, 100, 50]);

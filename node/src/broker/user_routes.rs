@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use cargomail_protocol::limits;
 use cargomail_protocol::routing::Preferences;
@@ -25,11 +25,13 @@ use super::channel::bounded;
 use super::inbound::Folder;
 use super::{Broker, BrokerError};
 use crate::accounts::{Caller, During};
-use crate::api::NewMessage;
+use crate::api::{AskedDomains, NewMessage};
 use crate::https::explanation;
 
-/// A message in base64, with its envelopes.
-const SUBMISSION: usize = limits::MESSAGE / 3 * 4 + limits::SHARE_RECIPIENTS * 400;
+/// A message in base64, with its envelopes; or a placeholder and an ordinary one.
+const SUBMISSION: usize = (limits::MESSAGE + limits::PLACEHOLDER) / 3 * 4 + limits::SHARE_RECIPIENTS * 400;
+/// Domains in JSON.
+const DOMAINS: usize = limits::SHARE_RECIPIENTS * (limits::NAME_INPUT + 8);
 /// Preferences in JSON: names and numbers for [`limits::ROUTES`] rules and defaults.
 const PREFERENCES: usize = limits::ROUTES * 2 * 1024;
 /// Messages on a page when nobody says how many.
@@ -48,6 +50,7 @@ impl Broker {
     /// What people's programs ask, behind the door.
     pub fn user_routes(self: &Arc<Self>) -> Router {
         Router::new()
+            .route("/api/v1/domains", post(domains))
             .route("/api/v1/messages", get(list).post(submit))
             .route("/api/v1/messages/{id}", get(read).delete(delete))
             .route("/api/v1/usage/messages", get(usage))
@@ -69,6 +72,16 @@ fn answer<T: IntoResponse>(outcome: Result<T, BrokerError>) -> Response {
         Ok(value) => value.into_response(),
         Err(error) => explanation(&error),
     }
+}
+
+async fn domains(State(broker): State<Arc<Broker>>, body: Body) -> Response {
+    let known = async {
+        let octets = bounded(body, DOMAINS).await?;
+        let asked: AskedDomains =
+            object(&octets).ok_or(BrokerError::Request("the body is not the JSON of domains"))?;
+        broker.domains(asked.domains).await.map(Json)
+    };
+    answer(known.await)
 }
 
 async fn submit(

@@ -17,9 +17,12 @@ use crate::app::{Letter, Sent};
 Examples:
   cargomail send --to bob@bar.test --subject 'Your scan' --text 'As discussed.' --category healthcare scan.dcm
   cargomail send --to bob@bar.test --bcc carol@baz.test --html-file letter.html --inline logo.png
+  cargomail send --to bob@bar.test --only-cargomail --subject 'For you alone' --text-file letter.txt
   echo Hello | cargomail send --to '\"Bob\" <bob@bar.test>' --subject Hi --text-file - --expires 30d
 
-HTML refers to an inline image by its file name: <img src=\"cid:logo.png\">.")]
+HTML refers to an inline image by its file name: <img src=\"cid:logo.png\">.
+
+A recipient whose domain has no Cargomail gets an ordinary message, with the content in it.")]
 pub(super) struct SendArgs {
     /// Files to send
     files: Vec<PathBuf>,
@@ -62,6 +65,9 @@ pub(super) struct SendArgs {
     /// How it travels: web, smtp or web-then-smtp; by default as the broker is configured
     #[arg(long, value_parser = value::channel)]
     channel: Option<Channel>,
+    /// Send nothing when a recipient's domain has no Cargomail, rather than ordinary mail that providers can read
+    #[arg(long)]
+    only_cargomail: bool,
 }
 
 impl SendArgs {
@@ -85,6 +91,7 @@ impl SendArgs {
             in_reply_to: self.in_reply_to,
             origin: self.mailbox,
             channel: self.channel,
+            only_cargomail: self.only_cargomail,
             ..Letter::new(self.category)
         };
         let sent = app.send(&letter, &progress::bars()).await?;
@@ -100,6 +107,17 @@ fn people(sent: &Sent) -> String {
         let posted = &resource.posted;
         let size = value::octets(posted.size);
         text.push_str(&format!("  {}  {size:>11}  {}\n", posted.cid, resource.name));
+    }
+    for recipient in &sent.ordinary {
+        text.push_str(&format!(
+            "{recipient} gets ordinary mail, with the content in it: {} has no Cargomail.\n",
+            recipient.domain()
+        ));
+    }
+    for domain in &sent.unknown {
+        text.push_str(&format!(
+            "Whether {domain} has Cargomail is not known, for the DNS does not answer; what is for it waits.\n"
+        ));
     }
     for queued in &sent.queued {
         text.push_str(&format!(

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cargomail_protocol::address::{Domain, Locator};
+use cargomail_protocol::limits;
 use cargomail_protocol::timestamp::Timestamp;
 
 use super::written::{
@@ -118,6 +119,8 @@ pub struct BrokerRole {
     pub deliver: Deliver,
     /// Octets of messages after which a User Mailbox takes no more; none for no bound.
     pub quota: Option<u64>,
+    /// Octets of the largest ordinary message that leaves; none leaves when it is 0.
+    pub ordinary: usize,
     /// Messages sent at once.
     pub concurrent: usize,
 }
@@ -350,11 +353,16 @@ fn broker(written: BrokerSection) -> Result<BrokerRole, BadValue> {
             return Err(bad("broker.deliver", why, "write built-in or lmtp://host:port"));
         }
     };
+    if written.ordinary > limits::MESSAGE {
+        let way_out = format!("write {} at the most", limits::MESSAGE);
+        return Err(bad("broker.ordinary", "larger than any message", way_out));
+    }
     Ok(BrokerRole {
         domain,
         channel: written.channel,
         deliver,
         quota: Some(written.quota).filter(|quota| *quota > 0),
+        ordinary: written.ordinary,
         concurrent: some("broker.concurrent", written.concurrent)?,
     })
 }

@@ -173,6 +173,8 @@ section! {
         deliver: String = "built-in".to_owned(),
         /// Octets of messages after which a User Mailbox of this node takes no more, until its user deletes some; `0` for no bound.
         quota: u64 = 1024 * 1024 * 1024,
+        /// Octets of the largest message that its users send with the content in it, to recipients whose domains have no Cargomail; `0` for none.
+        ordinary: usize = 25 * 1024 * 1024,
         /// Steps of arriving messages, and of leaving ones, that are taken at once; a quarter of them may wait for one destination.
         concurrent: usize = 32,
     }

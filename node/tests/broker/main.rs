@@ -6,6 +6,7 @@ mod channel;
 mod disk;
 mod full;
 mod lmtp;
+mod ordinary;
 mod queue;
 mod report;
 mod rig;

@@ -224,6 +224,7 @@ pub(crate) struct Setting {
     pub(crate) deliver: Deliver,
     pub(crate) trusted: Vec<&'static str>,
     pub(crate) quota: Option<u64>,
+    pub(crate) ordinary: usize,
     /// The port of other domains' mail exchangers.
     pub(crate) smtp_port: u16,
     /// Whether its domain has a server for the web channel.
@@ -242,6 +243,7 @@ impl Default for Setting {
             deliver: Deliver::BuiltIn,
             trusted: Vec::new(),
             quota: None,
+            ordinary: 1024 * 1024,
             smtp_port: 9,
             web: true,
             streams: Streams::None,
@@ -336,6 +338,7 @@ impl Node {
             deliver: setting.deliver.clone(),
             trusted: setting.trusted.iter().map(|text| text.parse().unwrap()).collect(),
             quota: setting.quota,
+            ordinary: setting.ordinary,
             concurrent: 8,
         };
         let broker = Broker::open(options, needs).await.unwrap();
@@ -496,6 +499,7 @@ impl User<'_> {
     ) -> (StatusCode, Bytes) {
         let group = |group: &&[&str]| group.iter().map(|text| address(text)).collect();
         let new = api::NewMessage {
+            ordinary: None,
             envelopes: envelopes.iter().map(group).collect(),
             message: BASE64.encode(message),
             channel,

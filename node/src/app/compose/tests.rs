@@ -297,3 +297,101 @@ async fn a_placeholder_goes_by_the_profiles_smtp_server_once_for_each_group() {
     assert_eq!(mails[0].sender, Some(address("alice@foo.test")));
     assert!(node.kept.lock().unwrap().sent.is_empty());
 }
+
+/// A node that takes old.test for a domain without Cargomail, and lets so much leave for it.
+async fn with_old(largest: usize) -> Node {
+    let node = Node::start().await;
+    node.kept.lock().unwrap().ordinary = (vec![Domain::parse("old.test").unwrap()], largest);
+    node
+}
+
+#[tokio::test]
+async fn who_has_no_cargomail_gets_the_content_and_no_share() {
+    let node = with_old(1 << 20).await;
+    let scan = node.folder.path().join("scan ü.png");
+    std::fs::write(&scan, (0..=255).cycle().take(30_000).collect::<Vec<u8>>()).unwrap();
+    let mut letter = letter();
+    letter.to = people(&["bob@bar.test", "carol@old.test"]);
+    letter.bcc = people(&["dave@old.test"]);
+    letter.files = vec![scan.clone()];
+    let outcome = node.alice().await.send(&letter, &nobody_watches()).await.unwrap();
+    assert_eq!(
+        outcome.ordinary,
+        [address("carol@old.test"), address("dave@old.test")]
+    );
+    let (placeholder, envelopes) = sent(&node).pop().unwrap();
+    assert_eq!(envelopes, [[address("bob@bar.test")]]);
+    let kept = node.kept.lock().unwrap();
+    let shared: Vec<_> = kept.shares.iter().map(|share| share.recipients.clone()).collect();
+    assert_eq!(shared, [[address("bob@bar.test")]]);
+    let ordinary = kept.sent[0].1.ordinary.clone().unwrap();
+    assert_eq!(
+        ordinary.envelopes,
+        [[address("carol@old.test")], [address("dave@old.test")]]
+    );
+    let message = BASE64.decode(ordinary.message.as_bytes()).unwrap();
+    assert_eq!(Placeholder::parse(&message).unwrap(), None);
+    let read = mail_parser::MessageParser::default().parse(&message).unwrap();
+    assert_eq!(read.subject(), Some("Scan für Bob"));
+    assert_eq!(
+        format!("<{}>", read.message_id().unwrap()),
+        placeholder.message_id()
+    );
+    assert_eq!(read.body_text(0).unwrap(), "Hello,\r\nBob.");
+    let file = read.attachment(0).unwrap();
+    assert_eq!(
+        mail_parser::MimeHeaders::attachment_name(file),
+        Some("scan ü.png")
+    );
+    assert_eq!(file.contents(), std::fs::read(&scan).unwrap());
+    let text = String::from_utf8(message).unwrap();
+    assert!(!text.contains("dave") && !text.contains("X-Origin"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_go_as_ordinary_mail_is_told_before_anything_is_stored() {
+    for (largest, only_cargomail, files, expected) in [
+        (
+            1 << 20,
+            true,
+            0,
+            "carol@old.test: no Cargomail there; leave them out, or let them",
+        ),
+        (
+            0,
+            false,
+            0,
+            "carol@old.test: no Cargomail there, and your broker sends no ordinary mail",
+        ),
+        (
+            100_000,
+            false,
+            80_000,
+            "carol@old.test: no Cargomail there, so the content goes in the message",
+        ),
+    ] {
+        let node = with_old(largest).await;
+        let file = node.folder.path().join("file.bin");
+        std::fs::write(&file, vec![7; files]).unwrap();
+        let mut letter = letter();
+        letter.cc = people(&["carol@old.test"]);
+        letter.files = vec![file];
+        letter.only_cargomail = only_cargomail;
+        let told = node.alice().await.send(&letter, &nobody_watches()).await;
+        let told = told.unwrap_err().to_string();
+        assert!(told.starts_with(expected), "{told}");
+        let kept = node.kept.lock().unwrap();
+        assert!(kept.resources.is_empty() && kept.shares.is_empty() && kept.sent.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn text_that_grows_when_it_is_encoded_is_found_too_large_before_anything_is_shared() {
+    let node = with_old(20_000).await;
+    let mut letter = letter();
+    letter.to = people(&["carol@old.test"]);
+    letter.text = Some("ü".repeat(5_000));
+    let told = node.alice().await.send(&letter, &nobody_watches()).await;
+    assert!(matches!(told, Err(ComposeError::TooLarge { .. })), "{told:?}");
+    assert!(node.kept.lock().unwrap().sent.is_empty());
+}
