@@ -1,7 +1,8 @@
 //! A behaviour whose connections keep what they know in a place of its own.
 //!
-//! libp2p runs each connection as a task that has room for its handler twice, once as an argument and once as a variable. All
-//! protocols together make that ten KiB for nothing, for each of thousands of connections.
+//! libp2p runs each connection as a task that has room for its handler twice, once as an argument and once as a variable, and for what
+//! it tells the behaviour and is told by it several times; and each of the two queues between them keeps room for one more. All
+//! protocols together make that more than ten KiB for nothing, for each of thousands of connections.
 
 use std::task::{Context, Poll};
 
@@ -14,7 +15,8 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-/// A behaviour, or the handler of one of its connections; all that it does is what is in it.
+/// A behaviour, or the handler of one of its connections; all that it does is what is in it. What the two tell each other is in a place
+/// of its own, too.
 pub(crate) struct Boxed<T>(pub(crate) Box<T>);
 
 impl<T> Boxed<T> {
@@ -79,17 +81,17 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Boxed<B> {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
-        self.0.on_connection_handler_event(peer, id, event);
+        self.0.on_connection_handler_event(peer, id, *event);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.0.poll(cx)
+        self.0.poll(cx).map(|event| event.map_in(Box::new))
     }
 }
 
 impl<H: ConnectionHandler> ConnectionHandler for Boxed<H> {
-    type FromBehaviour = H::FromBehaviour;
-    type ToBehaviour = H::ToBehaviour;
+    type FromBehaviour = Box<H::FromBehaviour>;
+    type ToBehaviour = Box<H::ToBehaviour>;
     type InboundProtocol = H::InboundProtocol;
     type OutboundProtocol = H::OutboundProtocol;
     type InboundOpenInfo = H::InboundOpenInfo;
@@ -107,15 +109,15 @@ impl<H: ConnectionHandler> ConnectionHandler for Boxed<H> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
-        self.0.poll(cx)
+        self.0.poll(cx).map(|event| event.map_custom(Box::new))
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::ToBehaviour>> {
-        self.0.poll_close(cx)
+        self.0.poll_close(cx).map(|event| event.map(Box::new))
     }
 
     fn on_behaviour_event(&mut self, event: Self::FromBehaviour) {
-        self.0.on_behaviour_event(event);
+        self.0.on_behaviour_event(*event);
     }
 
     fn on_connection_event(
