@@ -8,6 +8,7 @@
 mod letter;
 mod walk;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,13 @@ use crate::api::Channel;
 use crate::app::Watch;
 use crate::harness::{PATIENCE, Topology, Town, acknowledged, compare, delivered};
 use crate::private;
+
+/// As `println!`, but the demonstration goes on when nobody reads any more, as behind `head`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 /// The file that tells a folder of the demonstration from others.
 const MARK: &str = "cargomail-demo.txt";
@@ -186,7 +194,7 @@ fn tell(telling: Telling, step: &Step) {
                 "millis": u64::try_from(step.after.as_millis()).unwrap_or(u64::MAX), "node": step.node,
                 "step": step.step, "text": step.text, "fields": fields,
             });
-            println!("{line}");
+            say!("{line}");
         }
         Telling::Text => {
             let shown: Vec<String> = fields
@@ -199,7 +207,7 @@ fn tell(telling: Telling, step: &Step) {
             } else {
                 &step.node
             };
-            println!(
+            say!(
                 "{mark}{:>8.3} s  {:<9} {node:<24} {}{}{}",
                 step.after.as_secs_f64(),
                 step.step,
@@ -215,7 +223,7 @@ fn introduce(telling: Telling, town: &Town, topology: Topology) {
     if telling == Telling::Json {
         return;
     }
-    println!(
+    say!(
         "The town ({topology:?} topology), with a DNS server at {}:",
         town.zone.local_addr()
     );
@@ -232,7 +240,7 @@ fn introduce(telling: Telling, town: &Town, topology: Topology) {
                     .map(|domain| format!("Cargo Broker of {domain}")),
             )
             .collect();
-        println!(
+        say!(
             "  {:<16} {:<16} {}",
             site.plan.name,
             site.ports.address,
@@ -243,33 +251,33 @@ fn introduce(telling: Telling, town: &Town, topology: Topology) {
 
 fn title(telling: Telling, subject: &str) {
     match telling {
-        Telling::Json => println!("{}", json!({ "mail": subject })),
-        Telling::Text => println!("\n\"{subject}\": Alice (alice@foo.test) writes to Bob (bob@bar.test)"),
+        Telling::Json => say!("{}", json!({ "mail": subject })),
+        Telling::Text => say!("\n\"{subject}\": Alice (alice@foo.test) writes to Bob (bob@bar.test)"),
     }
 }
 
 fn finish(options: &Options, telling: Telling, town: &Town) {
     let folder = town.folder.display();
     if telling == Telling::Json {
-        println!(
+        say!(
             "{}",
             json!({ "equal": true, "folder": town.folder, "kept": options.keep || options.folder.is_some() })
         );
         return;
     }
-    println!("\nBoth mails were read, and equal what was written.");
+    say!("\nBoth mails were read, and equal what was written.");
     if !options.keep && options.folder.is_none() {
-        println!(
+        say!(
             "Everything lay in {folder}, which is removed now; --folder DIR keeps it, --keep leaves it running."
         );
         return;
     }
-    println!(
+    say!(
         "Everything lies in {folder}: a folder for each node with its configuration, key and data; the profiles of"
     );
-    println!("Alice and Bob; what Bob saved in {folder}/bob.");
+    say!("Alice and Bob; what Bob saved in {folder}/bob.");
     if options.keep {
-        println!("\nIt goes on until Ctrl-C. In another terminal:\n");
+        say!("\nIt goes on until Ctrl-C. In another terminal:\n");
         for command in [
             format!("cargomail --profile {folder}/bob@bar.test.toml inbox"),
             format!("cargomail --profile {folder}/bob@bar.test.toml retrievals"),
@@ -286,7 +294,7 @@ fn finish(options: &Options, telling: Telling, town: &Town) {
                     .map_or("foo.test", |site| &site.plan.name)
             ),
         ] {
-            println!("  {command}");
+            say!("  {command}");
         }
     }
 }

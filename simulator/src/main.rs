@@ -5,8 +5,9 @@
 
 mod memory;
 
+use std::fmt;
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +22,13 @@ use cargomail_simulator::{Options, run, run_virtually, shrink};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
+
+/// As `println!`, by [`put`].
+macro_rules! say {
+    ($($text:tt)*) => {
+        put(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
 
 /// Every promise held, or there was none to hold.
 const HELD: u8 = 0;
@@ -221,6 +229,18 @@ struct Run {
     report: PathBuf,
 }
 
+/// Writes to standard output. Whoever reads may stop to, as `head` does; where it cannot be written otherwise, the program ends.
+fn put(text: fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_fmt(text).and_then(|()| out.flush());
+    if let Err(why) = written
+        && why.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("cargomail-simulator: standard output: {why}");
+        std::process::exit(i32::from(WRONG));
+    }
+}
+
 fn main() -> ExitCode {
     memory::tell();
     let cli = Cli::parse();
@@ -254,18 +274,18 @@ fn main() -> ExitCode {
                 mails,
             };
             many.checked().map_err(anyhow::Error::from).map(|many| {
-                print!("{}", many.scenario());
+                put(format_args!("{}", many.scenario()));
                 HELD
             })
         }
         Command::New {
             flash: Some(flash), ..
         } => {
-            print!("{}", flash.scenario());
+            put(format_args!("{}", flash.scenario()));
             Ok(HELD)
         }
         Command::New { .. } => {
-            print!("{}", scenario::NEW);
+            put(format_args!("{}", scenario::NEW));
             Ok(HELD)
         }
         Command::List => {
@@ -309,10 +329,10 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<u8> {
     };
     files.write(&report)?;
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
-        print!("{report}");
-        println!("\nEverything that happened is in {}.", shown.display());
+        put(format_args!("{report}"));
+        say!("\nEverything that happened is in {}.", shown.display());
     }
     Ok(held(report.all_held()))
 }
@@ -320,9 +340,9 @@ fn execute(wanted: &Run, json: bool) -> anyhow::Result<u8> {
 fn as_job(wanted: &Run, json: bool) -> anyhow::Result<u8> {
     let done = sweep::do_job(&wanted.scenario, wanted.seed, &wanted.report)?;
     if json {
-        println!("{}", serde_json::to_string(&done)?);
+        say!("{}", serde_json::to_string(&done)?);
     } else {
-        println!("{done}");
+        say!("{done}");
     }
     Ok(HELD)
 }
@@ -384,9 +404,9 @@ fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> any
 fn compare(a: &Path, b: &Path, json: bool) -> anyhow::Result<u8> {
     let comparison = Comparison::of(Outcome::read(a)?, Outcome::read(b)?);
     if json {
-        println!("{}", serde_json::to_string(&comparison)?);
+        say!("{}", serde_json::to_string(&comparison)?);
     } else {
-        print!("{comparison}");
+        put(format_args!("{comparison}"));
     }
     Ok(held(comparison.kept))
 }
@@ -416,13 +436,13 @@ fn emit(wanted: Emit, json: bool) -> anyhow::Result<u8> {
     };
     let emitted = sweep.emit()?;
     if json {
-        println!("{}", serde_json::to_string(&emitted)?);
+        say!("{}", serde_json::to_string(&emitted)?);
         return Ok(HELD);
     }
     let sweep::Emitted { jobs, reported, next } = emitted;
-    println!("{jobs} jobs, {reported} of which have a report already. Next:\n");
+    say!("{jobs} jobs, {reported} of which have a report already. Next:\n");
     for line in next {
-        println!("  {line}");
+        say!("  {line}");
     }
     Ok(HELD)
 }
@@ -437,10 +457,10 @@ fn collect(folder: &Path, json: bool) -> anyhow::Result<u8> {
     let together = sweep::collect(folder)?;
     let page = together.write(folder)?;
     if json {
-        println!("{}", serde_json::to_string(&together)?);
+        say!("{}", serde_json::to_string(&together)?);
     } else {
-        print!("{together}");
-        println!("\nAll of it is in {}.", page.display());
+        put(format_args!("{together}"));
+        say!("\nAll of it is in {}.", page.display());
     }
     match (together.kept, together.complete) {
         (false, _) => Ok(BROKEN),
@@ -466,7 +486,7 @@ fn shrink(wanted: &Shrink, json: bool) -> anyhow::Result<u8> {
     let mut file = File::create_new(into).with_context(cannot)?;
     file.write_all(shrunk.text()?.as_bytes()).with_context(cannot)?;
     if json {
-        println!(
+        say!(
             "{}",
             json!({
                 "scenario": scenario.name, "seed": scenario.seed, "promise": shrunk.promise, "tries": shrunk.tries,
@@ -474,8 +494,8 @@ fn shrink(wanted: &Shrink, json: bool) -> anyhow::Result<u8> {
             })
         );
     } else {
-        print!("{shrunk}");
-        println!("\nWhat is left is in {}.", into.display());
+        put(format_args!("{shrunk}"));
+        say!("\nWhat is left is in {}.", into.display());
     }
     Ok(HELD)
 }
@@ -484,12 +504,12 @@ fn check(name: &str, json: bool) -> anyhow::Result<u8> {
     let scenario = Scenario::find(name)?;
     let (sites, people, mails) = (scenario.sites.len(), scenario.everybody().len(), scenario.mails());
     if json {
-        println!(
+        say!(
             "{}",
             json!({ "scenario": scenario.name, "sites": sites, "people": people, "mails": mails })
         );
     } else {
-        println!(
+        say!(
             "{} is a scenario: {sites} sites, {people} people, {mails} mails.",
             scenario.name
         );
@@ -501,9 +521,9 @@ fn list(json: bool) {
     for (name, text) in scenario::SHIPPED {
         let description = scenario::description(text);
         if json {
-            println!("{}", json!({ "scenario": name, "description": description }));
+            say!("{}", json!({ "scenario": name, "description": description }));
         } else {
-            println!("{name:<14} {description}");
+            say!("{name:<14} {description}");
         }
     }
 }

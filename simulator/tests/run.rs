@@ -1,6 +1,7 @@
 //! Whole runs through the program: a small town that keeps its promises, two that cannot, and what is shipped.
 #![allow(clippy::unwrap_used)]
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -538,6 +539,29 @@ fn what_new_prints_passes_check_and_list_names_what_is_shipped() {
     for name in ["four-domains", "shared", "estonian", "storm", "flash", "world"] {
         assert!(listed.contains(name), "{listed}");
     }
+}
+
+#[test]
+fn whoever_reads_what_is_printed_may_stop_to() {
+    let size = ["--domains", "1000", "--people", "10", "--mails", "10"];
+    let mut new = simulator()
+        .arg("new")
+        .args(size)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 10];
+    new.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let ended = new.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let told = simulator().arg("list").stdout(full).output().unwrap();
+    assert_eq!(
+        told.status.code(),
+        Some(2),
+        "what is lost is not silent: {told:?}"
+    );
 }
 
 #[test]
