@@ -310,7 +310,7 @@ pub struct DomainsView {
     pub cargomail: Vec<Domain>,
     /// They have none: their recipients get ordinary messages.
     pub ordinary: Vec<Domain>,
-    /// The DNS does not answer. A placeholder for their recipients waits until it does.
+    /// The DNS gives no answer, or none that the broker believes.
     pub unknown: Vec<Domain>,
     /// The largest ordinary message that leaves, octets; none leaves when it is 0.
     pub largest_ordinary: usize,

@@ -227,7 +227,7 @@ pub enum BrokerError {
     /// A message could not be signed.
     #[error("DKIM: {0}")]
     Dkim(String),
-    /// Mail with its content that is for nobody who needs it, or more than leaves from here.
+    /// An ordinary message that does not belong to its placeholder, or may not leave.
     #[error("the ordinary message: {0}")]
     Ordinary(&'static str),
     /// There is no such thing for this user.
@@ -285,6 +285,8 @@ pub struct Broker {
     inbound: Arc<Queue>,
     outbound: Arc<Queue>,
     judging: Semaphore,
+    /// Room in memory for large messages that leave, in parts of [`ROOM`].
+    leaving: Semaphore,
     arrivals: broadcast::Sender<(Address, Uuid)>,
     fill: Arc<Fill>,
     /// Whether the store took the last change that was to be made.
@@ -309,6 +311,7 @@ impl Broker {
             inbound: Arc::new(Queue::new(places)),
             outbound: Arc::new(Queue::new(places)),
             judging: Semaphore::new(limits::BODIES / ROOM),
+            leaving: Semaphore::new(work::LEAVING),
             arrivals: broadcast::Sender::new(ARRIVALS),
             fill: Arc::default(),
             writable: Arc::new(AtomicBool::new(true)),

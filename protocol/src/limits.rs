@@ -214,6 +214,9 @@ pub const SMTP_MEMORY: usize = 4 * MESSAGE;
 /// Of that memory one caller's messages get one part in so many, or one message of the largest kind where that is more; and large
 /// messages together leave as much free for small ones, however many callers bring them.
 pub const SMTP_MEMORY_PARTS: usize = 4;
+/// Messages larger than [`SMTP_SMALL`] that a broker has in memory to give them away, all together: some five ordinary ones of the usual
+/// largest size. A signature doubles that.
+pub const LEAVING: usize = 2 * MESSAGE;
 /// A small message: all but those with attachments in them.
 pub const SMTP_SMALL: usize = 1024 * 1024;
 /// A message that comes in brings so many octets a second in any [`SMTP_SILENCE`], on average: who is slower counts as silent, because

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cargomail_protocol::address::{Address, Domain, Locator};
+use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::dag::cid;
 use cargomail_protocol::fault::{Fault, Faulty};
 use cargomail_protocol::limits;
@@ -37,6 +37,9 @@ use crate::clock;
 use crate::compute;
 pub use html::ReferenceError;
 pub use ordinary::OrdinaryCopy;
+
+/// After this time a broker that does not know what a domain is may know it.
+const UNKNOWN: Duration = Duration::from_secs(60);
 
 /// Why a letter was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -65,25 +68,33 @@ pub enum ComposeError {
     /// The resources cannot be shared.
     #[error(transparent)]
     Share(#[from] ShareError),
+    /// The broker cannot tell whether these domains have Cargomail.
+    #[error(
+        "{0}: whether they have Cargomail is not known, because the DNS gives your broker no answer that it believes; try again \
+         later, or leave them out"
+    )]
+    Unknown(String),
+    /// Nobody can tell whether these domains have Cargomail, and the author wants to know.
+    #[error("{0}: nobody here can tell whether they have Cargomail; log in at your broker first")]
+    NobodyToAsk(String),
     /// Some recipients could get the content only as ordinary mail, and the author does not want that.
     #[error(
-        "{0}: no Cargomail there; leave them out, or let them get the content as ordinary mail, which their providers and yours can read"
+        "{0}: no Cargomail there, and the letter may not go as ordinary mail; leave them out, or send it without --only-cargomail \
+         and --channel web, and providers can read it"
     )]
     OnlyCargomail(String),
-    /// The same, and the broker does not let ordinary mail leave.
+    /// The same, and the broker lets no ordinary mail leave.
     #[error("{0}: no Cargomail there, and your broker sends no ordinary mail; leave them out")]
     NoOrdinary(String),
     /// There is more in the letter than an ordinary message may have.
     #[error(
-        "{recipients}: no Cargomail there, so the content goes in the message, which would have {size} octets; {largest} are the most. \
-         Send them less, or leave them out"
+        "{recipients}: no Cargomail there, so the content goes in the message, and that would have more than {largest} octets. Send \
+         them less, or leave them out"
     )]
     TooLarge {
         /// Who has no Cargomail.
         recipients: String,
-        /// Octets of the message.
-        size: u64,
-        /// Octets that it may have.
+        /// Octets that a message may have.
         largest: u64,
     },
     /// What was posted cannot be had back, to stand in an ordinary message.
@@ -101,9 +112,11 @@ impl Faulty for ComposeError {
             ComposeError::Header(error) => error.fault(),
             ComposeError::Invalid(error) => error.fault(),
             ComposeError::Share(error) => error.fault(),
-            ComposeError::NotTaken(_) | ComposeError::OnlyCargomail(_) | ComposeError::NoOrdinary(_) => {
-                Fault::Refused
-            }
+            ComposeError::Unknown(_) => Fault::TryLater(UNKNOWN),
+            ComposeError::NotTaken(_)
+            | ComposeError::NobodyToAsk(_)
+            | ComposeError::OnlyCargomail(_)
+            | ComposeError::NoOrdinary(_) => Fault::Refused,
             ComposeError::TooLarge { .. } => Fault::TooLarge,
             ComposeError::Copy(error) => error.fault(),
             _ => Fault::Malformed,
@@ -197,8 +210,6 @@ pub struct Composed {
     pub envelopes: Vec<Vec<Address>>,
     /// What the others get, whose domains have no Cargomail.
     pub ordinary: Option<OrdinaryCopy>,
-    /// Domains of which it is not known whether they have; they are among those that get the placeholder.
-    pub unknown: Vec<Domain>,
     /// Its resources, in the order of the parts, with what they are.
     pub resources: Vec<PostedPart>,
     /// Its shares, one for each group.
@@ -232,8 +243,6 @@ pub struct Sent {
     pub shares: Vec<ShareView>,
     /// Who gets the content as ordinary mail, because their domains have no Cargomail.
     pub ordinary: Vec<Address>,
-    /// Domains of which the DNS did not tell whether they have Cargomail. A placeholder waits for them.
-    pub unknown: Vec<Domain>,
     /// How the broker took it; empty when an SMTP server did.
     pub queued: Vec<Queued>,
 }
@@ -264,7 +273,6 @@ impl App {
                 .flat_map(|copy| copy.envelopes)
                 .flatten()
                 .collect(),
-            unknown: composed.unknown,
             queued,
         })
     }
@@ -326,7 +334,6 @@ impl App {
             expires,
             envelopes: divided.envelopes,
             ordinary,
-            unknown: divided.unknown,
             resources: posting.posted,
             shares,
             message,
@@ -439,9 +446,9 @@ struct Posting<'a> {
 }
 
 impl Posting<'_> {
-    /// A body. Its lines end with CR LF, as those of text in mail do (RFC 2046 §4.1.1).
+    /// A body.
     async fn body(&mut self, name: &str, content_type: &str, text: &str) -> Result<Part, ComposeError> {
-        let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        let text = with_whole_line_ends(text);
         let size = text.len() as u64;
         let description = Description::new(content_type)?;
         self.post(name, Cursor::new(text.into_bytes()), size, description)
@@ -486,6 +493,11 @@ impl Posting<'_> {
             description,
         })
     }
+}
+
+/// Lines end with CR LF, as those of text in mail do (RFC 2046 §4.1.1).
+fn with_whole_line_ends(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\n', "\r\n")
 }
 
 /// What a file is, by its name. Text has the charset that nearly all text files have today.

@@ -54,6 +54,8 @@ pub(crate) struct Kept {
     pub(crate) preferences: Preferences,
     /// Domains without Cargomail, and how large an ordinary message may be.
     pub(crate) ordinary: (Vec<Domain>, usize),
+    /// Domains of which it knows nothing.
+    pub(crate) unknown: Vec<Domain>,
 }
 
 type Shared = Arc<Mutex<Kept>>;
@@ -228,15 +230,17 @@ async fn retrievals(
 }
 
 async fn domains(State(kept): State<Shared>, Json(asked): Json<AskedDomains>) -> Json<DomainsView> {
-    let (without, largest_ordinary) = kept.lock().unwrap().ordinary.clone();
-    let (ordinary, cargomail) = asked
+    let kept = kept.lock().unwrap();
+    let (without, largest_ordinary) = kept.ordinary.clone();
+    let (unknown, known): (Vec<_>, Vec<_>) = asked
         .domains
         .into_iter()
-        .partition(|domain| without.contains(domain));
+        .partition(|domain| kept.unknown.contains(domain));
+    let (ordinary, cargomail) = known.into_iter().partition(|domain| without.contains(domain));
     Json(DomainsView {
         cargomail,
         ordinary,
-        unknown: Vec::new(),
+        unknown,
         largest_ordinary,
     })
 }

@@ -25,7 +25,7 @@ pub struct Profile {
     /// What stands before the address in From.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// An SMTP server, `host:port`, to which placeholders are given instead of to the broker.
+    /// An SMTP server, `host:port`, to which letters are given instead of to the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submission: Option<String>,
     /// The broker of the address's domain.

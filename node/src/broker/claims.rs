@@ -24,7 +24,12 @@ pub(crate) fn claim(
         Holder::Leaving => {
             let entry: Outbound = typed::decode(record)?;
             let sender = entry.sender.as_ref().map(user);
-            (sender.unwrap_or_default(), entry.message_id, vec![entry.message])
+            // What has left is sent no more.
+            let stored = match entry.finished {
+                None => vec![entry.message],
+                Some(_) => Vec::new(),
+            };
+            (sender.unwrap_or_default(), entry.message_id, stored)
         }
         Holder::HiddenMessage if !standing.holds_account(&owner(record, holder)) => return Ok(None),
         Holder::Message | Holder::HiddenMessage => {

@@ -1,26 +1,26 @@
-//! Which domains have Cargomail, and what goes to those that have none: ordinary mail, with the content in it (DESIGN §7).
+//! Which domains have Cargomail, and how large an ordinary message may be that goes to those that have none (DESIGN §7).
 //!
-//! What always holds: a domain whose broker has any record of GRIP in the DNS, also one that binds nothing, is never taken for one without
-//! Cargomail, nor is one about which the DNS does not answer: content that need not pass a provider does not.
+//! What always holds: a domain that has any record of GRIP in the DNS, also one of another version or one that binds nothing, is never
+//! taken for one without Cargomail, nor is one about which the DNS gives no answer: content that need not pass a provider does not.
 
 use std::time::Duration;
 
 use cargomail_protocol::address::{ClientId, Domain};
-use cargomail_protocol::grip::{Bindings, SkipReason};
 use cargomail_protocol::limits;
 use futures::StreamExt;
 
 use super::{Broker, BrokerError};
 use crate::api::{Channel, DomainsView};
-use crate::dns::DnsError;
+use crate::dns::{Dns, DnsError};
+use crate::publish::SERVICE;
 
-/// Questions to the DNS at once.
+/// Domains about which the DNS is asked at once.
 const AT_ONCE: usize = 16;
-/// So long the DNS is asked for all of them; about which it has said nothing then is not known.
+/// So long it is asked about all of them; about which it has said nothing then is not known.
 const ASKED: Duration = Duration::from_secs(15);
 
 /// What a domain is.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Cargomail,
     Ordinary,
@@ -36,20 +36,19 @@ impl Broker {
         if asked.len() > limits::SHARE_RECIPIENTS {
             return Err(BrokerError::Recipients);
         }
+        let until = tokio::time::Instant::now() + ASKED;
+        let kinds = futures::stream::iter(asked.into_iter().enumerate()).map(async |(place, domain)| {
+            let kind = tokio::time::timeout_at(until, self.kind(&domain)).await;
+            (place, domain, kind.unwrap_or(Kind::Unknown))
+        });
+        // One that is slow keeps no other waiting.
+        let mut kinds: Vec<_> = Box::pin(kinds.buffer_unordered(AT_ONCE)).collect().await;
+        kinds.sort_by_key(|(place, ..)| *place);
         let mut view = DomainsView {
-            largest_ordinary: match self.options.channel {
-                Channel::Web => 0,
-                Channel::Smtp | Channel::WebThenSmtp => self.options.ordinary,
-            },
+            largest_ordinary: self.largest_ordinary(),
             ..DomainsView::default()
         };
-        let until = tokio::time::Instant::now() + ASKED;
-        let kinds = futures::stream::iter(asked).map(async |domain| {
-            let kind = tokio::time::timeout_at(until, self.kind(&domain)).await;
-            (domain, kind.unwrap_or(Kind::Unknown))
-        });
-        let mut kinds = Box::pin(kinds.buffered(AT_ONCE));
-        while let Some((domain, kind)) = kinds.next().await {
+        for (_, domain, kind) in kinds {
             match kind {
                 Kind::Cargomail => view.cargomail.push(domain),
                 Kind::Ordinary => view.ordinary.push(domain),
@@ -59,29 +58,45 @@ impl Broker {
         Ok(view)
     }
 
+    /// 0 where mail leaves by the web channel only.
+    pub(super) fn largest_ordinary(&self) -> usize {
+        match self.options.channel {
+            Channel::Web => 0,
+            Channel::Smtp | Channel::WebThenSmtp => self.options.ordinary,
+        }
+    }
+
     async fn kind(&self, domain: &Domain) -> Kind {
         if *domain == self.options.domain {
             return Kind::Cargomail;
         }
-        match self.needs.dns.txt(&ClientId::broker(domain).to_string()).await {
-            Ok(answer) => match has_grip(&answer.records) {
-                true => Kind::Cargomail,
-                false => Kind::Ordinary,
-            },
-            Err(DnsError::NoRecord { .. }) => Kind::Ordinary,
-            Err(error) => {
-                tracing::warn!(%domain, %error, "whether the domain has Cargomail is not known");
-                Kind::Unknown
-            }
-        }
+        kind_of(&*self.needs.dns, domain).await.unwrap_or_else(|error| {
+            tracing::warn!(%domain, %error, "whether the domain has Cargomail is not known");
+            Kind::Unknown
+        })
     }
 }
 
-/// Whether any of these texts is meant to be a record of GRIP.
-fn has_grip(texts: &[String]) -> bool {
-    let bindings = Bindings::read(texts);
-    let meant = |reason: SkipReason| reason != SkipReason::NotGrip;
-    !bindings.hashes.is_empty() || bindings.skipped.iter().any(|skipped| meant(skipped.reason))
+/// One question where the domain has Cargomail, all three where it has none.
+async fn kind_of(dns: &dyn Dns, domain: &Domain) -> Result<Kind, DnsError> {
+    for name in [ClientId::broker(domain).to_string(), format!("_grip.{domain}")] {
+        match dns.txt(&name).await {
+            Ok(answer) if answer.records.iter().any(|text| is_grip(text)) => return Ok(Kind::Cargomail),
+            Ok(_) | Err(DnsError::NoRecord { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match dns.srv(&format!("{SERVICE}.{domain}")).await {
+        Ok(_) => Ok(Kind::Cargomail),
+        Err(DnsError::NoRecord { .. }) => Ok(Kind::Ordinary),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a text is meant to be a record of GRIP, of whatever version.
+fn is_grip(text: &str) -> bool {
+    let tag = text.split_once('=');
+    tag.is_some_and(|(name, value)| name.trim() == "v" && value.trim_start().starts_with("grip"))
 }
 
 #[cfg(test)]
@@ -89,15 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_name_without_any_record_of_grip_has_none() {
-        let has = |texts: &[&str]| has_grip(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        let key = format!("v=grip1; h=sha256; p={}", "ab".repeat(32));
-        assert!(has(&[&key]) && has(&["v=spf1 -all", &key]));
-        for binds_nothing in ["v=grip1; h=sha256; p=", "v=grip1; h=sha3; p=00", "v=grip1"] {
-            assert!(has(&[binds_nothing]), "{binds_nothing}");
+    fn a_text_that_is_meant_for_grip_is_none_of_anybody_else() {
+        for text in [
+            "v=grip1; h=sha256; p=00",
+            "v=grip1; h=sha256; p=",
+            "v=grip1",
+            " v = grip2; x=1",
+        ] {
+            assert!(is_grip(text), "{text}");
         }
-        for other in [&[][..], &["v=spf1 -all"], &["v=grip2; p=00"], &[""]] {
-            assert!(!has(other), "{other:?}");
+        for text in ["v=spf1 -all", "", "grip1", "v1=grip1", "x=v=grip1"] {
+            assert!(!is_grip(text), "{text}");
         }
     }
 }

@@ -45,6 +45,9 @@ pub(super) struct Outbound {
     pub(super) stumbles: u32,
     /// When nothing was left to do.
     pub(super) finished: Option<Timestamp>,
+    /// Octets that count for its sender until then: of an ordinary message, which stands nowhere else.
+    #[serde(default)]
+    pub(super) charged: u64,
 }
 
 /// How far the message is for one recipient.
@@ -83,6 +86,14 @@ impl Outbound {
             Some(_) => Kind::Mail,
             None => Kind::Report,
         }
+    }
+
+    /// What counts for its sender, if it has one.
+    pub(super) fn charge(&self) -> Option<(&Address, u64)> {
+        self.sender
+            .as_ref()
+            .map(|sender| (sender, self.charged))
+            .filter(|(_, octets)| *octets > 0)
     }
 
     /// Those for whom it is still to be tried.

@@ -105,6 +105,7 @@ impl Broker {
                 away: 0,
                 stumbles: 0,
                 finished: None,
+                charged: 0,
             };
             change.put(Outbound::key(id), &entry);
             change.wake_outbound(id, &entry);

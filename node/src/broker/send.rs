@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::accept::{Arrival, Before, Came, Letter, ROUNDS};
 use super::change::Change;
 use super::fields::Fields;
+use super::fill::{Move, signed};
 use super::inbound::Folder;
 use super::outbound::{Outbound, Recipient};
 use super::report::{Failure, Notice};
@@ -119,8 +120,8 @@ impl Broker {
         let (mut envelopes, mut ordinary) = (new.envelopes, None);
         if let Some(new) = new.ordinary {
             let (message, its_id) = written_by(sender, &new.message, self.options.ordinary)?;
-            if channel == Channel::Web {
-                return Err(BrokerError::Ordinary("the mail may go by the web channel only"));
+            if channel == Channel::Web || self.largest_ordinary() == 0 {
+                return Err(BrokerError::Ordinary("none may leave"));
             }
             if !is_placeholder || placeholder::is_placeholder(&message) || its_id != message_id {
                 return Err(BrokerError::Ordinary(
@@ -166,13 +167,13 @@ impl Broker {
             leaving,
             &leaving.message,
             &leaving.copies,
-            leaving.channel,
+            false,
             &mut ids,
             &mut change,
         )
         .await?;
         if let Some((message, copies)) = &leaving.ordinary {
-            self.queue_copies(leaving, message, copies, Channel::Smtp, &mut ids, &mut change)
+            self.queue_copies(leaving, message, copies, true, &mut ids, &mut change)
                 .await?;
         }
         Ok((ids, change))
@@ -184,13 +185,17 @@ impl Broker {
         leaving: &Leaving,
         message: &Bytes,
         copies: &Copies,
-        channel: Channel,
+        is_ordinary: bool,
         ids: &mut Vec<Uuid>,
         change: &mut Change,
     ) -> Result<(), BrokerError> {
         if copies.is_empty() {
             return Ok(());
         }
+        let channel = match is_ordinary {
+            true => Channel::Smtp,
+            false => leaving.channel,
+        };
         let now = self.now();
         let stored = self.store(message.clone(), copies.len(), change).await?;
         for (domain, addresses) in copies {
@@ -207,7 +212,15 @@ impl Broker {
                 away: 0,
                 stumbles: 0,
                 finished: None,
+                // The sender keeps the placeholder, so it is counted while it waits.
+                charged: match is_ordinary {
+                    true => message.len().div_ceil(copies.len()) as u64,
+                    false => 0,
+                },
             };
+            if let Some((sender, octets)) = entry.charge() {
+                change.moves(Move::waits(sender, signed(octets)));
+            }
             let id = self.fresh();
             if *domain == self.options.domain {
                 self.give_here(leaving, &mut entry, addresses, change).await?;

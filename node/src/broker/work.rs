@@ -12,6 +12,7 @@ use cargomail_protocol::limits;
 use cargomail_protocol::queue::backoff;
 use cargomail_protocol::timestamp::Timestamp;
 use futures::FutureExt;
+use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -24,7 +25,7 @@ use super::outbound::{OUTBOUND, Outbound, id_in};
 use super::queue::{Kind, Next, Place, Queue, Touch};
 use super::report::{Failure, Notice};
 use super::send::{SUBMITTED, Submitted};
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, ROOM};
 use crate::api::Delivery;
 use crate::store::{Record, StoreError, typed};
 
@@ -32,6 +33,10 @@ use crate::store::{Record, StoreError, typed};
 const LOOK: Duration = Duration::from_secs(60);
 /// How often what is over is forgotten.
 const TIDY: Duration = Duration::from_secs(3600);
+/// A large message that finds no room in memory tries again so long after.
+const NO_ROOM: Duration = Duration::from_secs(5);
+/// Room for large leaving messages, in parts of [`ROOM`].
+pub(super) const LEAVING: usize = limits::LEAVING / ROOM;
 /// Records read at a time.
 const PAGE: usize = 500;
 
@@ -99,7 +104,7 @@ impl Broker {
         let step = async {
             match way {
                 Way::In => self.step_in(id, at).await,
-                Way::Out => self.step_out(id).await,
+                Way::Out => self.step_out(id, at).await,
             }
         };
         let touch = match AssertUnwindSafe(Box::pin(step)).catch_unwind().await {
@@ -129,13 +134,30 @@ impl Broker {
         }
     }
 
-    async fn step_out(&self, id: Uuid) -> Result<After, BrokerError> {
+    async fn step_out(&self, id: Uuid, at: Place) -> Result<After, BrokerError> {
         match typed::read::<Outbound>(self.records(), &Outbound::key(id)).await? {
             Some((version, entry)) if entry.finished.is_none() => {
+                let Some(_room) = self.room_for(entry.message.size) else {
+                    self.outbound.put_back(id, at, self.now().plus(NO_ROOM));
+                    return Ok(After(Touch::Nothing));
+                };
                 Box::pin(self.transmit(id, version, entry)).await
             }
             _ => Ok(After(Touch::Nothing)),
         }
+    }
+
+    /// Room in memory for a leaving message, if there is some: small ones need none.
+    fn room_for(&self, octets: u64) -> Option<Option<SemaphorePermit<'_>>> {
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        if octets <= limits::SMTP_SMALL {
+            return Some(None);
+        }
+        let parts = octets.div_ceil(ROOM).min(LEAVING);
+        let permit = self
+            .leaving
+            .try_acquire_many(u32::try_from(parts).unwrap_or(u32::MAX));
+        permit.ok().map(Some)
     }
 
     /// Commits an arriving entry in its next state, with what goes with it.
@@ -173,6 +195,8 @@ impl Broker {
         change.put(key, &entry);
         if entry.finished.is_none() {
             change.wake_outbound(id, &entry);
+        } else if let Some((sender, octets)) = entry.charge() {
+            change.moves(Move::waits(sender, -signed(octets)));
         }
         self.commit(change).await?;
         Ok(After(touch))
@@ -264,6 +288,9 @@ impl Broker {
         self.each(OUTBOUND, |record| {
             let entry: Outbound = typed::decode(record)?;
             if let Some(id) = id_in(&record.key).filter(|_| entry.finished.is_none()) {
+                if let Some((sender, octets)) = entry.charge() {
+                    self.fill.found_waiting(sender, octets);
+                }
                 self.outbound
                     .put(id, entry.domain.as_str(), entry.kind(), entry.tries.due);
             }

@@ -102,7 +102,10 @@ impl SendArgs {
 fn people(sent: &Sent) -> String {
     let mut text = format!("{} is sent.\n", sent.message_id);
     let until = sent.expires.rfc3339();
-    text.push_str(&format!("Its content is at {} until {until}:\n", sent.origin));
+    text.push_str(&match sent.shares.is_empty() {
+        true => format!("Its content is kept at {}:\n", sent.origin),
+        false => format!("Its content is at {} until {until}:\n", sent.origin),
+    });
     for resource in &sent.resources {
         let posted = &resource.posted;
         let size = value::octets(posted.size);
@@ -112,11 +115,6 @@ fn people(sent: &Sent) -> String {
         text.push_str(&format!(
             "{recipient} gets ordinary mail, with the content in it: {} has no Cargomail.\n",
             recipient.domain()
-        ));
-    }
-    for domain in &sent.unknown {
-        text.push_str(&format!(
-            "Whether {domain} has Cargomail is not known, for the DNS does not answer; what is for it waits.\n"
         ));
     }
     for queued in &sent.queued {

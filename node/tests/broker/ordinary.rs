@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cargomail_node::api::{Channel, Delivery, DomainsView, NewMessage, OrdinaryMessage, Queued};
+use cargomail_node::api::{
+    Channel, Delivery, DomainsView, MessagesUsage, NewMessage, OrdinaryMessage, Queued,
+};
 use cargomail_node::dns::{Answer, Dns, DnsError, Mx, Record, Srv};
 use cargomail_protocol::notification::JobState;
 use data_encoding::BASE64;
@@ -53,14 +55,22 @@ async fn a_domain_has_cargomail_when_its_broker_has_any_record_and_nobody_guesse
         "_cb.withdrawn.test",
         Record::Txt("v=grip1; h=sha256; p=".to_owned()),
     );
+    world.publish("_grip.key.test", Record::Txt("v=grip2; x=1".to_owned()));
+    world.serve("server.test", 443);
     world.publish("_cb.text.test", Record::Txt("v=spf1 -all".to_owned()));
     world.bind("_cb.bar.test", &foo.key);
     let alice = foo.user("alice").await;
-    let asked = r#"{"domains":["foo.test","bar.test","withdrawn.test","text.test","old.test","away.test"]}"#;
+    let asked = r#"{"domains":["foo.test","bar.test","withdrawn.test","text.test","key.test","server.test","old.test","away.test"]}"#;
     let (status, known) = domains(&alice, asked).await;
     let all = |names: &[&str]| names.iter().map(|name| domain(name)).collect::<Vec<_>>();
     let expected = DomainsView {
-        cargomail: all(&["foo.test", "bar.test", "withdrawn.test"]),
+        cargomail: all(&[
+            "foo.test",
+            "bar.test",
+            "withdrawn.test",
+            "key.test",
+            "server.test",
+        ]),
         ordinary: all(&["text.test", "old.test"]),
         unknown: all(&["away.test"]),
         largest_ordinary: Setting::default().ordinary,
@@ -113,6 +123,45 @@ async fn submit(user: &User<'_>, new: &NewMessage) -> (StatusCode, Vec<Queued>) 
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
+async fn usage(user: &User<'_>) -> MessagesUsage {
+    let (_, body) = user
+        .ask(Method::GET, "/api/v1/usage/messages", String::new())
+        .await;
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[tokio::test]
+async fn q09_an_ordinary_message_counts_for_its_author_until_it_has_left() {
+    let world = World::new().await;
+    let setting = || Setting {
+        quota: Some(60_000),
+        ..Setting::default()
+    };
+    // Nobody takes mail for old.test.
+    let foo = Node::start(&world, "foo.test", setting()).await;
+    let alice = foo.user("alice").await;
+    let large = |id: &str| {
+        let message = note("alice@foo.test", "carol@old.test", id);
+        let message = [message.as_slice(), &b"x\r\n".repeat(20_000)].concat();
+        let placeholder = BASE64.encode(&Letter::new(id).bytes());
+        NewMessage {
+            message: placeholder,
+            envelopes: Vec::new(),
+            ..both(&message)
+        }
+    };
+    assert_eq!(submit(&alice, &large("1")).await.0, StatusCode::ACCEPTED);
+    assert!(usage(&alice).await.waiting > 60_000);
+    assert_eq!(
+        submit(&alice, &large("2")).await.0,
+        StatusCode::INSUFFICIENT_STORAGE
+    );
+    let whose = alice.whose.clone();
+    let foo = foo.stop().await.start(&world).await;
+    let alice = User { node: &foo, whose };
+    assert!(usage(&alice).await.waiting > 60_000, "also after a restart");
+}
+
 /// A domain whose users get mail by SMTP, and which has no record of Cargomail.
 async fn old(world: &World) -> Node {
     let old = Node::start(
@@ -124,7 +173,9 @@ async fn old(world: &World) -> Node {
         },
     )
     .await;
-    world.zone.remove("_cb.old.test");
+    for name in ["_cb", "_grip"] {
+        world.zone.remove(&format!("{name}.old.test"));
+    }
     old
 }
 
@@ -178,6 +229,7 @@ async fn a_mail_goes_both_ways_in_one_step_and_the_author_keeps_the_placeholder(
         all.iter().all(|one| one.delivery == Delivery::Accepted),
         "{all:?}"
     );
+    assert_eq!(usage(&alice).await.waiting, 0);
     let (status, again) = submit(&alice, &both(&message)).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let ids = |queued: &[Queued]| queued.iter().map(|one| one.id.clone()).collect::<Vec<_>>();

@@ -1,31 +1,34 @@
 //! Recipients whose domains have no Cargomail: they get an ordinary message, with the content in it (DESIGN §7).
 //!
-//! What always holds: who they are is known before anything is stored; nobody who has Cargomail gets content by their provider; what
-//! leaves in the message was checked octet by octet against what the placeholder names.
+//! What always holds: who they are, and whether they may get all of the letter, is known before anything is stored; nobody who has
+//! Cargomail gets content by their provider; what leaves in the message was checked octet by octet against what the placeholder names.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use cargomail_protocol::address::{Address, Domain};
-use cargomail_protocol::placeholder::Placeholder;
+use cargomail_protocol::placeholder::{Placeholder, TransferEncoder, TransferEncoding};
 
-use super::{ComposeError, Letter, opened};
+use super::{ComposeError, Letter, described, opened, with_whole_line_ends};
 use crate::api::{Channel, DomainsView};
 use crate::app::{App, AppError, Session, Watch, read};
 
-/// Octets of a message beside its content: header fields, and those of a few parts.
+/// Octets of a message beside its content: header fields, and those of each part.
 const AROUND: u64 = 4 * 1024;
+const AROUND_PART: u64 = 1024;
+/// Octets that are read at a time.
+const CHUNK: usize = 64 * 1024;
 
 /// Who gets a placeholder, and who an ordinary message, in groups that share one copy.
 #[derive(Debug, Default)]
 pub(super) struct Divided {
     pub(super) envelopes: Vec<Vec<Address>>,
     pub(super) ordinary: Vec<Vec<Address>>,
-    /// Domains of which it is not known whether they have Cargomail.
-    pub(super) unknown: Vec<Domain>,
+    /// Domains that were not looked up, because the profile has no broker that could.
+    unasked: Vec<Domain>,
     /// The largest ordinary message that leaves, octets.
-    pub(super) largest: usize,
+    largest: u64,
 }
 
 /// A message for recipients whose domains have no Cargomail.
@@ -38,43 +41,52 @@ pub struct OrdinaryCopy {
 }
 
 impl App {
-    /// Divides the recipients by what their domains are. Where the profile has no broker that could say it, all get placeholders.
+    /// Divides the recipients by what their domains are. Where nobody can say it, all get placeholders.
+    ///
+    /// # Errors
+    /// [`ComposeError::Unknown`]; [`ComposeError::App`] when the broker does not answer.
     pub(super) async fn divide(&self, groups: Vec<Vec<Address>>) -> Result<Divided, ComposeError> {
         let own = self.profile.address.domain();
         let domains = groups.iter().flatten().map(Address::domain);
         let domains: BTreeSet<Domain> = domains.filter(|domain| *domain != own).cloned().collect();
-        let known = match self.broker() {
-            Ok(broker) if !domains.is_empty() => broker.domains(domains.into_iter().collect()).await,
-            _ => Ok(DomainsView::default()),
+        let domains: Vec<Domain> = domains.into_iter().collect();
+        let asked = match self.broker() {
+            _ if domains.is_empty() => Some(DomainsView::default()),
+            Err(_) => None,
+            Ok(broker) => match broker.domains(domains.clone()).await {
+                // A node of before ordinary messages left it.
+                Err(AppError::Said { status: 404, .. }) => None,
+                asked => Some(asked?),
+            },
         };
-        let known = match known {
-            // A node of before ordinary messages left it.
-            Err(AppError::Said { status: 404, .. }) => DomainsView::default(),
-            known => known?,
-        };
+        let unasked = if asked.is_none() { domains } else { Vec::new() };
+        let known = asked.unwrap_or_default();
+        if !known.unknown.is_empty() {
+            return Err(ComposeError::Unknown(listed(&known.unknown)));
+        }
         let mut divided = Divided {
-            unknown: known.unknown,
-            largest: known.largest_ordinary,
+            unasked,
+            largest: known.largest_ordinary as u64,
             ..Divided::default()
         };
         for group in groups {
             let (without, with): (Vec<_>, Vec<_>) = group
                 .into_iter()
                 .partition(|address| known.ordinary.contains(address.domain()));
-            divided
-                .envelopes
-                .extend(Some(with).filter(|some| !some.is_empty()));
-            divided
-                .ordinary
-                .extend(Some(without).filter(|some| !some.is_empty()));
+            let some = |group: Vec<Address>| Some(group).filter(|group| !group.is_empty());
+            divided.envelopes.extend(some(with));
+            divided.ordinary.extend(some(without));
         }
         Ok(divided)
     }
 }
 
 impl Divided {
-    /// Whether those without Cargomail may get the letter, as far as that is known before anything is stored.
+    /// Whether those without Cargomail may get the letter.
     pub(super) fn check(&self, letter: &Letter) -> Result<(), ComposeError> {
+        if letter.only_cargomail && !self.unasked.is_empty() {
+            return Err(ComposeError::NobodyToAsk(listed(&self.unasked)));
+        }
         if self.ordinary.is_empty() {
             return Ok(());
         }
@@ -84,31 +96,59 @@ impl Divided {
         if self.largest == 0 {
             return Err(ComposeError::NoOrdinary(self.without()));
         }
-        let bodies = letter.text.iter().chain(&letter.html);
-        let mut content: u64 = bodies.map(|body| body.len() as u64).sum();
-        for path in letter.inline.iter().chain(&letter.files) {
-            let (_, size) = opened(Path::new(path))?;
-            content += size;
+        let mut size = AROUND;
+        for body in letter.text.iter().chain(&letter.html) {
+            let body = Cursor::new(with_whole_line_ends(body));
+            let encoded = self.encoded(body, TransferEncoding::QuotedPrintable);
+            size += AROUND_PART + encoded.unwrap_or(u64::MAX);
         }
-        // In base64, 57 octets make a line (RFC 2045 §6.8).
-        self.fits(content.div_ceil(57).saturating_mul(78).saturating_add(AROUND))
+        for path in letter.inline.iter().chain(&letter.files) {
+            let (file, octets) = opened(path)?;
+            let encoding = TransferEncoding::suited_to(&described(path)?.media_type());
+            let encoded = match encoding {
+                // 57 octets make a line (RFC 2045 §6.8).
+                TransferEncoding::Base64 => Ok(octets.div_ceil(57).saturating_mul(78)),
+                _ => self.encoded(file, encoding),
+            };
+            let encoded = encoded.map_err(|why| AppError::File {
+                path: path.clone(),
+                why,
+            })?;
+            size = size.saturating_add(AROUND_PART).saturating_add(encoded);
+        }
+        self.fits(size)
+    }
+
+    /// Octets of these in a message; of many more than may leave, some.
+    fn encoded(&self, mut octets: impl Read, encoding: TransferEncoding) -> std::io::Result<u64> {
+        let mut encoder = TransferEncoder::new(encoding);
+        let (mut size, mut out, mut chunk) = (0, Vec::new(), vec![0; CHUNK]);
+        while size <= self.largest {
+            let count = octets.read(&mut chunk)?;
+            if count == 0 {
+                encoder.finish(&mut out);
+                return Ok(size + out.len() as u64);
+            }
+            encoder.write(chunk.get(..count).unwrap_or_default(), &mut out);
+            size += out.len() as u64;
+            out.clear();
+        }
+        Ok(size)
     }
 
     fn fits(&self, size: u64) -> Result<(), ComposeError> {
-        match size <= self.largest as u64 {
+        match size <= self.largest {
             true => Ok(()),
             false => Err(ComposeError::TooLarge {
                 recipients: self.without(),
-                size,
-                largest: self.largest as u64,
+                largest: self.largest,
             }),
         }
     }
 
     /// Those without Cargomail, for people.
     fn without(&self) -> String {
-        let all: Vec<String> = self.ordinary.iter().flatten().map(Address::to_string).collect();
-        all.join(", ")
+        listed(self.ordinary.iter().flatten())
     }
 
     /// The message for them: the placeholder's, with what was posted in the places where it stands.
@@ -123,10 +163,16 @@ impl Divided {
         }
         let mut message = Vec::new();
         read::write_out(placeholder, origin, &mut message, watch).await?;
+        // A file may have grown since it was looked at.
         self.fits(message.len() as u64)?;
         Ok(Some(OrdinaryCopy {
             envelopes: self.ordinary.clone(),
             message,
         }))
     }
+}
+
+fn listed<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();
+    all.join(", ")
 }

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use cargomail_protocol::address::Domain;
 use cargomail_protocol::placeholder::Placeholder;
 use data_encoding::BASE64;
 
@@ -355,7 +356,7 @@ async fn what_cannot_go_as_ordinary_mail_is_told_before_anything_is_stored() {
             1 << 20,
             true,
             0,
-            "carol@old.test: no Cargomail there; leave them out, or let them",
+            "carol@old.test: no Cargomail there, and the letter may not go as ordinary mail",
         ),
         (
             0,
@@ -386,12 +387,41 @@ async fn what_cannot_go_as_ordinary_mail_is_told_before_anything_is_stored() {
 }
 
 #[tokio::test]
-async fn text_that_grows_when_it_is_encoded_is_found_too_large_before_anything_is_shared() {
-    let node = with_old(20_000).await;
+async fn text_that_grows_when_it_is_encoded_is_found_too_large_before_anything_is_stored() {
+    let node = with_old(40_000).await;
+    let file = node.folder.path().join("letters.txt");
+    std::fs::write(&file, "ü".repeat(10_000)).unwrap();
     let mut letter = letter();
     letter.to = people(&["carol@old.test"]);
-    letter.text = Some("ü".repeat(5_000));
-    let told = node.alice().await.send(&letter, &nobody_watches()).await;
+    letter.files = vec![file.clone()];
+    let alice = node.alice().await;
+    let told = alice.send(&letter, &nobody_watches()).await;
     assert!(matches!(told, Err(ComposeError::TooLarge { .. })), "{told:?}");
-    assert!(node.kept.lock().unwrap().sent.is_empty());
+    assert!(node.kept.lock().unwrap().resources.is_empty());
+    // As much of what hardly grows is not too large.
+    std::fs::write(&file, "all of it in ASCII\n".repeat(1_000)).unwrap();
+    alice.send(&letter, &nobody_watches()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_not_guessed_and_can_be_sent_later() {
+    let node = with_old(1 << 20).await;
+    node.kept.lock().unwrap().unknown = vec![Domain::parse("away.test").unwrap()];
+    let mut letter = letter();
+    letter.cc = people(&["dave@away.test"]);
+    let mut alice = node.alice().await;
+    let told = alice.send(&letter, &nobody_watches()).await.unwrap_err();
+    assert!(matches!(told.fault(), Fault::TryLater(_)), "{told:?}");
+    assert!(told.to_string().starts_with("away.test: whether"), "{told}");
+    // Without a broker nobody can tell, and only who wants to know hears of it.
+    alice.profile.broker = None;
+    letter.only_cargomail = true;
+    let told = alice.compose(&letter, &nobody_watches()).await.unwrap_err();
+    assert!(
+        told.to_string().starts_with("away.test, bar.test: nobody"),
+        "{told}"
+    );
+    letter.only_cargomail = false;
+    let composed = alice.compose(&letter, &nobody_watches()).await.unwrap();
+    assert!(composed.ordinary.is_none());
 }
