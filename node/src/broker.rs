@@ -43,6 +43,7 @@ mod outbound;
 mod queue;
 mod receive;
 mod report;
+mod room;
 mod route;
 mod send;
 mod transmit;
@@ -86,6 +87,7 @@ use change::Change;
 use deliver::Taken;
 use fill::Fill;
 use queue::Queue;
+use room::Room;
 use transmit::Tried;
 use unnoted::Unnoted;
 
@@ -285,8 +287,8 @@ pub struct Broker {
     inbound: Arc<Queue>,
     outbound: Arc<Queue>,
     judging: Semaphore,
-    /// Room in memory for large messages that leave, in parts of [`ROOM`].
-    leaving: Semaphore,
+    /// Room in memory for large messages that leave.
+    leaving: Room,
     arrivals: broadcast::Sender<(Address, Uuid)>,
     fill: Arc<Fill>,
     /// Whether the store took the last change that was to be made.
@@ -311,7 +313,7 @@ impl Broker {
             inbound: Arc::new(Queue::new(places)),
             outbound: Arc::new(Queue::new(places)),
             judging: Semaphore::new(limits::BODIES / ROOM),
-            leaving: Semaphore::new(work::LEAVING),
+            leaving: Room::new(limits::LEAVING),
             arrivals: broadcast::Sender::new(ARRIVALS),
             fill: Arc::default(),
             writable: Arc::new(AtomicBool::new(true)),

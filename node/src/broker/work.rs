@@ -12,7 +12,6 @@ use cargomail_protocol::limits;
 use cargomail_protocol::queue::backoff;
 use cargomail_protocol::timestamp::Timestamp;
 use futures::FutureExt;
-use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -25,7 +24,7 @@ use super::outbound::{OUTBOUND, Outbound, id_in};
 use super::queue::{Kind, Next, Place, Queue, Touch};
 use super::report::{Failure, Notice};
 use super::send::{SUBMITTED, Submitted};
-use super::{Broker, BrokerError, ROOM};
+use super::{Broker, BrokerError};
 use crate::api::Delivery;
 use crate::store::{Record, StoreError, typed};
 
@@ -35,8 +34,6 @@ const LOOK: Duration = Duration::from_secs(60);
 const TIDY: Duration = Duration::from_secs(3600);
 /// A large message that finds no room in memory tries again so long after.
 const NO_ROOM: Duration = Duration::from_secs(5);
-/// Room for large leaving messages, in parts of [`ROOM`].
-pub(super) const LEAVING: usize = limits::LEAVING / ROOM;
 /// Records read at a time.
 const PAGE: usize = 500;
 
@@ -137,7 +134,7 @@ impl Broker {
     async fn step_out(&self, id: Uuid, at: Place) -> Result<After, BrokerError> {
         match typed::read::<Outbound>(self.records(), &Outbound::key(id)).await? {
             Some((version, entry)) if entry.finished.is_none() => {
-                let Some(_room) = self.room_for(entry.message.size) else {
+                let Some(_room) = self.leaving.take(entry.message.size) else {
                     self.outbound.put_back(id, at, self.now().plus(NO_ROOM));
                     return Ok(After(Touch::Nothing));
                 };
@@ -145,19 +142,6 @@ impl Broker {
             }
             _ => Ok(After(Touch::Nothing)),
         }
-    }
-
-    /// Room in memory for a leaving message, if there is some: small ones need none.
-    fn room_for(&self, octets: u64) -> Option<Option<SemaphorePermit<'_>>> {
-        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-        if octets <= limits::SMTP_SMALL {
-            return Some(None);
-        }
-        let parts = octets.div_ceil(ROOM).min(LEAVING);
-        let permit = self
-            .leaving
-            .try_acquire_many(u32::try_from(parts).unwrap_or(u32::MAX));
-        permit.ok().map(Some)
     }
 
     /// Commits an arriving entry in its next state, with what goes with it.
