@@ -133,7 +133,10 @@ pub struct MessagesUsage {
     pub held: u64,
     /// Octets of accepted messages that are not in it yet.
     pub waiting: u64,
-    /// At how many of both together no more are taken; none is no bound.
+    /// Octets of ordinary messages that the caller sent and that have not left: with these too, nothing more can be sent at the quota.
+    #[serde(default)]
+    pub leaving: u64,
+    /// At how many of the first two together no more are taken; none is no bound.
     pub quota: Option<u64>,
 }
 

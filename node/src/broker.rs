@@ -236,7 +236,9 @@ pub enum BrokerError {
     #[error("there is no such message")]
     NotFound,
     /// The user's own mailbox is full.
-    #[error("your User Mailbox is full: make room with `cargomail delete`, then send again")]
+    #[error(
+        "your User Mailbox, with what you sent and has not left, is full: make room with `cargomail delete`, or wait; then send again"
+    )]
     Full,
     /// Too much at once.
     #[error("too many requests at once; try again soon")]

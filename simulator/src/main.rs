@@ -387,6 +387,13 @@ fn in_virtual_world(scenario: &Scenario, options: &Options, wanted: &Run) -> any
             again.lines,
             again.sum
         );
+        anyhow::ensure!(
+            again.report.cost.work == ran.report.cost.work,
+            "the seed {} did not do the same twice: {:?} and {:?}",
+            scenario.seed,
+            ran.report.cost.work,
+            again.report.cost.work
+        );
     }
     let twice = if wanted.check_determinism {
         ", twice the same"

@@ -2,7 +2,7 @@
 //! the placeholder (steps 1 to 4 of the walk).
 //!
 //! What always holds: who is hidden stands in no header and in no share with anybody else; nothing is sent before every resource
-//! and every share is durable at the origin. Who has no Cargomail gets no share, but the content itself ([`ordinary`]).
+//! and every share is durable at the origin. Who has no Cargomail gets no share, but the content itself.
 
 mod html;
 mod ordinary;
@@ -75,7 +75,9 @@ pub enum ComposeError {
     )]
     Unknown(String),
     /// Nobody can tell whether these domains have Cargomail, and the author wants to know.
-    #[error("{0}: nobody here can tell whether they have Cargomail; log in at your broker first")]
+    #[error(
+        "{0}: nobody can tell whether they have Cargomail, because the profile has no broker, or one that is too old for the question"
+    )]
     NobodyToAsk(String),
     /// Some recipients could get the content only as ordinary mail, and the author does not want that.
     #[error(
@@ -295,7 +297,7 @@ impl App {
             described(path)?.disposed(Disposition::Attachment, Some(file_name(path)?))?;
             opened(path)?;
         }
-        let divided = self.divide(groups).await?;
+        let divided = self.divide(groups, letter.channel).await?;
         divided.check(letter)?;
         let now = self.world.clock.now();
         let id = clock::uuid(&*self.world.clock, &*self.world.randomness);

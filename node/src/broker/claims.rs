@@ -7,6 +7,7 @@ use super::user;
 use crate::keeping::Standing;
 use crate::keeping::references::{Claim, Holder, Root};
 use crate::store::{Record, StoreError, typed};
+use cargomail_protocol::limits;
 
 /// What a record refers to: messages, and the notifications of their resources.
 pub(crate) fn claim(
@@ -24,11 +25,9 @@ pub(crate) fn claim(
         Holder::Leaving => {
             let entry: Outbound = typed::decode(record)?;
             let sender = entry.sender.as_ref().map(user);
-            // What has left is sent no more.
-            let stored = match entry.finished {
-                None => vec![entry.message],
-                Some(_) => Vec::new(),
-            };
+            // What has left is sent no more; what was put aside is there for somebody to look at.
+            let is_kept = entry.finished.is_none() || entry.stumbles >= limits::STUMBLES;
+            let stored = Some(entry.message).filter(|_| is_kept).into_iter().collect();
             (sender.unwrap_or_default(), entry.message_id, stored)
         }
         Holder::HiddenMessage if !standing.holds_account(&owner(record, holder)) => return Ok(None),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cargomail_protocol::address::{ClientId, Domain};
 use cargomail_protocol::limits;
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, BrokerError};
 use crate::api::{Channel, DomainsView};
@@ -15,9 +16,11 @@ use crate::dns::{Dns, DnsError};
 use crate::publish::SERVICE;
 
 /// Domains about which the DNS is asked at once.
-const AT_ONCE: usize = 16;
-/// So long it is asked about all of them; about which it has said nothing then is not known.
-const ASKED: Duration = Duration::from_secs(15);
+const AT_ONCE: usize = 64;
+/// So long it is asked about one of them: about which it has said nothing then is not known.
+const ASKED: Duration = Duration::from_secs(12);
+/// And about all of them: a program waits a minute for an answer.
+const ASKED_IN_ALL: Duration = Duration::from_secs(45);
 
 /// What a domain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +39,12 @@ impl Broker {
         if asked.len() > limits::SHARE_RECIPIENTS {
             return Err(BrokerError::Recipients);
         }
-        let until = tokio::time::Instant::now() + ASKED;
+        let end = Instant::now() + ASKED_IN_ALL;
         let kinds = futures::stream::iter(asked.into_iter().enumerate()).map(async |(place, domain)| {
-            let kind = tokio::time::timeout_at(until, self.kind(&domain)).await;
+            let until = end.min(Instant::now() + ASKED);
+            let kind = timeout_at(until, self.kind(&domain)).await;
             (place, domain, kind.unwrap_or(Kind::Unknown))
         });
-        // One that is slow keeps no other waiting.
         let mut kinds: Vec<_> = Box::pin(kinds.buffer_unordered(AT_ONCE)).collect().await;
         kinds.sort_by_key(|(place, ..)| *place);
         let mut view = DomainsView {

@@ -1,6 +1,7 @@
 //! How full User Mailboxes are (row Q09): who writes to a full one is told so, and its user makes room.
 //!
-//! What always holds: all octets of a message count once, while it waits and once it is kept; what was accepted is delivered, also when
+//! What always holds: all octets of a message count once, while it waits and once it is kept; those of an ordinary message that leaves
+//! count for its author's own sending alone, so nobody's mail is refused because of them; what was accepted is delivered, also when
 //! that fills the mailbox. Only this process knows: what is kept is counted from its records when somebody first asks, while none of that
 //! user's is put there or taken away; what waits is counted as the queue is taken up.
 
@@ -26,6 +27,8 @@ pub(super) struct Fill(Mutex<HashMap<String, Octets>>);
 struct Octets {
     /// Of accepted messages that are not delivered.
     waiting: u64,
+    /// Of the user's own ordinary messages that have not left.
+    leaving: u64,
     /// Of messages in the User Mailbox; none when they were not counted yet.
     kept: Option<u64>,
     /// Who counts them is alone with them.
@@ -37,6 +40,7 @@ struct Octets {
 pub(super) struct Move {
     whose: String,
     waiting: i64,
+    leaving: i64,
     kept: i64,
 }
 
@@ -46,6 +50,17 @@ impl Move {
         Self {
             whose: user(whose),
             waiting: octets,
+            leaving: 0,
+            kept: 0,
+        }
+    }
+
+    /// An ordinary message of the user's was queued, or has left.
+    pub(super) fn leaves(whose: &Address, octets: i64) -> Self {
+        Self {
+            whose: user(whose),
+            waiting: 0,
+            leaving: octets,
             kept: 0,
         }
     }
@@ -55,6 +70,7 @@ impl Move {
         Self {
             whose: user(whose),
             waiting: 0,
+            leaving: 0,
             kept: octets,
         }
     }
@@ -101,6 +117,13 @@ impl Fill {
         let waiting = &mut all.entry(user(whose)).or_default().waiting;
         *waiting = waiting.saturating_add(octets);
     }
+
+    /// Ordinary messages that leave since before this process began.
+    pub(super) fn found_leaving(&self, whose: &Address, octets: u64) {
+        let mut all = self.all();
+        let leaving = &mut all.entry(user(whose)).or_default().leaving;
+        *leaving = leaving.saturating_add(octets);
+    }
 }
 
 /// A change that is being committed.
@@ -118,6 +141,7 @@ impl Moving {
         for one in &self.moves {
             let octets = all.entry(one.whose.clone()).or_default();
             octets.waiting = octets.waiting.saturating_add_signed(one.waiting);
+            octets.leaving = octets.leaving.saturating_add_signed(one.leaving);
             octets.kept = octets.kept.map(|kept| kept.saturating_add_signed(one.kept));
         }
     }
@@ -126,9 +150,29 @@ impl Moving {
 impl Broker {
     /// Whether a user's mailbox takes no more.
     pub(super) async fn is_full(&self, whose: &Address) -> Result<bool, StoreError> {
+        self.is_over(whose, |usage| usage.waiting.saturating_add(usage.held))
+            .await
+    }
+
+    /// Whether a user's mailbox is full with what the user has sent and has not left.
+    pub(super) async fn may_not_send(&self, whose: &Address) -> Result<bool, StoreError> {
+        let all = |usage: &MessagesUsage| {
+            usage
+                .waiting
+                .saturating_add(usage.held)
+                .saturating_add(usage.leaving)
+        };
+        self.is_over(whose, all).await
+    }
+
+    async fn is_over(
+        &self,
+        whose: &Address,
+        counted: impl Fn(&MessagesUsage) -> u64,
+    ) -> Result<bool, StoreError> {
         match (&self.options.deliver, self.options.quota) {
             (Deliver::BuiltIn, Some(quota)) => match self.messages_usage(whose).await {
-                Ok(usage) => Ok(usage.waiting.saturating_add(usage.held) >= quota),
+                Ok(usage) => Ok(counted(&usage) >= quota),
                 // What is lost costs its user that, and not the mail that comes.
                 Err(error @ StoreError::Damaged { .. }) => {
                     tracing::error!(%whose, %error, "how full a User Mailbox is cannot be counted, so it is not bounded");
@@ -148,7 +192,7 @@ impl Broker {
             let mut all = self.fill.all();
             let octets = all.entry(who.clone()).or_default();
             if let Some(held) = octets.kept {
-                return Ok(self.usage_of(held, octets.waiting));
+                return Ok(self.usage_of(held, octets));
             }
             octets.counting.clone()
         };
@@ -162,13 +206,14 @@ impl Broker {
         let mut all = self.fill.all();
         let octets = all.entry(who).or_default();
         let held = *octets.kept.get_or_insert(counted);
-        Ok(self.usage_of(held, octets.waiting))
+        Ok(self.usage_of(held, octets))
     }
 
-    fn usage_of(&self, held: u64, waiting: u64) -> MessagesUsage {
+    fn usage_of(&self, held: u64, octets: &Octets) -> MessagesUsage {
         MessagesUsage {
             held,
-            waiting,
+            waiting: octets.waiting,
+            leaving: octets.leaving,
             quota: self.options.quota,
         }
     }

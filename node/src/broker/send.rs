@@ -71,7 +71,7 @@ impl Broker {
             if let Some((_, submitted)) = typed::read::<Submitted>(self.records(), &place).await? {
                 return self.queued(&submitted.entries).await;
             }
-            if self.is_full(sender).await? {
+            if self.may_not_send(sender).await? {
                 return Err(BrokerError::Full);
             }
             let (entries, mut change) = self.queue_up(&leaving).await?;
@@ -119,10 +119,10 @@ impl Broker {
         let groups = new.envelopes.len();
         let (mut envelopes, mut ordinary) = (new.envelopes, None);
         if let Some(new) = new.ordinary {
-            let (message, its_id) = written_by(sender, &new.message, self.options.ordinary)?;
             if channel == Channel::Web || self.largest_ordinary() == 0 {
                 return Err(BrokerError::Ordinary("none may leave"));
             }
+            let (message, its_id) = written_by(sender, &new.message, self.options.ordinary)?;
             if !is_placeholder || placeholder::is_placeholder(&message) || its_id != message_id {
                 return Err(BrokerError::Ordinary(
                     "it goes with a placeholder of the same Message-ID",
@@ -219,7 +219,7 @@ impl Broker {
                 },
             };
             if let Some((sender, octets)) = entry.charge() {
-                change.moves(Move::waits(sender, signed(octets)));
+                change.moves(Move::leaves(sender, signed(octets)));
             }
             let id = self.fresh();
             if *domain == self.options.domain {

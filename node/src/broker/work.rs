@@ -134,7 +134,7 @@ impl Broker {
     async fn step_out(&self, id: Uuid, at: Place) -> Result<After, BrokerError> {
         match typed::read::<Outbound>(self.records(), &Outbound::key(id)).await? {
             Some((version, entry)) if entry.finished.is_none() => {
-                let Some(_room) = self.leaving.take(entry.message.size) else {
+                let Some(_room) = self.leaving.take(entry.domain.as_str(), entry.message.size) else {
                     self.outbound.put_back(id, at, self.now().plus(NO_ROOM));
                     return Ok(After(Touch::Nothing));
                 };
@@ -180,7 +180,7 @@ impl Broker {
         if entry.finished.is_none() {
             change.wake_outbound(id, &entry);
         } else if let Some((sender, octets)) = entry.charge() {
-            change.moves(Move::waits(sender, -signed(octets)));
+            change.moves(Move::leaves(sender, -signed(octets)));
         }
         self.commit(change).await?;
         Ok(After(touch))
@@ -273,7 +273,7 @@ impl Broker {
             let entry: Outbound = typed::decode(record)?;
             if let Some(id) = id_in(&record.key).filter(|_| entry.finished.is_none()) {
                 if let Some((sender, octets)) = entry.charge() {
-                    self.fill.found_waiting(sender, octets);
+                    self.fill.found_leaving(sender, octets);
                 }
                 self.outbound
                     .put(id, entry.domain.as_str(), entry.kind(), entry.tries.due);

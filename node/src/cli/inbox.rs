@@ -64,11 +64,15 @@ fn used(usage: &MessagesUsage) -> String {
         0 => String::new(),
         octets => format!(", {} on their way into it", value::octets(octets)),
     };
+    let leaving = match usage.leaving {
+        0 => String::new(),
+        octets => format!(", {} sent and not gone yet", value::octets(octets)),
+    };
     let quota = usage.quota.map_or_else(
         || "no quota".to_owned(),
         |quota| format!("of {}", value::octets(quota)),
     );
-    format!("{} held{waiting}, {quota}\n", value::octets(usage.held))
+    format!("{} held{waiting}{leaving}, {quota}\n", value::octets(usage.held))
 }
 
 fn line(message: &Message) -> String {

@@ -4,7 +4,7 @@
 //! Cargomail gets content by their provider; what leaves in the message was checked octet by octet against what the placeholder names.
 
 use std::collections::BTreeSet;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use cargomail_protocol::address::{Address, Domain};
@@ -12,9 +12,10 @@ use cargomail_protocol::placeholder::{Placeholder, TransferEncoder, TransferEnco
 
 use super::{ComposeError, Letter, described, opened, with_whole_line_ends};
 use crate::api::{Channel, DomainsView};
-use crate::app::{App, AppError, Session, Watch, read};
+use crate::app::read::{self, ReadError};
+use crate::app::{App, AppError, Session, Watch};
 
-/// Octets of a message beside its content: header fields, and those of each part.
+/// Octets of a message beside its content and what its author writes into header fields, and of those of each part.
 const AROUND: u64 = 4 * 1024;
 const AROUND_PART: u64 = 1024;
 /// Octets that are read at a time.
@@ -45,15 +46,21 @@ impl App {
     ///
     /// # Errors
     /// [`ComposeError::Unknown`]; [`ComposeError::App`] when the broker does not answer.
-    pub(super) async fn divide(&self, groups: Vec<Vec<Address>>) -> Result<Divided, ComposeError> {
-        let own = self.profile.address.domain();
+    pub(super) async fn divide(
+        &self,
+        groups: Vec<Vec<Address>>,
+        channel: Option<Channel>,
+    ) -> Result<Divided, ComposeError> {
+        let broker = self.broker().ok();
+        // That a broker's own domain has Cargomail need not be asked.
+        let own = broker.as_ref().map(|_| self.profile.address.domain());
         let domains = groups.iter().flatten().map(Address::domain);
-        let domains: BTreeSet<Domain> = domains.filter(|domain| *domain != own).cloned().collect();
+        let domains: BTreeSet<Domain> = domains.filter(|domain| Some(*domain) != own).cloned().collect();
         let domains: Vec<Domain> = domains.into_iter().collect();
-        let asked = match self.broker() {
+        let asked = match broker {
             _ if domains.is_empty() => Some(DomainsView::default()),
-            Err(_) => None,
-            Ok(broker) => match broker.domains(domains.clone()).await {
+            None => None,
+            Some(broker) => match broker.domains(domains.clone()).await {
                 // A node of before ordinary messages left it.
                 Err(AppError::Said { status: 404, .. }) => None,
                 asked => Some(asked?),
@@ -61,7 +68,8 @@ impl App {
         };
         let unasked = if asked.is_none() { domains } else { Vec::new() };
         let known = asked.unwrap_or_default();
-        if !known.unknown.is_empty() {
+        // What may go by the web channel only needs no guess, and waits for the DNS in the queue.
+        if !known.unknown.is_empty() && channel != Some(Channel::Web) {
             return Err(ComposeError::Unknown(listed(&known.unknown)));
         }
         let mut divided = Divided {
@@ -96,11 +104,17 @@ impl Divided {
         if self.largest == 0 {
             return Err(ComposeError::NoOrdinary(self.without()));
         }
-        let mut size = AROUND;
+        let mut size = AROUND + around(letter);
+        // In the place of a file's name stands its CID.
+        let references = letter
+            .html
+            .as_ref()
+            .map_or(0, |html| html.matches("cid:").count());
+        size += 64 * references as u64;
         for body in letter.text.iter().chain(&letter.html) {
-            let body = Cursor::new(with_whole_line_ends(body));
-            let encoded = self.encoded(body, TransferEncoding::QuotedPrintable);
-            size += AROUND_PART + encoded.unwrap_or(u64::MAX);
+            let body = with_whole_line_ends(body);
+            let encoded = self.encoded(body.as_bytes(), TransferEncoding::QuotedPrintable);
+            size += AROUND_PART + encoded.map_err(ReadError::Write)?;
         }
         for path in letter.inline.iter().chain(&letter.files) {
             let (file, octets) = opened(path)?;
@@ -114,7 +128,8 @@ impl Divided {
                 path: path.clone(),
                 why,
             })?;
-            size = size.saturating_add(AROUND_PART).saturating_add(encoded);
+            let name = 4 * path.as_os_str().len() as u64;
+            size = size.saturating_add(AROUND_PART + name).saturating_add(encoded);
         }
         self.fits(size)
     }
@@ -170,6 +185,16 @@ impl Divided {
             message,
         }))
     }
+}
+
+/// Octets of what the author writes into header fields, as encoded words where it is long.
+fn around(letter: &Letter) -> u64 {
+    let people = letter.to.iter().chain(&letter.cc).map(|one| {
+        let name = one.name.as_ref().map_or(0, String::len);
+        4 * name + one.address.to_string().len() + 40
+    });
+    let all = people.sum::<usize>() + 4 * letter.subject.len();
+    all as u64
 }
 
 fn listed<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
