@@ -5,6 +5,7 @@ use cargomail_protocol::grip::Bindings;
 
 use super::Server;
 use crate::dns::{Dns, DnsError};
+use crate::publish::SERVICE;
 
 /// Servers of one name that are tried.
 const SERVERS: usize = 8;
@@ -24,7 +25,7 @@ pub enum Found {
 /// # Errors
 /// Those of [`Dns`], other than that there is no record.
 pub async fn discover(dns: &dyn Dns, name: &Domain) -> Result<Found, DnsError> {
-    let records = match dns.srv(&format!("_grip-notify._tcp.{name}")).await {
+    let records = match dns.srv(&format!("{SERVICE}.{name}")).await {
         Ok(answer) => answer.records,
         Err(DnsError::NoRecord { .. }) => return Ok(Found::None),
         Err(error) => return Err(error),

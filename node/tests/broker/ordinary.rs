@@ -166,8 +166,8 @@ async fn q09_an_ordinary_message_counts_for_its_author_until_it_has_left() {
     assert!(usage(&alice).await.leaving > 60_000, "also after a restart");
 }
 
-/// A domain whose users get mail by SMTP, and which has no record of Cargomail.
-async fn old(world: &World) -> Node {
+/// A domain whose users get mail by SMTP, and which has no record of Cargomail; and one that sends mail there.
+async fn old_and_foo(world: &World) -> (Node, Node) {
     let old = Node::start(
         world,
         "old.test",
@@ -180,18 +180,18 @@ async fn old(world: &World) -> Node {
     for name in ["_cb", "_grip"] {
         world.zone.remove(&format!("{name}.old.test"));
     }
-    old
+    let setting = Setting {
+        smtp_port: old.smtp.port(),
+        ..Setting::default()
+    };
+    let foo = Node::start(world, "foo.test", setting).await;
+    (old, foo)
 }
 
 #[tokio::test]
 async fn a_mail_goes_both_ways_in_one_step_and_the_author_keeps_the_placeholder() {
     let world = World::new().await;
-    let old = old(&world).await;
-    let setting = Setting {
-        smtp_port: old.smtp.port(),
-        ..Setting::default()
-    };
-    let foo = Node::start(&world, "foo.test", setting).await;
+    let (old, foo) = old_and_foo(&world).await;
     let bar = Node::start(&world, "bar.test", Setting::default()).await;
     let (alice, bob, carol) = (
         foo.user("alice").await,
@@ -243,12 +243,7 @@ async fn a_mail_goes_both_ways_in_one_step_and_the_author_keeps_the_placeholder(
 #[tokio::test]
 async fn a_mail_to_nobody_with_cargomail_is_kept_as_a_placeholder_and_leaves_with_its_content() {
     let world = World::new().await;
-    let old = old(&world).await;
-    let setting = Setting {
-        smtp_port: old.smtp.port(),
-        ..Setting::default()
-    };
-    let foo = Node::start(&world, "foo.test", setting).await;
+    let (old, foo) = old_and_foo(&world).await;
     let (alice, carol) = (foo.user("alice").await, old.user("carol").await);
     let new = NewMessage {
         envelopes: Vec::new(),
