@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cargomail_protocol::address::{Address, Locator};
 use cargomail_protocol::dag::cid;
 use cargomail_protocol::fault::{Fault, Faulty};
@@ -218,6 +219,23 @@ pub struct Composed {
     pub shares: Vec<ShareView>,
     /// The placeholder.
     pub message: Vec<u8>,
+}
+
+impl Composed {
+    /// Each group with the message that it gets.
+    pub(super) fn copies(&self) -> Vec<(&[Address], Bytes)> {
+        let placeholder = (&self.envelopes, &self.message);
+        let ordinary = self
+            .ordinary
+            .as_ref()
+            .map(|copy| (&copy.envelopes, &copy.message));
+        let mut copies = Vec::new();
+        for (envelopes, message) in std::iter::once(placeholder).chain(ordinary) {
+            let message = Bytes::copy_from_slice(message);
+            copies.extend(envelopes.iter().map(|group| (group.as_slice(), message.clone())));
+        }
+        copies
+    }
 }
 
 /// A resource of a letter.

@@ -1,6 +1,5 @@
 //! Sending by an SMTP server instead of the broker: the profile's `submission`. It keeps no copy in the Sent folder.
 
-use bytes::Bytes;
 use cargomail_protocol::address::Address;
 
 use super::compose::{ComposeError, Composed};
@@ -36,18 +35,10 @@ impl App {
         };
         let client = Client::new(self.world.network.clone(), self.world.dns.clone(), options);
         let mut not_taken = Vec::new();
-        let ordinary = composed.ordinary.iter();
-        let ordinary = ordinary.map(|copy| (&copy.envelopes, &copy.message));
-        let copies = std::iter::once((&composed.envelopes, &composed.message)).chain(ordinary);
-        let copies = copies.map(|(envelopes, message)| (envelopes, Bytes::from(message.clone())));
-        for (recipients, message) in copies.flat_map(|(envelopes, message)| {
-            envelopes
-                .iter()
-                .map(move |recipients| (recipients, message.clone()))
-        }) {
+        for (recipients, message) in composed.copies() {
             let delivery = Delivery {
                 sender: Some(self.profile.address.clone()),
-                recipients: recipients.clone(),
+                recipients: recipients.to_vec(),
                 message,
             };
             let host = host.trim_start_matches('[').trim_end_matches(']');

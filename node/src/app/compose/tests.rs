@@ -237,7 +237,7 @@ fn what_is_wrong_is_said_once() {
 }
 
 #[tokio::test]
-async fn a_placeholder_goes_by_the_profiles_smtp_server_once_for_each_group() {
+async fn a_letter_goes_by_the_profiles_smtp_server_once_for_each_group() {
     use std::sync::Mutex;
 
     use crate::app::double::world;
@@ -276,7 +276,7 @@ async fn a_placeholder_goes_by_the_profiles_smtp_server_once_for_each_group() {
     let _stop = stop.clone().drop_guard();
     let options = ServerOptions::new("mail.foo.test".to_owned());
     let serving = smtp::serve(listener, took.clone(), options, stop).unwrap();
-    let node = Node::start().await;
+    let node = with_old(1 << 20).await;
     let mut profile = node.alice().await.profile().clone();
     profile.submission = Some(serving.local_addr().to_string());
     let app = App::new(profile, world());
@@ -290,11 +290,22 @@ async fn a_placeholder_goes_by_the_profiles_smtp_server_once_for_each_group() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("gone@hid.test"), "{error}");
+    letter.bcc.clear();
+    letter.cc = people(&["carol@old.test"]);
+    app.send(&letter, &nobody_watches()).await.unwrap();
     let mails = took.0.lock().unwrap();
     let envelopes: Vec<_> = mails.iter().map(|mail| mail.recipients.clone()).collect();
     let (bob, dave) = (address("bob@bar.test"), address("dave@hid.test"));
-    assert_eq!(envelopes, [vec![bob.clone()], vec![dave], vec![bob]]);
+    let carol = address("carol@old.test");
+    let groups = [&bob, &dave, &bob, &bob, &carol].map(|one| vec![one.clone()]);
+    assert_eq!(envelopes, groups);
     assert_eq!(mails[0].message, mails[1].message);
+    let is_placeholder = |mail: &Mail| Placeholder::parse(&mail.message).unwrap().is_some();
+    assert!(is_placeholder(&mails[3]) && !is_placeholder(&mails[4]));
+    let read = mail_parser::MessageParser::default()
+        .parse(&mails[4].message)
+        .unwrap();
+    assert_eq!(read.body_text(0).unwrap(), "Hello,\r\nBob.");
     assert_eq!(mails[0].sender, Some(address("alice@foo.test")));
     assert!(node.kept.lock().unwrap().sent.is_empty());
 }
